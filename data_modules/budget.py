@@ -1,0 +1,290 @@
+"""`BudgetDataModule`: features and labels of a pool, finished or still being filled, in one class."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from data_modules import schedule
+from t2.activations.backbone import drop_blocks_above, extract, load_frozen
+from t2.activations.cache import FeatureCache, FeatureSpec, cached_features
+from t2.activations.layers import LayerChoice, choose_layers
+from t2.curves.labels import BudgetLabels, budget_labels, check_grid, cut_grid
+from t2.errors import T2Error
+from t2.grading.graded import GradedPool
+from t2.grading.pool import PoolGrader
+from t2.heads.base import HeadShape, Targets, targets_of
+from t2.labelling.job import prepare
+from t2.labelling.process import LabellerProcess
+from t2.model_files import resolve_model
+from t2.spec import DEFAULT_GRID, LabelJob
+from t2.splits import SplitFractions, labelling_order, split_of
+from t2.store.lock import is_held
+from t2.store.reader import ShardReader
+
+POLL_SECONDS = 1.0
+MIN_QUESTIONS = {"train": 8, "validation": 4, "test": 4}
+"""Fewest questions of a split for its numbers to mean anything at all."""
+
+
+class BudgetDataModule(L.LightningDataModule):
+    """Extracts features once, starts or joins a labeller if samples are missing, and serves batches as labels arrive.
+
+    Batches are (pooled_BLD float32, `Targets`). `fit` begins when the whole validation set is labelled; epoch e
+    trains on the first `ready(e)` train questions in labelling order.
+    """
+
+    def __init__(
+        self,
+        pool: LabelJob,
+        layers: LayerChoice = "every-4th",
+        grid: list[int] | None = None,
+        eps: float = 0.02,
+        splits: SplitFractions = SplitFractions(),  # noqa: B008  # frozen
+        batch_size: int = 64,
+        features: str | None = None,
+        allow_proxy: str | None = None,
+        max_epochs: int = 100,
+        seed: int = 0,
+        stall_timeout_seconds: float = 1800.0,
+    ) -> None:
+        """Configure; nothing is read before `prepare_data`.
+
+        Args:
+            pool: where samples lie and how missing ones are drawn.
+            layers: tapped blocks; linked from `model.layers`.
+            grid: budgets in samples; None: 1, 3, 5, 7, 9, 12, 16, 24, 32 as far as the pool goes.
+            eps: accuracy given up to call N enough.
+            splits: shares of train, validation, calibration and test questions.
+            batch_size: questions of an optimizer step.
+            features: folder of the feature cache; None: `features` inside the pool.
+            allow_proxy: hub id or folder of another LLM that gives the features; None: the pool's own LLM.
+            max_epochs: linked from `trainer.max_epochs`; decides how fast the train set grows.
+            seed: of the order within an epoch.
+            stall_timeout_seconds: longest wait without a new sample.
+        """
+        super().__init__()
+        if not 0 <= eps < 1:
+            raise T2Error(f"Expected `data.eps` in [0, 1), got {eps}.")
+        self.job, self.layer_choice, self.eps, self.batch_size = pool, layers, eps, batch_size
+        self.grid = check_grid(
+            grid if grid is not None else cut_grid(DEFAULT_GRID, pool.samples_per_question), pool.samples_per_question
+        )
+        self.fractions = splits
+        self.features_root = Path(features) if features else Path(pool.path) / "features"
+        self.proxy, self.max_epochs, self.seed = allow_proxy, max_epochs, seed
+        self.stall_timeout_seconds = stall_timeout_seconds
+        self._labeller: LabellerProcess | None = None
+        self._ready = False
+
+    def prepare_data(self) -> None:
+        """Render and check the questions; on a finished pool this needs no model."""
+        prepare(self.job)
+
+    def setup(self, stage: str) -> None:
+        """Features of all prompts first (the LLM is freed again), then the labeller if samples are missing."""
+        if not self._ready:
+            self.prepared = prepare(self.job)
+            self._rows = self._rows_by_split()
+            self.grader = PoolGrader(ShardReader(self.prepared.paths), self.job.task.grader)
+            self.grader.refresh()
+            self.feature_spec, self.features_QLD = self._features()
+            self._prompt_tokens = [len(prompt) for prompt in self.prepared.prompts]
+            self._labels: dict[str, tuple[GradedPool, BudgetLabels]] = {}
+            self._ready = True
+        self._start_labeller_if_needed()
+        if stage in ("fit", "validate"):
+            self._wait_for(self._rows["validation"])
+        elif stage == "test":
+            self._wait_for(self._rows["test"])
+
+    def teardown(self, stage: str) -> None:
+        """End the labeller that this run started."""
+        if self._labeller is not None:
+            self._labeller.stop()
+            self._labeller = None
+
+    @property
+    def head_shape(self) -> HeadShape:
+        """Shape of features and grids."""
+        width = self.features_QLD.shape[2]
+        label_grid = cut_grid(self.grid, max(1, self.job.samples_per_question // 2))
+        return HeadShape(len(self.feature_spec.layers), width, self.grid, label_grid)
+
+    @property
+    def export_info(self) -> dict[str, Any]:
+        """What an exported head records of its data, JSON values."""
+        spec = self.prepared.spec
+        train = self.split("train") if self.all_labelled("train") else None
+        return {
+            "base_model": {name: spec.model.get(name) for name in ("id", "revision", "fingerprint")},
+            "features": {**asdict(self.feature_spec), "layers": list(self.feature_spec.layers)},
+            "prompt": spec.prompt,
+            "sampling": spec.sampling,
+            "labels": {
+                "eps": self.eps,
+                "samples_per_question": self.job.samples_per_question,
+                "grader": self.job.task.grader.version,
+                "questions": {name: len(rows) for name, rows in self._rows.items()},
+            },
+            "mean_tokens_per_sample": float(train[0].mean_tokens_Q.mean()) if train else None,
+        }
+
+    def train_set(self, epoch: int) -> tuple[Tensor, Targets]:
+        """Features and targets of the first `ready(epoch)` train questions; waits until they are labelled."""
+        train = self._rows["train"]
+        rows = train[: schedule.ready(epoch, len(train), self.max_epochs)]
+        self._wait_for(rows)
+        return self._tensors(f"train[:{len(rows)}]", rows)
+
+    def is_stage_start(self, epoch: int) -> bool:
+        """Whether the head takes its statistics anew in this epoch."""
+        return schedule.is_stage_start(epoch, len(self._rows["train"]), self.max_epochs)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches of the current epoch, in an order that depends on seed and epoch alone."""
+        epoch = self.trainer.current_epoch if self.trainer else 0
+        partial = schedule.ready(0, len(self._rows["train"]), self.max_epochs) < len(self._rows["train"])
+        if partial and self.trainer and self.trainer.reload_dataloaders_every_n_epochs != 1:
+            raise T2Error("Expected `trainer.reload_dataloaders_every_n_epochs: 1`, since the train set grows. Set it.")
+        pooled_QLD, targets = self.train_set(epoch)
+        order = torch.randperm(len(pooled_QLD), generator=torch.Generator().manual_seed(self.seed * 100_003 + epoch))
+        return self._loader(pooled_QLD[order], targets.take(order))
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The whole validation set, in labelling order."""
+        return self._loader(*self._tensors("validation", self._rows["validation"]))
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """The whole test set, in labelling order."""
+        return self._loader(*self._tensors("test", self._rows["test"]))
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """The test set; use it with `trainer.predict`."""
+        self._wait_for(self._rows["test"])
+        return self.test_dataloader()
+
+    def split(self, name: str) -> tuple[GradedPool, BudgetLabels]:
+        """Graded samples and labels of a split, in labelling order."""
+        return self._labelled(name, self._rows[name])
+
+    def features(self, name: str) -> Tensor:
+        """Pooled features of a split, (Q, L, D), in labelling order."""
+        return self.features_QLD[self._rows[name]]
+
+    def all_labelled(self, name: str) -> bool:
+        """Whether a split is complete."""
+        self.grader.refresh()
+        return self._missing(self._rows[name]) == 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must have in common with this one."""
+        return {"grid": list(self.grid), "eps": self.eps, "seed": self.seed, "max_epochs": self.max_epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Refuse to resume with other labels or another order."""
+        mine = self.state_dict()
+        if changed := [f"{key}: {state_dict.get(key)} then, {mine[key]} now" for key in mine if state_dict.get(key) != mine[key]]:  # fmt: skip  # noqa: E501
+            raise T2Error(f"Expected the data settings of the checkpoint, got {'; '.join(changed)}.")
+
+    def _rows_by_split(self) -> dict[str, list[int]]:
+        """Indices of the job's questions by split, each in labelling order."""
+        wanted = {question.id for question in self.prepared.wanted}
+        rows: dict[str, list[int]] = {"train": [], "validation": [], "calibration": [], "test": []}
+        for index in labelling_order(self.prepared.questions, self.fractions):
+            question = self.prepared.questions[index]
+            if question.id in wanted:
+                rows[split_of(question.dedup_key, self.fractions)].append(index)
+        for name, fewest in MIN_QUESTIONS.items():
+            if len(rows[name]) < fewest and getattr(self.fractions, name) > 0:
+                raise T2Error(
+                    f"Expected at least {fewest} {name} questions, got {len(rows[name])} of "
+                    f"{len(wanted)}. Add questions or change `data.splits`."
+                )
+        return rows
+
+    def _features(self) -> tuple[FeatureSpec, Tensor]:
+        """From the cache, or from the LLM, which is freed before a labeller starts."""
+        proxy = resolve_model(self.proxy) if self.proxy else None
+        facts = self.prepared.spec.model if proxy is None else proxy.as_json()
+        layers = choose_layers(self.layer_choice, facts["num_layers"])
+        spec = FeatureSpec(facts["fingerprint"], layers)
+        cache = FeatureCache(self.features_root, spec)
+
+        def compute(prompts: list[Sequence[int]]) -> Tensor:
+            files = proxy or self.prepared.model_files or resolve_model(self.job.model, self.job.revision)
+            if files.fingerprint != spec.model_fingerprint:
+                raise T2Error(
+                    f"Expected the LLM of the pool ({spec.model_fingerprint[:12]}...), got {files.id} "
+                    f"({files.fingerprint[:12]}...). Mend `model`, or set `data.allow_proxy` to use it on purpose."
+                )
+            model = load_frozen(files.folder)
+            drop_blocks_above(model, layers[-1])
+            pooled_QLD = extract(model, prompts, layers)
+            del model
+            gc.collect()
+            torch.cuda.empty_cache()
+            return pooled_QLD
+
+        return spec, cached_features(cache, self.prepared.prompts, compute)
+
+    def _start_labeller_if_needed(self) -> None:
+        everything = [row for rows in self._rows.values() for row in rows]
+        if self._labeller is None and self._missing(everything) and not is_held(self.prepared.paths):
+            log_path = self.prepared.paths.root / "label.log"
+            self._labeller = LabellerProcess(self.job, self.fractions, log_path)
+
+    def _missing(self, rows: Sequence[int]) -> int:
+        complete = self.grader.complete_ids(self.job.samples_per_question)
+        return sum(self.prepared.questions[row].id not in complete for row in rows)
+
+    def _wait_for(self, rows: Sequence[int]) -> None:
+        """Return when these questions are labelled; fail when the labeller died or nothing came for too long."""
+        last_change, last_shards = time.monotonic(), -1
+        while True:
+            self.grader.refresh()
+            missing = self._missing(rows)
+            if missing == 0:
+                return
+            if len(self.grader.reader.tables) != last_shards:
+                last_change, last_shards = time.monotonic(), len(self.grader.reader.tables)
+            if self._labeller is not None:
+                self._labeller.check()
+            elif not is_held(self.prepared.paths):
+                self._start_labeller_if_needed()
+            if time.monotonic() - last_change > self.stall_timeout_seconds:
+                raise T2Error(
+                    f"Expected new samples within `data.stall_timeout_seconds` = {self.stall_timeout_seconds:g}, got "
+                    f"none; {missing} of {len(rows)} questions are missing. See {self.prepared.paths.root}/label.log."
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _labelled(self, key: str, rows: Sequence[int]) -> tuple[GradedPool, BudgetLabels]:
+        if key not in self._labels:
+            questions = [self.prepared.questions[row] for row in rows]
+            tokens = [self._prompt_tokens[row] for row in rows]
+            pool = self.grader.pool(questions, tokens, self.job.samples_per_question)
+            self._labels[key] = pool, budget_labels(pool, self.grid, self.eps)
+        return self._labels[key]
+
+    def _tensors(self, key: str, rows: Sequence[int]) -> tuple[Tensor, Targets]:
+        pool, labels = self._labelled(key, rows)
+        return self.features_QLD[list(rows)], targets_of(labels, pool.dedup_keys)
+
+    def _loader(self, pooled_QLD: Tensor, targets: Targets) -> DataLoader[Any]:
+        dataset = TensorDataset(pooled_QLD, *targets)
+        return DataLoader(dataset, self.batch_size, collate_fn=_collate)
+
+
+def _collate(rows: list[tuple[Tensor, ...]]) -> tuple[Tensor, Targets]:
+    pooled, *targets = (torch.stack(column) for column in zip(*rows, strict=True))
+    return pooled, Targets(*targets)

@@ -1,0 +1,33 @@
+"""Which train questions an epoch uses: depends on the epoch alone, so live, finished and resumed runs agree. Pure."""
+
+from __future__ import annotations
+
+FIRST_STAGE = 64
+"""Train questions of the first epochs; each stage doubles them."""
+
+
+def stage_sizes(num_questions: int, max_epochs: int) -> list[int]:
+    """Rising numbers of train questions, the last is all; few epochs drop the smallest stages."""
+    sizes = []
+    size = FIRST_STAGE
+    while size < num_questions:
+        sizes.append(size)
+        size *= 2
+    partial = sizes[-(max_epochs // 2) :] if max_epochs >= 2 else []
+    return [*partial, num_questions]
+
+
+def ready(epoch: int, num_questions: int, max_epochs: int) -> int:
+    """How many train questions (the first in labelling order) epoch `epoch` uses; at least half the epochs use all."""
+    sizes = stage_sizes(num_questions, max_epochs)
+    partial_stages = len(sizes) - 1
+    if partial_stages == 0:
+        return num_questions
+    epochs_per_stage = max(1, max_epochs // 2 // partial_stages)
+    return sizes[min(epoch // epochs_per_stage, partial_stages)]
+
+
+def is_stage_start(epoch: int, num_questions: int, max_epochs: int) -> bool:
+    """The first epoch, and the first that uses all questions: then the head takes its statistics anew."""
+    now = ready(epoch, num_questions, max_epochs)
+    return epoch == 0 or (now == num_questions and ready(epoch - 1, num_questions, max_epochs) < now)

@@ -1,0 +1,122 @@
+"""The frozen LLM and the extraction of features from all prompts."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from t2.activations.layers import decoder_blocks
+from t2.activations.pooling import pool_last_token, right_pad, tapped
+
+TOKENS_PER_BATCH = 4096
+"""Prompt tokens of one forward pass, padding included."""
+MIN_SHARED_PREFIX = 32
+"""A shared prefix shorter than this is not worth a cache of its own."""
+
+
+def load_frozen(model_folder: str | Path, dtype: str = "auto", device: str | None = None) -> Any:
+    """A decoder without its LM head, in eval mode, without gradients; on the GPU where there is one."""
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(model_folder, dtype=dtype if dtype == "auto" else getattr(torch, dtype))
+    model.requires_grad_(False)
+    return model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def drop_blocks_above(model: Any, layer: int) -> None:
+    """Remove the blocks that no tapped layer needs. **Changes `model`**: its final output is no longer the LLM's."""
+    blocks = decoder_blocks(model)
+    del blocks[layer:]
+    model.config.get_text_config().num_hidden_layers = layer
+
+
+def extract(
+    model: Any, prompts: Sequence[Sequence[int]], layers: Sequence[int], on_batch: Callable[[int], None] | None = None
+) -> Tensor:
+    """Activations at the last token of every prompt, (Q, L, D), on the CPU, in the model's dtype.
+
+    A prefix that all prompts share (system line, worked examples) is run once and kept in a KV cache.
+
+    Args:
+        model: a frozen decoder.
+        prompts: token ids.
+        layers: layer numbers.
+        on_batch: called with the number of prompts done after each batch.
+    """
+    prefix = shared_prefix(prompts)
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
+    result: Tensor | None = None
+    with torch.inference_mode():
+        cache = _run_prefix(model, prefix) if prefix else None
+        done = 0
+        for rows in _batches(order, prompts, len(prefix)):
+            if cache is None:
+                pooled_BLD = pool_last_token(model, [prompts[i] for i in rows], layers)
+            else:
+                pooled_BLD = _pool_after_prefix(model, [prompts[i][len(prefix) :] for i in rows], layers, cache)
+            if result is None:
+                result = torch.empty(len(prompts), *pooled_BLD.shape[1:], dtype=pooled_BLD.dtype)
+            result[rows] = pooled_BLD.cpu()
+            done += len(rows)
+            if on_batch:
+                on_batch(done)
+    if result is None:
+        raise ValueError("Expected at least one prompt, got none.")
+    return result
+
+
+def shared_prefix(prompts: Sequence[Sequence[int]]) -> list[int]:
+    """The tokens that all prompts begin with; empty if too few to be worth it. Each prompt keeps a token of its own."""
+    if len(prompts) < 2:
+        return []
+    columns = zip(*prompts, strict=False)
+    common = sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
+    length = min(common, min(map(len, prompts)) - 1)
+    return list(prompts[0][:length]) if length >= MIN_SHARED_PREFIX else []
+
+
+def _batches(order: list[int], prompts: Sequence[Sequence[int]], prefix_length: int) -> Iterator[list[int]]:
+    """Rows of similar length (`order` is by length) with at most `TOKENS_PER_BATCH` padded tokens each."""
+    start = 0
+    while start < len(order):
+        longest = len(prompts[order[start]]) - prefix_length
+        size = max(1, TOKENS_PER_BATCH // longest)
+        yield order[start : start + size]
+        start += size
+
+
+def _run_prefix(model: Any, prefix: list[int]) -> list[tuple[Tensor, Tensor]]:
+    """Keys and values of the shared prefix, one pair a block, batch size 1."""
+    from transformers import DynamicCache
+
+    device = next(model.parameters()).device
+    cache = DynamicCache(config=model.config)
+    model(input_ids=torch.tensor([prefix], device=device), past_key_values=cache, use_cache=True)
+    return [(layer.keys, layer.values) for layer in cache.layers]
+
+
+def _pool_after_prefix(
+    model: Any, rows: Sequence[Sequence[int]], layers: Sequence[int], prefix: list[tuple[Tensor, Tensor]]
+) -> Tensor:
+    """`pool_last_token` of prefix + row, reusing the prefix's keys and values."""
+    from transformers import DynamicCache
+
+    device = next(model.parameters()).device
+    ids_BT, mask_BT = (tensor.to(device) for tensor in right_pad(rows))
+    cache = DynamicCache(config=model.config)
+    for index, (keys, values) in enumerate(prefix):
+        cache.update(keys.expand(len(rows), -1, -1, -1), values.expand(len(rows), -1, -1, -1), index)
+    length = prefix[0][0].shape[2]
+    with tapped(model, layers, mask_BT.sum(1) - 1) as pooled:
+        model(
+            input_ids=ids_BT,
+            attention_mask=torch.cat([mask_BT.new_ones(len(rows), length), mask_BT], 1),
+            past_key_values=cache,
+            use_cache=True,
+        )
+    return torch.stack([pooled[k] for k in layers], 1)

@@ -1,0 +1,54 @@
+"""Last-token pooling with forward hooks: `[B, D]` per tapped layer, never `[B, T, D]` for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from t2.activations.layers import decoder_blocks, hook_index
+
+
+@contextmanager
+def tapped(model: Any, layers: Sequence[int], last_B: Tensor) -> Iterator[dict[int, Tensor]]:
+    """Within the context, each forward pass fills the dict with layer -> activations at positions `last_B`, (B, D).
+
+    Args:
+        model: a transformers decoder.
+        layers: layer numbers (see `t2.activations.layers`).
+        last_B: index of the last real token of each row of the batch that will be run.
+    """
+    pooled: dict[int, Tensor] = {}
+    blocks = decoder_blocks(model)
+
+    def keep(layer: int, module: nn.Module, args: Any, output: Any) -> None:
+        hidden_BTD = output[0] if isinstance(output, tuple) else output
+        pooled[layer] = hidden_BTD[torch.arange(len(last_B), device=hidden_BTD.device), last_B]
+
+    handles = [blocks[hook_index(k)].register_forward_hook(partial(keep, k)) for k in layers]
+    try:
+        yield pooled
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def right_pad(rows: Sequence[Sequence[int]], pad_id: int = 0) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask, both (B, T); causal models see no padding to their right."""
+    longest = max(map(len, rows))
+    ids_BT = torch.tensor([[*row, *[pad_id] * (longest - len(row))] for row in rows])
+    mask_BT = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+    return ids_BT, mask_BT
+
+
+def pool_last_token(model: Any, rows: Sequence[Sequence[int]], layers: Sequence[int]) -> Tensor:
+    """Activations at the last token of each prompt, (B, L, D), in the model's dtype; gradients follow the context."""
+    device = next(model.parameters()).device
+    ids_BT, mask_BT = (tensor.to(device) for tensor in right_pad(rows))
+    with tapped(model, layers, mask_BT.sum(1) - 1) as pooled:
+        model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
+    return torch.stack([pooled[k] for k in layers], 1)

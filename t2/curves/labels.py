@@ -1,0 +1,126 @@
+"""From accuracy curves to labels: which budget is enough for a question (N*) and for a dataset (N_D). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from t2.curves.majority import majority_accuracy
+from t2.errors import T2Error
+from t2.grading.graded import GradedPool
+
+MIN_EPS = 1e-9
+"""Curves are sums of floats: two that are equal on paper may differ by rounding."""
+DATASET_EPS = 0.005
+"""Accuracy given up on the dataset's mean to call N_D enough."""
+
+
+@dataclass(frozen=True)
+class BudgetLabels:
+    """What a head learns from, and what a policy is scored with. Curves are on the policy grid."""
+
+    grid: tuple[int, ...]
+    """budgets in samples, up to M"""
+    label_grid: tuple[int, ...]
+    """the part of the grid up to M/2, on which N* is defined"""
+    acc_QK: Tensor
+    """A(N) on `grid`, float64"""
+    n_star_Q: Tensor
+    """index of N* into `label_grid`"""
+    never_Q: Tensor
+    """bool: hopeless or falling, so that more samples than one never help"""
+    log_tokens_Q: Tensor
+    """log of the mean generated tokens of a sample"""
+
+    def take(self, rows: Tensor) -> BudgetLabels:
+        """The labels of some questions."""
+        return BudgetLabels(
+            self.grid,
+            self.label_grid,
+            self.acc_QK[rows],
+            self.n_star_Q[rows],
+            self.never_Q[rows],
+            self.log_tokens_Q[rows],
+        )
+
+
+def check_grid(grid: Sequence[int], samples_per_question: int) -> tuple[int, ...]:
+    """The grid as a tuple.
+
+    Raises:
+        T2Error: empty, unsorted, not starting at 1, or beyond M.
+    """
+    if not grid or list(grid) != sorted(set(grid)) or grid[0] != 1:
+        raise T2Error(f"Expected a rising grid of budgets that starts at 1, got {list(grid)}. Change `data.grid`.")
+    if grid[-1] > samples_per_question:
+        raise T2Error(
+            f"Expected budgets up to the pool's {samples_per_question} samples a question, got {grid[-1]}. "
+            "Shorten `data.grid` or raise `data.pool.samples_per_question` (only what is missing is drawn)."
+        )
+    return tuple(grid)
+
+
+def cut_grid(grid: Sequence[int], largest: int) -> tuple[int, ...]:
+    """The budgets up to `largest`."""
+    return tuple(n for n in grid if n <= largest)
+
+
+def accuracy_on_grid(pool: GradedPool, grid: Sequence[int], only_QM: Tensor | None = None) -> Tensor:
+    """A(N) for N in `grid`, shape (Q, K), float64; NaN beyond a question's pool.
+
+    Args:
+        pool: graded samples.
+        grid: budgets in samples.
+        only_QM: bool; use these samples alone (a fold).
+    """
+    acc_QM = majority_accuracy(*pool.class_counts(only_QM))
+    acc_QK = torch.full((len(pool), len(grid)), torch.nan, dtype=torch.float64)
+    inside = [k for k, n in enumerate(grid) if n <= acc_QM.shape[1]]
+    acc_QK[:, inside] = acc_QM[:, [grid[k] - 1 for k in inside]]
+    return acc_QK
+
+
+def smallest_enough(acc_QK: Tensor, eps: float) -> Tensor:
+    """Index of the first budget whose accuracy is within max(eps, 1e-9) of the row's best; shape (Q,)."""
+    enough_QK = acc_QK >= acc_QK.amax(1, keepdim=True) - max(eps, MIN_EPS)
+    return enough_QK.int().argmax(1)
+
+
+def never_helped(acc_QK: Tensor, eps: float) -> Tensor:
+    """Bool (Q,): hopeless (no budget reaches eps) or falling (no budget gains on N = 1, and the last one loses eps)."""
+    tolerance = max(eps, MIN_EPS)
+    best_Q, first_Q, last_Q = acc_QK.amax(1), acc_QK[:, 0], acc_QK[:, -1]
+    hopeless_Q = best_Q < tolerance
+    falling_Q = (best_Q <= first_Q + MIN_EPS) & (last_Q < first_Q - tolerance)
+    return hopeless_Q | falling_Q
+
+
+def budget_labels(pool: GradedPool, grid: Sequence[int], eps: float) -> BudgetLabels:
+    """Curves on `grid` and N* on its part up to M/2 (near M a curve is one noisy draw)."""
+    smallest_pool = int(pool.present_QM.sum(1).min())
+    full_grid = check_grid(grid, smallest_pool)
+    label_grid = cut_grid(full_grid, max(1, smallest_pool // 2))
+    acc_QK = accuracy_on_grid(pool, full_grid)
+    on_label_grid = acc_QK[:, : len(label_grid)]
+    return BudgetLabels(
+        grid=full_grid,
+        label_grid=label_grid,
+        acc_QK=acc_QK,
+        n_star_Q=smallest_enough(on_label_grid, eps),
+        never_Q=never_helped(on_label_grid, eps),
+        log_tokens_Q=pool.mean_tokens_Q.clamp(min=1).log(),
+    )
+
+
+def dataset_optimum(acc_QK: Tensor, eps: float = DATASET_EPS) -> int:
+    """Index of N_D, the smallest budget that is enough on the mean curve."""
+    return int(smallest_enough(acc_QK.mean(0, keepdim=True), eps))
+
+
+def overscaling_index(acc_QK: Tensor, grid: Sequence[int], eps: float, dataset_eps: float = DATASET_EPS) -> float:
+    """M_D = mean(N*) / N_D; below 1, the dataset's budget is more than its questions need on average."""
+    budgets = torch.tensor(grid, dtype=torch.float64)
+    return float(budgets[smallest_enough(acc_QK, eps)].mean() / budgets[dataset_optimum(acc_QK, dataset_eps)])

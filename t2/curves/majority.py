@@ -1,0 +1,133 @@
+"""Exact accuracy of majority voting over N of a question's M samples, for every N at once.
+
+Draw N of the M samples uniformly without replacement and take the majority over answer classes. A tie among s + 1
+classes pays 1/(s+1) if one is correct; no votes pay 0. With class counts c_i, c_0 abstentions, a correct class r:
+
+    A(N) = 1/C(M,N) * sum_{v>=1} C(c_r,v) * sum_s 1/(1+s)
+           * [z^(N-v) y^s] (1+z)^c_0 * prod_{i != r} ( sum_{t<v} C(c_i,t) z^t + y C(c_i,v) z^v )
+
+v is the number of votes for r, s the number of classes that tie with it. All terms are positive, so nothing cancels.
+The estimate is a U-statistic: its mean over pools is the model's true maj@N (the pass@k estimator of Chen et al. 2021,
+arXiv 2107.03374, is the same idea for "any sample right").
+
+Two observations make it fast. Classes with c_i < v contribute (1+z)^c_i, exactly like abstentions; so for each v only
+the classes with at least v votes need work, and there are at most M/v of them. And questions that share that multiset
+share the work.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+MAX_SAMPLES = 512
+"""Largest M: beyond it binomials come near the range of float64 and would need scaling."""
+_ROWS_AT_ONCE = 2048
+
+
+def majority_accuracy(counts_QC: Tensor, correct_QC: Tensor, abstained_Q: Tensor) -> Tensor:
+    """A(N) for N = 1..M, where M is the largest pool; NaN where N exceeds a question's own pool.
+
+    Args:
+        counts_QC: votes of each answer class, integer, zero-padded.
+        correct_QC: which classes are correct, bool; several, one or none.
+        abstained_Q: samples without a vote, integer.
+
+    Returns:
+        acc_QM, float64; column n is A(n + 1).
+
+    Raises:
+        ValueError: negative counts, a question without samples, or more than `MAX_SAMPLES`.
+    """
+    counts_QC, abstained_Q = counts_QC.long(), abstained_Q.long()
+    if counts_QC.numel() and (int(counts_QC.min()) < 0 or int(abstained_Q.min()) < 0):
+        raise ValueError("Expected counts >= 0, got a negative count.")
+    pool_Q = counts_QC.sum(1) + abstained_Q
+    if len(pool_Q) == 0 or int(pool_Q.min()) < 1 or int(pool_Q.max()) > MAX_SAMPLES:
+        raise ValueError(f"Expected 1 to {MAX_SAMPLES} samples of each question, got {sorted(set(pool_Q.tolist()))}.")
+    num_samples = int(pool_Q.max())
+    choose = binomials(num_samples)
+    question_R, class_R = torch.nonzero(correct_QC & (counts_QC > 0), as_tuple=True)
+    votes_R = counts_QC[question_R, class_R]
+    others_RC = counts_QC[question_R].clone()
+    others_RC[torch.arange(len(question_R)), class_R] = 0
+    others_RC = others_RC.sort(1, descending=True).values
+    ways_QN = torch.zeros(len(pool_Q), num_samples + 1, dtype=torch.float64)
+    for votes in range(1, int(votes_R.max()) + 1 if len(votes_R) else 1):
+        rows = torch.nonzero(votes_R >= votes).squeeze(1)
+        ways_RN = choose[votes_R[rows], votes, None] * _ways_of_others(
+            others_RC[rows], abstained_Q[question_R[rows]], votes, choose
+        )
+        ways_QN[:, votes:].index_add_(0, question_R[rows], ways_RN[:, : num_samples + 1 - votes])
+    acc_QN = ways_QN[:, 1:] / choose[pool_Q, 1:]
+    return acc_QN.masked_fill(torch.arange(1, num_samples + 1) > pool_Q[:, None], math.nan)
+
+
+def binomials(largest: int) -> Tensor:
+    """C(n, k) for n, k = 0..largest, float64, each correctly rounded."""
+    table = [[float(math.comb(n, k)) for k in range(largest + 1)] for n in range(largest + 1)]
+    return torch.tensor(table, dtype=torch.float64)
+
+
+def _ways_of_others(others_RC: Tensor, abstained_R: Tensor, votes: int, choose: Tensor) -> Tensor:
+    """Weighted ways to draw d samples besides `votes` correct ones so that no other class has more; shape (R, M+1).
+
+    Each way counts 1/(1+s), s the number of classes that tie. Column d is the coefficient of z^d.
+    """
+    rivals_RC = torch.where(others_RC >= votes, others_RC, 0)
+    free_R = abstained_R + others_RC.sum(1) - rivals_RC.sum(1)
+    rivals_RC = rivals_RC[:, : max(1, int((rivals_RC > 0).sum(1).max()))]
+    unique_UC, which_R = torch.unique(rivals_RC, dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
+    # Rows with more rivals first, so that each step of the product works on a leading block.
+    order = torch.argsort((unique_UC > 0).sum(1), descending=True, stable=True)
+    unique_UC = unique_UC[order]
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order))
+    product_UD = torch.cat([_rival_product(chunk, votes, choose) for chunk in unique_UC.split(_ROWS_AT_ONCE)])
+    return _times_free(product_UD[rank[which_R]], free_R, choose)
+
+
+def _rival_product(rivals_UC: Tensor, votes: int, choose: Tensor) -> Tensor:
+    """prod_i (sum_{t<v} C(c_i,t) z^t + y C(c_i,v) z^v), with 1/(1+s) for y^s; coefficients of z, shape (U, M+1).
+
+    Rows must be sorted by descending number of rivals; a rival count of 0 is no rival.
+    """
+    width = choose.shape[0]
+    num_rivals_U = (rivals_UC > 0).sum(1)
+    most = int(num_rivals_U.max())
+    degree = min(width - 1, int(rivals_UC.clamp(max=width).sum(1).max()))
+    poly_USD = torch.zeros(len(rivals_UC), most + 1, degree + 1, dtype=torch.float64)
+    poly_USD[:, 0, 0] = 1.0
+    reached = 0
+    for index in range(most):
+        active = int((num_rivals_U > index).sum())
+        count_A = rivals_UC[:active, index]
+        old = poly_USD[:active, : index + 1, : reached + 1].clone()
+        reached = min(degree, reached + votes)
+        new = poly_USD[:active, : index + 2, : reached + 1]
+        new.zero_()
+        for taken in range(votes):
+            length = min(old.shape[2], reached + 1 - taken)
+            if length > 0:
+                new[:, :-1, taken : taken + length] += choose[count_A, taken, None, None] * old[:, :, :length]
+        length = min(old.shape[2], reached + 1 - votes)
+        if length > 0:
+            new[:, 1:, votes : votes + length] += choose[count_A, votes, None, None] * old[:, :, :length]
+    share_S = 1.0 / torch.arange(1, most + 2, dtype=torch.float64)
+    product_UD = torch.zeros(len(rivals_UC), width, dtype=torch.float64)
+    product_UD[:, : degree + 1] = torch.einsum("usd,s->ud", poly_USD, share_S)
+    return product_UD
+
+
+def _times_free(product_RD: Tensor, free_R: Tensor, choose: Tensor) -> Tensor:
+    """Multiply row r by (1+z)^free_r, truncated to the width of `product_RD`."""
+    width = product_RD.shape[1]
+    shift = torch.arange(width)[None, :] - torch.arange(width)[:, None]
+    result = torch.empty_like(product_RD)
+    for free in free_R.unique().tolist():
+        rows = torch.nonzero(free_R == free).squeeze(1)
+        toeplitz = torch.where(shift >= 0, choose[free, shift.clamp(min=0)], 0.0)
+        result[rows] = product_RD[rows] @ toeplitz
+    return result

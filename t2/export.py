@@ -1,0 +1,197 @@
+"""Heads as files: `config.json`, `model.safetensors` and a model card. Loads without Lightning, LLM or pickle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from t2.errors import T2Error
+from t2.heads.base import Head, Prediction
+from t2.heads.record import head_from_record
+from t2.model_card import model_card
+from t2.policies import POLICIES
+from t2.policies.base import Costs, OneRound
+from t2.store.files import write_atomically, write_text_atomically
+
+HEAD_FORMAT = "t2-head"
+HEAD_FORMAT_VERSION = 1
+CHECKPOINT_KEY = "t2"
+"""Where a Lightning checkpoint holds what export needs, as primitives."""
+_STATE_PREFIX = "head."
+
+
+class BudgetHead:
+    """An exported head with its policy: pooled activations in, numbers of samples out."""
+
+    def __init__(self, config: dict[str, Any], head: Head) -> None:
+        """Use `from_pretrained`."""
+        self.config, self.head = config, head.eval()
+        self.policy = policy_from_record(config["policy"])
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, revision: str | None = None) -> BudgetHead:
+        """Load from a folder or the hub.
+
+        Args:
+            name: folder, or hub id of a repository with `config.json` and `model.safetensors`.
+            revision: of the hub repository.
+
+        Raises:
+            T2Error: no such head, another format, or tensors that are missing or unexpected.
+        """
+        folder = _folder_of(name, revision)
+        config = _read_config(folder / "config.json")
+        head = head_from_record(config)
+        try:
+            state = load_file(folder / "model.safetensors")
+        except (OSError, SafetensorError) as error:
+            raise T2Error(f"Expected the head's weights in {folder / 'model.safetensors'}, got {error}.") from error
+        load_exactly(head, state, str(folder))
+        return cls(config, head)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Tapped layers, see `t2.activations.layers`."""
+        return tuple(self.config["features"]["layers"])
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Budgets in samples."""
+        return self.head.shape.grid
+
+    def predict(self, pooled_BLD: Tensor) -> Prediction:
+        """What the head says of questions.
+
+        Raises:
+            T2Error: features of another number of layers or width.
+        """
+        expected = (self.head.shape.num_layers, self.head.shape.width)
+        if pooled_BLD.dim() != 3 or tuple(pooled_BLD.shape[1:]) != expected:
+            raise T2Error(
+                f"Expected features of {expected[0]} layers x {expected[1]} (layers {list(self.layers)} of "
+                f"{self.config['base_model']['id']}), got shape {tuple(pooled_BLD.shape)}. Is this head for this model?"
+            )
+        with torch.no_grad():
+            return self.head.predict(self.head(pooled_BLD))
+
+    def budgets(self, pooled_BLD: Tensor) -> Tensor:
+        """Samples to draw for each question, (B,), integer."""
+        prediction = self.predict(pooled_BLD)
+        index_B = self.policy.choose(prediction, Costs(self.grid, prediction.log_tokens_B.double().exp()))
+        return torch.tensor(self.grid)[index_B]
+
+    def check_model(self, fingerprint: str) -> None:
+        """Make sure that activations come from the LLM the head was trained on.
+
+        Raises:
+            T2Error: it is another one.
+        """
+        expected = self.config["features"]["model_fingerprint"]
+        if fingerprint != expected:
+            raise T2Error(
+                f"Expected the model {self.config['base_model']['id']} ({expected[:12]}...), got another "
+                f"({fingerprint[:12]}...). A head works on the activations of one model alone."
+            )
+
+
+def export_checkpoint(checkpoint: str | Path, folder: str | Path) -> Path:
+    """Turn a Lightning checkpoint into an exported head; needs neither Lightning nor the LLM.
+
+    Raises:
+        T2Error: no such file, not a checkpoint of T2, or tensors that are missing or unexpected.
+    """
+    path = Path(checkpoint)
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise T2Error(f"Expected a checkpoint, got no file {path}.") from error
+    except Exception as error:  # torch raises many kinds for a file that is no checkpoint
+        raise T2Error(f"Expected a checkpoint of primitives and tensors, got {path}: {str(error)[:120]}.") from error
+    if not isinstance(content, dict) or CHECKPOINT_KEY not in content:
+        raise T2Error(f"Expected a checkpoint of train.py with the key {CHECKPOINT_KEY!r}, got {path} without it.")
+    record = content[CHECKPOINT_KEY]
+    head = head_from_record(record)
+    state = {k.removeprefix(_STATE_PREFIX): v for k, v in content["state_dict"].items() if k.startswith(_STATE_PREFIX)}
+    load_exactly(head, state, str(path))
+    return save_head(head, record, folder)
+
+
+def save_head(head: Head, record: dict[str, Any], folder: str | Path) -> Path:
+    """Write config, weights and card.
+
+    Args:
+        head: trained.
+        record: what `head_record`, the DataModule and `AccuracyCost` put into a checkpoint.
+        folder: created; files of an earlier export are replaced.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"format": HEAD_FORMAT, "format_version": HEAD_FORMAT_VERSION, **record}
+    config.setdefault("policy", {"name": "FixedN", "arguments": {"n": head.shape.grid[-1]}})
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
+    write_atomically(folder / "model.safetensors", lambda path: save_file(tensors, path))
+    write_text_atomically(folder / "README.md", model_card(config))
+    # The config goes last: where it is, the export is complete.
+    write_text_atomically(folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+    return folder
+
+
+def load_exactly(head: Head, state: dict[str, Tensor], where: str) -> None:
+    """Load weights; every tensor must be there with its shape, and none besides.
+
+    Raises:
+        T2Error: names what is missing, unexpected or of another shape.
+    """
+    own = head.state_dict()
+    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    wrong = [f"{n} {tuple(state[n].shape)}" for n in own.keys() & state.keys() if own[n].shape != state[n].shape]
+    if missing or unexpected or wrong:
+        raise T2Error(
+            f"Expected exactly the tensors of {type(head).__name__} in {where}, got missing {missing}, unexpected "
+            f"{unexpected}, of another shape {sorted(wrong)}. Export the head again."
+        )
+    head.load_state_dict(state)
+
+
+def policy_from_record(record: dict[str, Any]) -> OneRound:
+    """A policy of the whitelist.
+
+    Raises:
+        T2Error: unknown name.
+    """
+    if record["name"] not in POLICIES:
+        raise T2Error(f"Expected a policy among {sorted(POLICIES)}, got {record['name']!r}.")
+    return POLICIES[record["name"]](**record["arguments"])
+
+
+def _folder_of(name: str | Path, revision: str | None) -> Path:
+    if (folder := Path(name)).is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(str(name), revision=revision, allow_patterns=["config.json", "model.safetensors"])
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise T2Error(
+            f"Expected a folder or hub id of an exported head, got {str(name)!r} ({type(error).__name__})."
+        ) from error
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise T2Error(f"Expected an exported head with config.json, got {path.parent}: {error}.") from error
+    version = (config.get("format"), config.get("format_version"))
+    if version != (HEAD_FORMAT, HEAD_FORMAT_VERSION):
+        raise T2Error(f"Expected {HEAD_FORMAT} version {HEAD_FORMAT_VERSION}, got {version} in {path}.")
+    return config

@@ -1,0 +1,1 @@
+"""Graders: text of a sample -> answer class."""

@@ -1,0 +1,29 @@
+"""Grades of one sample: which class it votes for, and whether that class is right."""
+
+from __future__ import annotations
+
+from t2.errors import T2Error
+from t2.spec import Grader
+
+FINISHED = "stop"
+"""The finish reason of an answer that ended by itself; all others abstain even if they parse."""
+
+
+def vote_of(grader: Grader, text: str, finish_reason: str) -> str | None:
+    """The answer class that a sample votes for; None is an abstention (unparseable or truncated)."""
+    return grader.answer_class(text) if finish_reason == FINISHED else None
+
+
+def gold_of(grader: Grader, answer: str, question_id: str) -> str:
+    """The class of the gold answer.
+
+    Raises:
+        T2Error: the grader cannot read it, so no sample could ever be right.
+    """
+    gold = grader.gold_class(answer)
+    if gold is None:
+        raise T2Error(
+            f"Expected an answer that grader {grader.version!r} can read, got {answer!r} for question "
+            f"{question_id!r}. Mend the question file or choose another grader."
+        )
+    return gold

@@ -1,0 +1,58 @@
+"""Grader for numbers: 1,200, $1200.00 and 2400/2 are one answer."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from t2.spec import Grader
+
+_NUMBER = re.compile(r"[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,3})?(?:\s*/\s*\d[\d,]*)?")
+
+
+def parse_number(text: str) -> Fraction | None:
+    """The exact value of the only number in `text`; None if there is none, more than one, or a division by zero.
+
+    Commas inside a number are thousands separators. Units and currency signs around it are ignored.
+    """
+    found = _NUMBER.findall(text.replace("\u2212", "-"))
+    if len(found) != 1:
+        return None
+    numerator, _, denominator = found[0].replace(",", "").replace(" ", "").partition("/")
+    try:
+        return Fraction(numerator) / Fraction(denominator or 1)
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
+class NumericGrader(Grader):
+    """Reads the number after the last marker (`#### 42`); equal values are one class, exactly and without rounding."""
+
+    def __init__(self, marker: str = "####", require_marker: bool = True) -> None:
+        """Set what precedes the final answer.
+
+        Args:
+            marker: text before the final answer; its last occurrence counts.
+            require_marker: without the marker, abstain (True) or read the text's last number (False).
+        """
+        self.marker, self.require_marker = marker, require_marker
+
+    @property
+    def version(self) -> str:
+        """Name, version and arguments."""
+        return f"numeric-1-{self.marker}-{int(self.require_marker)}"
+
+    def answer_class(self, text: str) -> str | None:
+        """The value on the line after the last marker, as a reduced fraction."""
+        _, found, after = text.rpartition(self.marker)
+        if found:
+            return self.gold_class(after.strip().split("\n")[0])
+        if self.require_marker:
+            return None
+        numbers = _NUMBER.findall(text)
+        return self.gold_class(numbers[-1]) if numbers else None
+
+    def gold_class(self, answer: str) -> str | None:
+        """The value of a bare answer, as a reduced fraction."""
+        value = parse_number(answer)
+        return None if value is None else str(value)

@@ -1,0 +1,119 @@
+"""From stored samples to a `GradedPool`. Grades are sidecars beside the shards, keyed by grader version and derived."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from t2.errors import T2Error
+from t2.grading.grade import FINISHED, gold_of, vote_of
+from t2.grading.graded import GradedPool
+from t2.hashing import digest
+from t2.spec import GREEDY_DRAW, Grader, Question
+from t2.store.reader import ShardReader
+from t2.store.writer import write_table
+from t2.voting import ABSENT, ABSTAINED
+
+_SIDECAR_SCHEMA = pa.schema([("answer_class", pa.string())])
+_Row = tuple[int, str | None, int, str]
+"""draw, answer class, generated tokens, finish reason"""
+
+
+def grades_of_shard(reader: ShardReader, shard: str, grader: Grader) -> list[str | None]:
+    """The class each row of a shard votes for; read from the sidecar if there is one, else graded and stored."""
+    table = reader.tables[shard]
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "_", grader.version)
+    path = reader.paths.grades / f"{slug}-{digest(grader.version)[:8]}" / shard
+    if path.exists():
+        sidecar = pq.read_table(path)
+        if sidecar.num_rows == table.num_rows:
+            return list(sidecar["answer_class"].to_pylist())
+    texts, reasons = table["text"].to_pylist(), table["finish_reason"].to_pylist()
+    grades = [vote_of(grader, text, reason) for text, reason in zip(texts, reasons, strict=True)]
+    with contextlib.suppress(OSError):  # a read-only pool is graded anew each time
+        write_table(path, pa.table({"answer_class": grades}, schema=_SIDECAR_SCHEMA))
+    return grades
+
+
+class PoolGrader:
+    """Grades a pool shard by shard as it grows."""
+
+    def __init__(self, reader: ShardReader, grader: Grader) -> None:
+        """Attach to a reader; `refresh` it through here."""
+        self.reader, self.grader = reader, grader
+        self._rows: dict[str, dict[int, _Row]] = {}
+
+    def refresh(self) -> None:
+        """Take in the shards written since the last call; of duplicates the first counts."""
+        for shard in self.reader.refresh():
+            table = self.reader.tables[shard]
+            columns = [table[name].to_pylist() for name in ("question_id", "draw", "num_tokens", "finish_reason")]
+            grades = grades_of_shard(self.reader, shard, self.grader)
+            for question_id, draw, tokens, reason, grade in zip(*columns, grades, strict=True):
+                self._rows.setdefault(question_id, {}).setdefault(draw, (draw, grade, tokens, reason))
+
+    def complete_ids(self, samples_per_question: int) -> set[str]:
+        """Questions that have their greedy answer and the first M draws."""
+        wanted = {GREEDY_DRAW, *range(samples_per_question)}
+        return {question_id for question_id, rows in self._rows.items() if wanted <= rows.keys()}
+
+    def pool(
+        self, questions: Sequence[Question], prompt_tokens: Sequence[int], max_samples: int | None = None
+    ) -> GradedPool:
+        """The graded samples of `questions`, in their order.
+
+        Args:
+            questions: each must have at least one sample.
+            prompt_tokens: tokens of each prompt.
+            max_samples: use draws 0..max_samples-1 alone.
+
+        Raises:
+            T2Error: a question has no samples.
+        """
+        rows_Q = [self._samples(question.id, max_samples) for question in questions]
+        if empty := [q.id for q, rows in zip(questions, rows_Q, strict=True) if not rows]:
+            raise T2Error(
+                f"Expected samples of every question, got none for {len(empty)} of {len(questions)} "
+                f"(first: {empty[0]!r}). Finish the pool: t2 label --config FILE"
+            )
+        width = max((len(rows) for rows in rows_Q), default=1)
+        shape = (len(questions), width)
+        vote_QM = torch.full(shape, ABSENT, dtype=torch.long)
+        right_QM, truncated_QM = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)
+        tokens_QM = torch.zeros(shape, dtype=torch.long)
+        greedy_right_Q = torch.zeros(len(questions), dtype=torch.bool)
+        greedy_tokens_Q = torch.zeros(len(questions), dtype=torch.long)
+        for index, (question, rows) in enumerate(zip(questions, rows_Q, strict=True)):
+            gold = gold_of(self.grader, question.answer, question.id)
+            classes: dict[str, int] = {}
+            votes = [ABSTAINED if r[1] is None else classes.setdefault(r[1], len(classes)) for r in rows]
+            vote_QM[index, : len(rows)] = torch.tensor(votes)
+            right_QM[index, : len(rows)] = torch.tensor([r[1] == gold for r in rows])
+            tokens_QM[index, : len(rows)] = torch.tensor([r[2] for r in rows])
+            truncated_QM[index, : len(rows)] = torch.tensor([r[3] != FINISHED for r in rows])
+            if greedy := self._rows[question.id].get(GREEDY_DRAW):
+                greedy_right_Q[index], greedy_tokens_Q[index] = greedy[1] == gold, greedy[2]
+        return GradedPool(
+            question_ids=tuple(q.id for q in questions),
+            dedup_keys=tuple(q.dedup_key for q in questions),
+            families=tuple(q.family for q in questions),
+            sizes=tuple(q.size for q in questions),
+            vote_QM=vote_QM,
+            right_QM=right_QM,
+            tokens_QM=tokens_QM,
+            truncated_QM=truncated_QM,
+            greedy_right_Q=greedy_right_Q,
+            greedy_tokens_Q=greedy_tokens_Q,
+            prompt_tokens_Q=torch.tensor(list(prompt_tokens), dtype=torch.long),
+        )
+
+    def _samples(self, question_id: str, max_samples: int | None) -> list[_Row]:
+        """The sampled (not greedy) rows of a question, by draw."""
+        rows = self._rows.get(question_id, {})
+        limit = max(rows, default=-1) + 1 if max_samples is None else max_samples
+        return [rows[draw] for draw in range(limit) if draw in rows]

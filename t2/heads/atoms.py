@@ -1,0 +1,41 @@
+"""Atoms: representative training curves, of which a predicted curve is a mixture. Pure."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_MAX_SWEEPS = 50
+
+
+def medoids(points_QK: Tensor, num_medoids: int, seed: int = 0) -> Tensor:
+    """Indices of at most `num_medoids` rows that represent all rows (k-medoids, Voronoi iteration, Euclidean).
+
+    Starts from k-means++ draws (Arthur and Vassilvitskii, 2007) of a seeded generator; duplicates of a row are never
+    chosen twice, so fewer may come back.
+    """
+    points_QK = points_QK.double()
+    distance_QQ = torch.cdist(points_QK, points_QK)
+    chosen = _spread_start(distance_QQ, num_medoids, torch.Generator().manual_seed(seed))
+    for _ in range(_MAX_SWEEPS):
+        nearest_Q = distance_QQ[:, chosen].argmin(1)
+        moved = chosen.clone()
+        for cluster in range(len(chosen)):
+            members = torch.nonzero(nearest_Q == cluster).squeeze(1)
+            within = distance_QQ[members][:, members].sum(1)
+            moved[cluster] = members[int(within.argmin())]
+        if torch.equal(moved, chosen):
+            break
+        chosen = moved
+    return chosen.sort().values
+
+
+def _spread_start(distance_QQ: Tensor, num_medoids: int, generator: torch.Generator) -> Tensor:
+    """Draw rows with probability proportional to the squared distance from those already drawn."""
+    chosen = [int(distance_QQ.sum(1).argmin())]
+    while len(chosen) < num_medoids:
+        weight_Q = distance_QQ[:, chosen].amin(1).square()
+        if float(weight_Q.max()) < 1e-12:
+            break
+        chosen.append(int(torch.multinomial(weight_Q, 1, generator=generator)))
+    return torch.tensor(chosen)

@@ -1,0 +1,224 @@
+"""Run a `LabelJob`: resume what is there, draw what is missing, lose nothing that is finished."""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from t2.errors import T2Error
+from t2.grading.grade import gold_of
+from t2.labelling.plan import merge_questions, missing_requests
+from t2.model_files import ModelFiles, resolve_model
+from t2.prompts import prompt_fingerprint, render
+from t2.spec import GREEDY_DRAW, LabelJob, Question, SampleRequest
+from t2.splits import SplitFractions, labelling_order
+from t2.store.lock import beat, hold
+from t2.store.pool_spec import PoolSpec, check_or_create_spec, read_spec
+from t2.store.reader import ShardReader, manifest_entries, read_questions
+from t2.store.schema import PoolPaths
+from t2.store.writer import ShardWriter, add_shard, write_questions
+
+COMPACT_ABOVE_SHARDS = 32
+"""More shards than this are merged into one when a labelling process starts or ends."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a progress bar needs; counts are of this process, `resumed` is what the pool had before."""
+
+    samples_done: int
+    samples_total: int
+    tokens: int
+    """generated tokens, the end tokens included"""
+    resumed: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job whose questions are rendered, before any sample is drawn."""
+
+    paths: PoolPaths
+    spec: PoolSpec
+    model_files: ModelFiles | None
+    """None: the pool is finished and its model is not on this machine"""
+    wanted: list[Question]
+    """the questions of the job's task"""
+    questions: list[Question]
+    """all questions of the pool, the wanted ones among them"""
+    prompts: list[tuple[int, ...]]
+    """token ids of each question of the pool"""
+
+
+def prepare(job: LabelJob) -> Prepared:
+    """Check questions and settings, create or compare the pool's spec, write its questions with their prompts.
+
+    A finished pool needs neither model nor tokenizer: its prompts are stored.
+
+    Raises:
+        T2Error: unreadable gold answer, other model, prompt or sampling settings, changed question.
+    """
+    if job.samples_per_question < 1:
+        raise T2Error(f"Expected `samples_per_question` of at least 1, got {job.samples_per_question}.")
+    wanted = job.task.questions()
+    for question in wanted:
+        gold_of(job.task.grader, question.answer, question.id)
+    paths = PoolPaths(Path(job.path))
+    old, old_prompts = read_questions(paths) if paths.questions.exists() else ([], [])
+    questions = merge_questions(old, wanted)
+    sampling = job.sampler.settings.as_json()
+    if len(questions) == len(old) and not Path(job.model).is_dir() and _is_finished(paths, wanted, job):
+        stored = read_spec(paths)
+        prompt = {**asdict(job.prompt), "fingerprint": stored.prompt["fingerprint"]}
+        spec = PoolSpec(stored.model, prompt, sampling)
+        check_or_create_spec(paths, spec)
+        return Prepared(paths, spec, None, wanted, questions, old_prompts)
+    model = resolve_model(job.model, job.revision)
+    tokenizer = load_tokenizer(model.folder)
+    prompt = {**asdict(job.prompt), "fingerprint": prompt_fingerprint(tokenizer, job.prompt)}
+    spec = PoolSpec(model.as_json(), prompt, sampling)
+    check_or_create_spec(paths, spec)
+    prompts = old_prompts + [tuple(render(tokenizer, job.prompt, q.text)) for q in questions[len(old) :]]
+    if len(questions) > len(old):
+        write_questions(paths, questions, prompts)
+    return Prepared(paths, spec, model, wanted, questions, prompts)
+
+
+def load_tokenizer(model_folder: Path) -> Any:
+    """The fast tokenizer of a model folder."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(model_folder)
+
+
+def _is_finished(paths: PoolPaths, wanted: list[Question], job: LabelJob) -> bool:
+    reader = ShardReader(paths)
+    reader.refresh()
+    have = held_draws(reader)
+    needed = {GREEDY_DRAW, *range(job.samples_per_question)}
+    return all(needed <= have.get(question.id, set()) for question in wanted)
+
+
+def run(job: LabelJob, fractions: SplitFractions, on_progress: Callable[[Progress], None] | None = None) -> Progress:
+    """Draw and store every sample the pool lacks. Whatever ends it, finished requests are flushed first.
+
+    Raises:
+        T2Error: bad input (see `prepare`), pool held by another process, or an engine seed that the pool has.
+    """
+    paths = PoolPaths(Path(job.path))
+    with hold(paths):
+        prepared = prepare(job)
+        compact(paths, COMPACT_ABOVE_SHARDS)
+        reader = ShardReader(paths)
+        reader.refresh()
+        have = held_draws(reader)
+        prompt_of = {q.id: prompt for q, prompt in zip(prepared.questions, prepared.prompts, strict=True)}
+        ordered = [prepared.wanted[index] for index in labelling_order(prepared.wanted, fractions)]
+        requests = missing_requests(
+            ordered,
+            [prompt_of[question.id] for question in ordered],
+            have,
+            job.samples_per_question,
+            job.sampler.samples_per_request,
+        )
+        resumed = sum(len(draws) for draws in have.values())
+        progress = Progress(0, sum(len(request.draws) for request in requests), 0, resumed)
+        if requests:
+            seed = fresh_engine_seed(reader.engine_seeds(), job.engine_seed)
+            attempt = 1 + max(reader.attempts(), default=0)
+            writer = ShardWriter(paths, seed, attempt)
+            progress = _draw(job, prepared, requests, writer, progress, on_progress)
+        compact(paths, COMPACT_ABOVE_SHARDS)
+    return progress
+
+
+def _draw(
+    job: LabelJob,
+    prepared: Prepared,
+    requests: list[SampleRequest],
+    writer: ShardWriter,
+    progress: Progress,
+    on_progress: Callable[[Progress], None] | None,
+) -> Progress:
+    """Stream the requests through the sampler into the writer."""
+    beat(writer.paths, writer.name, 0, progress.samples_total)
+    try:
+        if prepared.model_files is None:
+            raise T2Error(f"Expected the model {job.model!r} to draw samples with, got no such folder.")
+        job.sampler.open(str(prepared.model_files.folder), writer.engine_seed)
+        for result in job.sampler.stream(requests):
+            writer.append(result)
+            progress = Progress(
+                progress.samples_done + len(result.samples),
+                progress.samples_total,
+                progress.tokens + sum(len(sample.token_ids) for sample in result.samples),
+                progress.resumed,
+            )
+            if writer.flush_if_due():
+                beat(writer.paths, writer.name, progress.samples_done, progress.samples_total)
+            if on_progress:
+                on_progress(progress)
+    finally:
+        try:
+            writer.flush()
+        finally:
+            job.sampler.close()
+    return progress
+
+
+def held_draws(reader: ShardReader) -> dict[str, set[int]]:
+    """Draw numbers that the pool holds, by question id."""
+    have: dict[str, set[int]] = defaultdict(set)
+    for table in reader.tables.values():
+        for question_id, draw in zip(table["question_id"].to_pylist(), table["draw"].to_pylist(), strict=True):
+            have[question_id].add(draw)
+    return have
+
+
+def fresh_engine_seed(used: set[int], asked: int | None) -> int:
+    """An engine seed that the pool does not have: equal seeds would silently redraw the same answers.
+
+    Raises:
+        T2Error: the seed asked for has been used.
+    """
+    if asked is None:
+        return next(seed for seed in iter(lambda: secrets.randbelow(2**31 - 1), None) if seed not in used)
+    if asked in used:
+        raise T2Error(
+            f"Expected an engine seed that the pool does not have, got {asked}: it would redraw the same samples. "
+            "Remove `data.pool.engine_seed`."
+        )
+    return asked
+
+
+def compact(paths: PoolPaths, above: int) -> None:
+    """Merge the shards into one if there are more than `above`; duplicates (by question and draw) are dropped.
+
+    Safe at every moment: the merged shard is named before the old manifests go, and readers drop duplicates.
+    Only the holder of the lock calls it.
+    """
+    old_manifests = sorted(paths.manifests.glob("*.jsonl"))
+    old_shards = [entry["shard"] for entry in manifest_entries(paths)]
+    if len(old_shards) <= above:
+        return
+    reader = ShardReader(paths)
+    reader.refresh()
+    merged = deduplicated(pa.concat_tables(reader.tables.values()))
+    name = f"{max(path.stem for path in old_manifests)}-merged"
+    add_shard(paths, name, f"{name}.parquet", merged)
+    for path in [*old_manifests, *(paths.shards / shard for shard in old_shards)]:
+        path.unlink(missing_ok=True)
+
+
+def deduplicated(table: pa.Table) -> pa.Table:
+    """The first row of every (question, draw), in order of appearance."""
+    keys = zip(table["question_id"].to_pylist(), table["draw"].to_pylist(), strict=True)
+    first: dict[tuple[str, int], int] = {}
+    for row, key in enumerate(keys):
+        first.setdefault(key, row)
+    return table if len(first) == table.num_rows else table.take(list(first.values()))

@@ -1,0 +1,112 @@
+"""What every policy is, and what replaying it on stored samples gives. Pure.
+
+Deciding never sees a question's own lengths: `Costs` are predicted. Scoring charges the actual tokens of every sample
+started.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from t2.errors import T2Error
+from t2.grading.graded import GradedPool
+from t2.heads.base import Prediction
+
+Needs = Literal["nothing", "curve", "n_star"]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a policy believes a budget costs."""
+
+    grid: tuple[int, ...]
+    """budgets in samples"""
+    tokens_per_sample_B: Tensor
+    """predicted generated tokens of one sample"""
+
+    @property
+    def tokens_BK(self) -> Tensor:
+        """Predicted generated tokens of each budget."""
+        return self.tokens_per_sample_B[:, None] * torch.tensor(self.grid, dtype=self.tokens_per_sample_B.dtype)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a policy got and paid, per question (expected values, float64)."""
+
+    correct: Tensor
+    samples: Tensor
+    """samples started"""
+    generated_tokens: Tensor
+    """tokens of every sample started"""
+    prompt_tokens: Tensor
+    """prompt tokens, the prefill shared by all samples counted once"""
+    rounds: Tensor
+    """times the engine was waited for"""
+    peak: Tensor
+    """most sequences that ran at once"""
+
+    @property
+    def total_tokens(self) -> Tensor:
+        """Generated and prompt tokens."""
+        return self.generated_tokens + self.prompt_tokens
+
+
+class OneRound(ABC):
+    """Chooses one budget before any sample is drawn. Scored exactly by A(N)."""
+
+    needs: ClassVar[Needs] = "nothing"
+    """what the prediction must hold"""
+
+    @abstractmethod
+    def choose(self, prediction: Prediction, costs: Costs) -> Tensor:
+        """Index into `costs.grid`, shape (B,)."""
+
+    @classmethod
+    def check(cls, gives_curve: bool, head: str) -> None:
+        """Reject a head that lacks what the policy needs, in the words of the config.
+
+        Raises:
+            T2Error: the policy needs a curve and the head gives none.
+        """
+        if cls.needs == "curve" and not gives_curve:
+            raise T2Error(
+                f"Expected a head that predicts a curve for policy {cls.__name__}, got {head}. "
+                "Use `model.head: CurveHead`, or `policy: PredictedN`."
+            )
+
+
+def replay_one_round(index_Q: Tensor, acc_QK: Tensor, grid: tuple[int, ...], pool: GradedPool) -> Replay:
+    """Score chosen budgets: correct is A(N), tokens are N times the question's mean (the mean over subsets)."""
+    budget_Q = torch.tensor(grid, dtype=torch.float64)[index_Q]
+    return Replay(
+        correct=acc_QK.gather(1, index_Q[:, None]).squeeze(1).double(),
+        samples=budget_Q,
+        generated_tokens=budget_Q * pool.mean_tokens_Q,
+        prompt_tokens=pool.prompt_tokens_Q.double(),
+        rounds=torch.ones(len(pool), dtype=torch.float64),
+        peak=budget_Q,
+    )
+
+
+def replay_greedy(pool: GradedPool) -> Replay:
+    """One temperature 0 answer."""
+    one_Q = torch.ones(len(pool), dtype=torch.float64)
+    return Replay(
+        correct=pool.greedy_right_Q.double(),
+        samples=one_Q,
+        generated_tokens=pool.greedy_tokens_Q.double(),
+        prompt_tokens=pool.prompt_tokens_Q.double(),
+        rounds=one_Q,
+        peak=one_Q,
+    )
+
+
+def mean_of(replays: list[Replay]) -> Replay:
+    """The mean over several random orders."""
+    return Replay(**{name: torch.stack([getattr(r, name) for r in replays]).mean(0) for name in vars(replays[0])})

@@ -1,0 +1,193 @@
+"""`VLLMSampler`: answers from a vLLM engine inside this process. The only file that imports vLLM for sampling.
+
+The engine runs in process (`VLLM_ENABLE_V1_MULTIPROCESSING=0`): there is no engine child that could outlive us.
+With several GPUs vLLM starts workers of its own; `close` ends them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from t2.errors import T2Error
+from t2.spec import Sample, Sampler, SampleRequest, SampleResult, SamplingSettings
+
+CPU_BLOCK_SIZE = 32
+"""Tokens of a KV block on CPU. vLLM's CPU default of 128 shares no prefix of a prompt shorter than 129 tokens."""
+CPU_MAX_NUM_SEQS = 64
+"""Sequences that run at once on CPU when `max_num_seqs` is not given."""
+_IN_FLIGHT_FACTOR = 2
+"""Samples handed to the engine, as a multiple of the sequences it runs: its queue never runs dry."""
+
+
+class VLLMSampler(Sampler):
+    """Streams finished requests; the samples of a request share one prefill through the prefix cache."""
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        max_tokens: int = 1024,
+        stop: list[str] | None = None,
+        samples_per_request: int = 8,
+        dtype: str = "auto",
+        max_num_seqs: int | None = None,
+        max_model_len: int | None = None,
+        kv_cache_gib: float | None = None,
+        gpu_memory_utilization: float = 0.9,
+        tensor_parallel_size: int = 1,
+        enforce_eager: bool | None = None,
+    ) -> None:
+        """Configure sampling and engine; nothing is loaded before `open`.
+
+        Args:
+            temperature: of the samples; the greedy answer always uses 0.
+            top_p: nucleus probability mass.
+            top_k: 0 is off.
+            max_tokens: generated tokens of an answer; a longer one is truncated and abstains.
+            stop: texts that end an answer.
+            samples_per_request: samples stored all or none; a kill loses the requests in flight.
+            dtype: of weights and activations; "auto" follows the model.
+            max_num_seqs: sequences the engine runs at once; None: 64 on CPU, vLLM's own choice on GPU.
+            max_model_len: tokens of prompt and answer; None: the model's.
+            kv_cache_gib: memory of the KV cache in GiB; None: 2 on CPU, `gpu_memory_utilization` decides on GPU.
+            gpu_memory_utilization: share of GPU memory for the engine.
+            tensor_parallel_size: GPUs that share the model.
+            enforce_eager: skip compilation; None: on CPU yes (compiling takes a minute), on GPU no.
+        """
+        if temperature <= 0:
+            raise T2Error(f"Expected `temperature` > 0 (equal samples need no vote), got {temperature}.")
+        if max_tokens < 1 or samples_per_request < 1:
+            raise T2Error(f"Expected max_tokens, samples_per_request >= 1, got {max_tokens}, {samples_per_request}.")
+        self._settings = SamplingSettings(temperature, top_p, top_k, max_tokens, tuple(stop or ()))
+        self._samples_per_request = samples_per_request
+        self.dtype, self.max_num_seqs, self.max_model_len = dtype, max_num_seqs, max_model_len
+        self.kv_cache_gib, self.gpu_memory_utilization = kv_cache_gib, gpu_memory_utilization
+        self.tensor_parallel_size, self.enforce_eager = tensor_parallel_size, enforce_eager
+        self._llm: Any = None
+
+    @property
+    def settings(self) -> SamplingSettings:
+        """What the pool records and compares."""
+        return self._settings
+
+    @property
+    def samples_per_request(self) -> int:
+        """Samples of one request."""
+        return self._samples_per_request
+
+    def open(self, model_folder: str, engine_seed: int) -> None:
+        """Load the model.
+
+        Raises:
+            T2Error: vLLM is not installed; names the command.
+        """
+        _set_environment()
+        try:
+            import vllm
+        except ModuleNotFoundError as error:
+            if error.name != "vllm":
+                raise
+            raise T2Error(
+                "Expected vLLM, got no such package. Install it: pip install 't2-budget[vllm]' (NVIDIA GPU) or "
+                "make install VLLM=cpu. A finished pool trains without it."
+            ) from error
+        self._llm = vllm.LLM(**self.engine_arguments(model_folder, engine_seed))
+
+    def engine_arguments(self, model_folder: str, engine_seed: int) -> dict[str, Any]:
+        """Keyword arguments of `vllm.LLM`; shared with the benchmark that measures a bare engine."""
+        from vllm.platforms import current_platform
+
+        on_cpu = current_platform.is_cpu()
+        arguments: dict[str, Any] = {
+            "model": model_folder,
+            "seed": engine_seed,
+            "dtype": self.dtype,
+            "max_num_seqs": self.max_num_seqs or (CPU_MAX_NUM_SEQS if on_cpu else None),
+            "max_model_len": self.max_model_len,
+            "enforce_eager": on_cpu if self.enforce_eager is None else self.enforce_eager,
+            "tensor_parallel_size": self.tensor_parallel_size,
+            "disable_log_stats": True,
+        }
+        if self.kv_cache_gib is not None or on_cpu:
+            arguments["kv_cache_memory_bytes"] = int((self.kv_cache_gib or 2.0) * 2**30)
+        if on_cpu:
+            arguments["block_size"] = CPU_BLOCK_SIZE
+        else:
+            arguments["gpu_memory_utilization"] = self.gpu_memory_utilization
+        return {key: value for key, value in arguments.items() if value is not None}
+
+    def sampling_parameters(self, num_samples: int, greedy: bool) -> Any:
+        """`vllm.SamplingParams` of one request. No per-request seed: the CPU engine crashes on it (facts in docs)."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        settings = self._settings
+        return SamplingParams(
+            n=num_samples,
+            temperature=0.0 if greedy else settings.temperature,
+            top_p=1.0 if greedy else settings.top_p,
+            top_k=0 if greedy else settings.top_k,
+            max_tokens=settings.max_tokens,
+            stop=list(settings.stop) or None,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    def stream(self, requests: Iterable[SampleRequest]) -> Iterator[SampleResult]:
+        """Yield each request when all its samples are finished; keeps the engine's queue filled."""
+        if self._llm is None:
+            raise RuntimeError("VLLMSampler.stream before open")
+        engine = self._llm.llm_engine
+        window = _IN_FLIGHT_FACTOR * engine.vllm_config.scheduler_config.max_num_seqs
+        waiting = iter(requests)
+        running: dict[str, SampleRequest] = {}
+        samples_in_flight, serial, exhausted = 0, 0, False
+        while True:
+            while not exhausted and samples_in_flight < window:
+                request = next(waiting, None)
+                if request is None:
+                    exhausted = True
+                    break
+                serial += 1
+                running[str(serial)] = request
+                samples_in_flight += len(request.draws)
+                self._submit(engine, str(serial), request)
+            if not engine.has_unfinished_requests():
+                return
+            for output in engine.step():
+                if output.finished:
+                    request = running.pop(output.request_id)
+                    samples_in_flight -= len(request.draws)
+                    yield SampleResult(request, tuple(_sample(completion) for completion in output.outputs))
+
+    def _submit(self, engine: Any, request_id: str, request: SampleRequest) -> None:
+        from vllm.inputs import TokensPrompt
+
+        prompt = self._llm.renderer.render_cmpl([TokensPrompt(prompt_token_ids=list(request.prompt_ids))])[0]
+        engine.add_request(request_id, prompt, self.sampling_parameters(len(request.draws), request.greedy))
+
+    def close(self) -> None:
+        """End the engine and everything it started."""
+        if self._llm is not None:
+            self._llm.llm_engine.engine_core.shutdown()
+            self._llm = None
+
+
+def _set_environment() -> None:
+    """Settings that vLLM reads at import; what the user has set already stays."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    defaults = {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)),
+        "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+def _sample(completion: Any) -> Sample:
+    return Sample(tuple(completion.token_ids), completion.text, str(completion.finish_reason))

@@ -1,0 +1,184 @@
+"""The nouns of T2: frozen dataclasses with units and the only defaults, and the interfaces a user may replace.
+
+Shape suffixes, in code as in the docs: Q questions, M samples in a question's pool, K budgets in the grid, B batch,
+L tapped layers, T tokens, D hidden width, J atoms, O head outputs. `acc_QK` is a float array of shape (Q, K).
+*samples* are answers drawn, *tokens* are tokens, a "budget" is an entry N of the grid.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+DEFAULT_GRID: tuple[int, ...] = (1, 3, 5, 7, 9, 12, 16, 24, 32)
+"""Budgets N in samples. 2 is left out: A(2) = A(1) when nothing abstains."""
+
+GREEDY_DRAW = -1
+"""The draw number of a question's one greedy (temperature 0) answer, which is outside its M samples."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question of a task."""
+
+    id: str
+    """unique within the task, never reused for another text"""
+    text: str
+    """what the user turn of the prompt says"""
+    answer: str
+    """the gold answer, as the grader reads it"""
+    dedup_key: str
+    """questions with the same key (3+4 and 4+3) always land in the same split"""
+    family: str = ""
+    """generator family; empty where the task has none"""
+    size: int = 0
+    """generator difficulty within the family; 0 where unknown"""
+
+
+class Grader(ABC):
+    """Maps an answer's text to its equivalence class. Voting counts classes; correct means the gold answer's class."""
+
+    @property
+    @abstractmethod
+    def version(self) -> str:
+        """Changes whenever a grade could change; the name of the grades' sidecar."""
+
+    @abstractmethod
+    def answer_class(self, text: str) -> str | None:
+        """The canonical class of the answer in `text` (a model's whole output), or None if no answer can be read."""
+
+    @abstractmethod
+    def gold_class(self, answer: str) -> str | None:
+        """The class of a gold answer (bare, without a final-answer marker), or None if it cannot be read."""
+
+
+class Task(ABC):
+    """A source of questions with the grader that fits them."""
+
+    @property
+    @abstractmethod
+    def grader(self) -> Grader:
+        """Grades this task's answers."""
+
+    @abstractmethod
+    def questions(self) -> list[Question]:
+        """All questions, in a fixed order; a larger task has the smaller one as a prefix."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One worked example, put before the question as a user and an assistant turn."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class PromptSpec:
+    """How a question becomes token ids: one rendering for training, labels and serving."""
+
+    template: str = "chat"
+    """"chat": the tokenizer's own chat template; otherwise the path of a Jinja file"""
+    system: str = ""
+    """system line; empty: none"""
+    shots: list[Shot] = field(default_factory=list)
+    """worked examples before the question"""
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """What decides the distribution of a sample. Two settings that differ never share a pool."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    """0: off"""
+    max_tokens: int = 1024
+    """generated tokens, the end token included; a longer answer is truncated and abstains"""
+    stop: tuple[str, ...] = ()
+    """texts that end an answer"""
+
+    def as_json(self) -> dict[str, Any]:
+        """The settings as JSON values, for the pool's spec."""
+        return {**asdict(self), "stop": list(self.stop)}
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """Draw `num_samples` answers to one prompt. Its samples are stored all or none."""
+
+    question_id: str
+    prompt_ids: tuple[int, ...]
+    draws: tuple[int, ...]
+    """draw numbers to fill, one per sample; `(GREEDY_DRAW,)` asks for the greedy answer"""
+
+    @property
+    def greedy(self) -> bool:
+        """Whether this asks for the temperature 0 answer."""
+        return self.draws == (GREEDY_DRAW,)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One generated answer."""
+
+    token_ids: tuple[int, ...]
+    """generated tokens, the end token included"""
+    text: str
+    finish_reason: str
+    """"stop" is a finished answer; anything else ("length", "abort", ...) abstains at full cost"""
+
+
+@dataclass(frozen=True)
+class SampleResult:
+    """A finished request with its samples, in the order of `request.draws`."""
+
+    request: SampleRequest
+    samples: tuple[Sample, ...]
+
+
+class Sampler(ABC):
+    """Draws samples. `open` once, `stream` any number of times, `close` always."""
+
+    @property
+    @abstractmethod
+    def settings(self) -> SamplingSettings:
+        """What the pool records and compares."""
+
+    @property
+    def samples_per_request(self) -> int:
+        """Samples of one request; small, because a kill loses the requests in flight."""
+        return 8
+
+    @abstractmethod
+    def open(self, model_folder: str, engine_seed: int) -> None:
+        """Start whatever draws the samples; all randomness must follow from `engine_seed`."""
+
+    @abstractmethod
+    def stream(self, requests: Iterable[SampleRequest]) -> Iterator[SampleResult]:
+        """Yield results as they finish, in any order. Pulls `requests` only as fast as it can work on them."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End everything `open` started. Safe to call twice."""
+
+
+@dataclass(frozen=True)
+class LabelJob:
+    """A pool of samples: where it lies, who answers what, how often. The config key `data.pool`."""
+
+    path: str
+    """folder of the pool; append-only, resumable"""
+    model: str
+    """hub id or folder of the LLM"""
+    task: Task
+    sampler: Sampler
+    revision: str | None = None
+    """hub revision; resolved to a commit and recorded"""
+    prompt: PromptSpec = field(default_factory=PromptSpec)
+    samples_per_question: int = 32
+    """M, the samples of each question, not counting the greedy answer"""
+    engine_seed: int | None = None
+    """None: a fresh random seed for each process. A seed that the pool has already is refused."""

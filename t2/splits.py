@@ -1,0 +1,68 @@
+"""Which question belongs where. Decided by hash, so that a growing pool keeps its splits. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from t2.errors import T2Error
+from t2.hashing import unit_interval
+from t2.spec import Question
+
+LABELLING_ORDER = ("validation", "train", "calibration", "test")
+"""The order in which a pool is filled: `fit` waits for the whole validation set, then trains on what is there."""
+
+
+@dataclass(frozen=True)
+class SplitFractions:
+    """Shares of the questions; they must sum to 1."""
+
+    train: float = 0.60
+    validation: float = 0.15
+    calibration: float = 0.10
+    test: float = 0.15
+
+    def __post_init__(self) -> None:
+        """Reject shares that are negative or do not sum to 1."""
+        shares = (self.train, self.validation, self.calibration, self.test)
+        if min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
+            raise T2Error(f"Expected split fractions >= 0 that sum to 1, got {shares}. Change `data.splits`.")
+
+
+def split_of(dedup_key: str, fractions: SplitFractions, salt: str = "t2-split") -> str:
+    """The split of a question: "train", "validation", "calibration" or "test"."""
+    position, end = unit_interval(salt, dedup_key), 0.0
+    for name in ("validation", "calibration", "test"):
+        end += getattr(fractions, name)
+        if position < end:
+            return name
+    return "train"
+
+
+def labelling_order(questions: Sequence[Question], fractions: SplitFractions) -> list[int]:
+    """Indices of `questions` in the order they are labelled: by split (`LABELLING_ORDER`), then by hash.
+
+    Within a split the order depends on each question alone, so the first n train questions are the same set
+    whether the pool is live or finished.
+    """
+
+    def rank(index: int) -> tuple[int, float, str]:
+        question = questions[index]
+        split = LABELLING_ORDER.index(split_of(question.dedup_key, fractions))
+        return split, unit_interval("t2-order", question.id), question.id
+
+    return sorted(range(len(questions)), key=rank)
+
+
+def fold_of(dedup_key: str, num_folds: int, seed: int) -> int:
+    """The outer cross-validation fold of a question, in 0..num_folds-1; questions that share a key share it."""
+    return int(unit_interval("t2-fold", seed, dedup_key) * num_folds)
+
+
+def sample_fold(question_id: str, draw: int) -> int:
+    """Which half (0 or 1) of a question's own pool a sample belongs to: what one half chooses is scored on the other.
+
+    Of each pair of neighbouring draws a hash sends one to either half: halves stay equal, and a growing pool keeps
+    its halves.
+    """
+    return (draw % 2) ^ int(unit_interval("t2-sample-fold", question_id, draw // 2) < 0.5)

@@ -1,0 +1,84 @@
+"""The identity of a pool: samples of another model, prompt or sampling setting are refused, the difference named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from t2.errors import T2Error
+from t2.store.files import write_text_atomically
+from t2.store.schema import POOL_FORMAT, POOL_FORMAT_VERSION, PoolPaths
+
+_DESCRIPTIVE = {"model": {"id", "revision", "num_layers", "width"}, "prompt": {"template"}}
+"""Keys that are recorded for people but not compared: the fingerprints beside them are."""
+
+
+@dataclass(frozen=True)
+class PoolSpec:
+    """What every sample of a pool has in common."""
+
+    model: dict[str, Any]
+    """`ModelFiles.as_json()`: id, revision, fingerprint, num_layers, width"""
+    prompt: dict[str, Any]
+    """template, system, shots, fingerprint"""
+    sampling: dict[str, Any]
+    """`SamplingSettings.as_json()`"""
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of pool.json."""
+        return {
+            "format": POOL_FORMAT,
+            "format_version": POOL_FORMAT_VERSION,
+            "model": self.model,
+            "prompt": self.prompt,
+            "sampling": self.sampling,
+        }
+
+    def difference(self, other: PoolSpec) -> list[str]:
+        """What keeps `other` out of this pool, as "sampling.temperature: 1.0 here, 0.7 there"; empty if it fits."""
+        found = []
+        for part in ("model", "prompt", "sampling"):
+            mine, theirs = getattr(self, part), getattr(other, part)
+            for key in sorted((mine.keys() | theirs.keys()) - _DESCRIPTIVE.get(part, set())):
+                if mine.get(key) != theirs.get(key):
+                    found.append(f"{part}.{key}: {_short(mine.get(key))} in the pool, {_short(theirs.get(key))} asked")
+        return found
+
+
+def read_spec(paths: PoolPaths) -> PoolSpec:
+    """The spec of an existing pool.
+
+    Raises:
+        T2Error: no pool there, or one of another format.
+    """
+    try:
+        raw = json.loads(paths.spec.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise T2Error(f"Expected a pool, got no {paths.spec}. Make one: t2 label --config FILE") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise T2Error(f"Expected JSON in {paths.spec}, got {error}.") from error
+    version = (raw.get("format"), raw.get("format_version"))
+    if version != (POOL_FORMAT, POOL_FORMAT_VERSION):
+        raise T2Error(f"Expected {POOL_FORMAT} version {POOL_FORMAT_VERSION}, got {version} in {paths.spec}.")
+    return PoolSpec(raw["model"], raw["prompt"], raw["sampling"])
+
+
+def check_or_create_spec(paths: PoolPaths, spec: PoolSpec) -> None:
+    """Write the spec of a new pool, or make sure that an old one is the same.
+
+    Raises:
+        T2Error: the pool belongs to another model, prompt or sampling setting.
+    """
+    if not paths.spec.exists():
+        write_text_atomically(paths.spec, json.dumps(spec.as_json(), indent=2, ensure_ascii=False) + "\n")
+    elif difference := read_spec(paths).difference(spec):
+        raise T2Error(
+            f"Expected the settings of pool {paths.root}, got a difference in {'; '.join(difference)}. "
+            "Change the config back or choose another `data.pool.path`."
+        )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 24 else f"{text[:20]}..."

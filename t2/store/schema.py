@@ -1,0 +1,79 @@
+"""What a pool looks like on disk: folder layout, Parquet schemas, format version. `docs/FORMATS.md` describes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+POOL_FORMAT = "t2-pool"
+POOL_FORMAT_VERSION = 1
+
+SAMPLE_SCHEMA = pa.schema(
+    [
+        ("question_id", pa.string()),
+        ("draw", pa.int32()),  # 0..M-1; GREEDY_DRAW (-1) is the greedy answer
+        ("num_tokens", pa.int32()),  # generated tokens, the end token included
+        ("token_ids", pa.list_(pa.int32())),
+        ("text", pa.string()),
+        ("finish_reason", pa.string()),  # "stop" is finished, all others abstain
+        ("engine_seed", pa.int64()),
+        ("writer", pa.string()),
+        ("attempt", pa.int32()),  # ordinal of the labelling process in this pool, from 1
+    ]
+)
+
+QUESTION_SCHEMA = pa.schema(
+    [
+        ("question_id", pa.string()),
+        ("text", pa.string()),
+        ("answer", pa.string()),
+        ("dedup_key", pa.string()),
+        ("family", pa.string()),
+        ("size", pa.int32()),
+        ("prompt_ids", pa.list_(pa.int32())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class PoolPaths:
+    """Names inside a pool's folder."""
+
+    root: Path
+
+    @property
+    def spec(self) -> Path:
+        """Model, prompt and sampling of the pool; written once."""
+        return self.root / "pool.json"
+
+    @property
+    def questions(self) -> Path:
+        """Questions with their prompts; replaced whole when questions are added."""
+        return self.root / "questions.parquet"
+
+    @property
+    def shards(self) -> Path:
+        """Immutable sample shards; only those that a manifest names count."""
+        return self.root / "shards"
+
+    @property
+    def manifests(self) -> Path:
+        """One append-only JSONL a writer: shard, rows, bytes, SHA-256."""
+        return self.root / "manifests"
+
+    @property
+    def grades(self) -> Path:
+        """Sidecars keyed by grader version; derived, safe to delete."""
+        return self.root / "grades"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the labelling process."""
+        return self.root / "lock"
+
+    @property
+    def heartbeat(self) -> Path:
+        """Who labels, how far it is, when it last said so."""
+        return self.root / "heartbeat.json"

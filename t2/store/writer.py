@@ -1,0 +1,98 @@
+"""Append samples to a pool. What `flush` has returned from survives kill -9 and power loss."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from t2.hashing import sha256_of_file
+from t2.spec import Question, SampleResult
+from t2.store.files import append_line, write_atomically
+from t2.store.schema import QUESTION_SCHEMA, SAMPLE_SCHEMA, PoolPaths
+
+FLUSH_SECONDS = 10.0
+"""At most this much finished work is lost by kill -9."""
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file atomically."""
+    write_atomically(path, lambda scratch: pq.write_table(table, scratch, compression="zstd"))
+
+
+def write_questions(paths: PoolPaths, questions: Iterable[Question], prompt_ids: Iterable[tuple[int, ...]]) -> None:
+    """Replace the questions file."""
+    rows = [
+        {**{name: getattr(q, name) for name in ("text", "answer", "dedup_key", "family", "size")},
+         "question_id": q.id, "prompt_ids": list(ids)}
+        for q, ids in zip(questions, prompt_ids, strict=True)
+    ]  # fmt: skip
+    write_table(paths.questions, pa.Table.from_pylist(rows, schema=QUESTION_SCHEMA))
+
+
+@dataclass
+class ShardWriter:
+    """Buffers finished requests and turns them into shards; owns one manifest."""
+
+    paths: PoolPaths
+    engine_seed: int
+    attempt: int
+    name: str = field(default_factory=lambda: f"{time.strftime('%Y%m%dT%H%M%S')}-{os.urandom(4).hex()}")
+    flush_seconds: float = FLUSH_SECONDS
+    _rows: list[dict[str, Any]] = field(default_factory=list)
+    _last_flush: float = field(default_factory=time.monotonic)
+    _serial: int = 0
+
+    def append(self, result: SampleResult) -> None:
+        """Add the samples of one request; all its rows go into the same shard."""
+        for draw, sample in zip(result.request.draws, result.samples, strict=True):
+            self._rows.append(
+                {
+                    "question_id": result.request.question_id,
+                    "draw": draw,
+                    "num_tokens": len(sample.token_ids),
+                    "token_ids": list(sample.token_ids),
+                    "text": sample.text,
+                    "finish_reason": sample.finish_reason,
+                    "engine_seed": self.engine_seed,
+                    "writer": self.name,
+                    "attempt": self.attempt,
+                }
+            )
+
+    def flush_if_due(self) -> bool:
+        """Flush when `flush_seconds` have passed since the last time; True if it did."""
+        if time.monotonic() - self._last_flush < self.flush_seconds:
+            return False
+        self.flush()
+        return True
+
+    def flush(self) -> None:
+        """Write the buffered rows as a shard, then name it in the manifest."""
+        if self._rows:
+            self._serial += 1
+            table = pa.Table.from_pylist(self._rows, schema=SAMPLE_SCHEMA)
+            add_shard(self.paths, self.name, f"{self.name}-{self._serial:05d}.parquet", table)
+            self._rows = []
+        self._last_flush = time.monotonic()
+
+
+def add_shard(paths: PoolPaths, writer: str, file_name: str, table: pa.Table) -> None:
+    """Write a shard and only then the manifest line that makes it count."""
+    path = paths.shards / file_name
+    write_table(path, table)
+    entry = {
+        "shard": file_name,
+        "rows": table.num_rows,
+        "bytes": path.stat().st_size,
+        "sha256": sha256_of_file(path),
+        "engine_seeds": sorted(set(table["engine_seed"].to_pylist())),
+    }
+    append_line(paths.manifests / f"{writer}.jsonl", json.dumps(entry))

@@ -1,0 +1,7 @@
+"""Tasks: where questions come from. Each question has one gold answer that its task's grader reads."""
+
+from t2.tasks.arith import ArithTask
+from t2.tasks.jsonl import JsonlTask
+from t2.tasks.math_steps import MathStepsTask
+
+__all__ = ["ArithTask", "JsonlTask", "MathStepsTask"]

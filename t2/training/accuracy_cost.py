@@ -1,0 +1,190 @@
+"""`AccuracyCost`: what the head is worth end to end on validation: accuracy against tokens, replayed on samples."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import Logger, WandbLogger
+from rich.console import Console
+from torch import Tensor
+
+from t2.curves.labels import BudgetLabels, dataset_optimum
+from t2.errors import T2Error
+from t2.evaluation.bootstrap import Interval, interval, mean_interval, ratio_interval
+from t2.evaluation.compare import Frontier, area, baselines, fixed_frontier, head_frontiers
+from t2.evaluation.figures import frontier_figure
+from t2.export import CHECKPOINT_KEY
+from t2.grading.graded import GradedPool
+from t2.heads.base import Head, Prediction
+from t2.policies import POLICIES
+from t2.policies.base import Costs, OneRound, Replay, replay_one_round
+from t2.policies.one_round import Utility
+from t2.training.module import BudgetProbe
+
+TABLE_COLUMNS = ["policy", "setting", "accuracy", "generated_tokens", "total_tokens", "samples", "rounds", "peak"]
+
+
+class AccuracyCost(L.Callback):
+    """Logs `val/area` (what checkpoints monitor), `val/accuracy`, `val/generated_tokens` and `val/samples`.
+
+    At the end of `fit` it logs the table of all policies and the frontier picture to every logger, and prints one
+    verdict line against the best constant.
+    """
+
+    def __init__(self, policy: OneRound | None = None, every_n_epochs: int = 1) -> None:
+        """Configure.
+
+        Args:
+            policy: turns predictions into budgets; None: `Utility(price=1.0)`.
+            every_n_epochs: validation epochs between replays.
+        """
+        self.policy = policy if policy is not None else Utility(1.0)
+        if type(self.policy).__name__ not in POLICIES:
+            raise T2Error(f"Expected a policy among {sorted(POLICIES)}, got {type(self.policy).__name__}.")
+        self.every_n_epochs = every_n_epochs
+        self.metrics: dict[str, Any] = {}
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Reject a head that lacks what the policy needs."""
+        assert isinstance(pl_module, BudgetProbe)
+        if pl_module.head is not None:
+            self.policy.check(pl_module.head.gives_curve, type(pl_module.head).__name__)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Replay the policy on the validation questions and log what it got and paid."""
+        if trainer.sanity_checking or trainer.current_epoch % self.every_n_epochs:
+            return
+        assert isinstance(pl_module, BudgetProbe)
+        evaluation = self._evaluate(trainer, pl_module)
+        self.metrics = evaluation.metrics
+        values = {f"val/{name}": entry["value"] for name, entry in self.metrics.items() if isinstance(entry, dict)}
+        for name, value in values.items():
+            pl_module.log(name, value, prog_bar=name == "val/area")
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Put policy and metrics beside the head, so that an export needs nothing but the checkpoint."""
+        record = checkpoint.setdefault(CHECKPOINT_KEY, {})
+        record["policy"] = {"name": type(self.policy).__name__, "arguments": dict(vars(self.policy))}
+        record["metrics"] = self.metrics
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Table, picture and verdict of the best checkpoint (of the last weights if there is none)."""
+        assert isinstance(pl_module, BudgetProbe)
+        checkpoint = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        if checkpoint:
+            state = torch.load(checkpoint, map_location=pl_module.device, weights_only=True)["state_dict"]
+            pl_module.load_state_dict({k: v for k, v in state.items() if k.startswith("head.")}, strict=False)
+        evaluation = self._evaluate(trainer, pl_module)
+        frontiers = evaluation.all_frontiers()
+        rows = table_rows(frontiers)
+        figure = frontier_figure(frontiers, f"validation, {len(evaluation.pool)} questions")
+        for logger in trainer.loggers:
+            log_table_and_figure(logger, rows, figure)
+        Console(soft_wrap=True).print(evaluation.verdict(), style="bold", highlight=False)
+
+    def _evaluate(self, trainer: L.Trainer, pl_module: BudgetProbe) -> ValidationResult:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by Trainer when a DataModule is used
+        pool, labels = data.split("validation")
+        prediction = predict(pl_module.head, data.features("validation"), pl_module.device)
+        return ValidationResult(type(pl_module.head).__name__, self.policy, pool, labels, prediction)
+
+
+def predict(head: Head | None, pooled_QLD: Tensor, device: torch.device) -> Prediction:
+    """Predictions of a head in eval mode, on the CPU; its mode is restored."""
+    assert head is not None
+    was_training = head.training
+    head.eval()
+    with torch.no_grad():
+        prediction = head.predict(head(pooled_QLD.to(device)))
+    head.train(was_training)
+    return prediction.map(Tensor.cpu)
+
+
+class ValidationResult:
+    """Predictions, replayed."""
+
+    def __init__(
+        self, head: str, policy: OneRound, pool: GradedPool, labels: BudgetLabels, prediction: Prediction
+    ) -> None:
+        """Replay the policy and sweep its knob."""
+        self.head, self.policy, self.pool, self.labels, self.prediction = head, policy, pool, labels, prediction
+        self.fixed = fixed_frontier(labels, pool)
+        self.n_ref = labels.grid[dataset_optimum(labels.acc_QK)]
+        index_Q = policy.choose(prediction, Costs(labels.grid, prediction.log_tokens_B.double().exp()))
+        self.replay = replay_one_round(index_Q, labels.acc_QK, labels.grid, pool)
+        self.frontiers = head_frontiers(head, prediction, labels, pool)
+        wanted = f"{head} + {type(policy).__name__}"
+        self.own = next((f for f in self.frontiers if f.name == wanted), self.fixed)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Value and 95% interval of area, accuracy, tokens and samples; and N_ref."""
+        replay = self.replay
+        intervals = {
+            "area": self.area_interval(),
+            "accuracy": mean_interval(replay.correct),
+            "generated_tokens": mean_interval(replay.generated_tokens),
+            "total_tokens": mean_interval(replay.total_tokens),
+            "samples": mean_interval(replay.samples),
+        }
+        return {**{name: asdict(value) for name, value in intervals.items()}, "n_ref": self.n_ref}
+
+    def area_interval(self, num_resamples: int = 200) -> Interval:
+        """Area between the head's frontier and FixedN's, bootstrapped over questions."""
+        generator = torch.Generator().manual_seed(0)
+        areas = []
+        for _ in range(num_resamples):
+            rows = torch.randint(len(self.pool), (len(self.pool),), generator=generator)
+            areas.append(area(self.own.take(rows), self.fixed.take(rows), self.n_ref))
+        return interval(area(self.own, self.fixed, self.n_ref), torch.tensor(areas))
+
+    def all_frontiers(self) -> list[Frontier]:
+        """The head's frontiers beside every baseline."""
+        return [*baselines(self.labels, self.pool, self.n_ref), *self.frontiers]
+
+    def verdict(self) -> str:
+        """One line: the policy against the constant that costs about as much."""
+        constant = int((self.fixed.tokens_P.log() - self.replay.generated_tokens.mean().log()).abs().argmin())
+        other: Replay = self.fixed.replays[constant]
+        gap = mean_interval(100 * (self.replay.correct - other.correct))
+        ratio = ratio_interval(self.replay.generated_tokens, other.generated_tokens)
+        area_points = self.area_interval()
+        knobs = ", ".join(f"{name}={value}" for name, value in vars(self.policy).items())
+        return (
+            f"Verdict on {len(self.pool)} validation questions: {self.head} + {type(self.policy).__name__}({knobs}): "
+            f"accuracy {float(self.replay.correct.mean()):.3f} at {float(self.replay.generated_tokens.mean()):.0f} "
+            f"generated tokens; best constant N={self.labels.grid[constant]}: {float(other.correct.mean()):.3f} at "
+            f"{float(other.generated_tokens.mean()):.0f}; difference {gap.value:+.1f} points "
+            f"[{gap.low:+.1f}, {gap.high:+.1f}] at {ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] x the tokens; "
+            f"area {100 * area_points.value:+.2f} points [{100 * area_points.low:+.2f}, {100 * area_points.high:+.2f}]"
+        )
+
+
+def table_rows(frontiers: list[Frontier]) -> list[list[Any]]:
+    """One row a policy and setting, in the order of `TABLE_COLUMNS`."""
+    return [
+        [f.name, p.setting, p.accuracy, p.generated_tokens, p.total_tokens, p.samples, p.rounds, p.peak]
+        for f in frontiers
+        for p in f.points
+    ]
+
+
+def log_table_and_figure(logger: Logger, rows: list[list[Any]], figure: Any) -> None:
+    """To W&B as table and image; to every logger with a folder as frontier.csv and frontier.png."""
+    if isinstance(logger, WandbLogger):
+        from wandb import Image
+
+        logger.log_table("val/policies", columns=TABLE_COLUMNS, data=rows)
+        logger.log_image("val/frontier", [Image(figure)])
+    elif getattr(logger, "log_dir", None):
+        import csv
+
+        folder = Path(str(logger.log_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        figure.savefig(folder / "frontier.png")
+        with (folder / "frontier.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([TABLE_COLUMNS, *rows])

@@ -1,0 +1,84 @@
+"""`train.py`'s command line: LightningCLI with T2's callbacks, links and one-line errors."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+import t2.policies
+import t2.sampling
+import t2.tasks  # noqa: F401  # their classes must be imported to be named in a config without a module path
+from t2.errors import T2Error
+from t2.heads import HEADS
+from t2.policies import POLICIES
+from t2.training.accuracy_cost import AccuracyCost
+from t2.training.export_head import ExportHead
+
+
+class T2CLI(LightningCLI):
+    """Our callbacks are arguments of the parser: a user's own `trainer.callbacks` does not drop them."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add `accuracy_cost`, `export` and `checkpoint`, and link what model and data share."""
+        parser.add_lightning_class_args(AccuracyCost, "accuracy_cost")
+        parser.add_lightning_class_args(ExportHead, "export")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults(
+            {
+                "checkpoint.monitor": "val/area",
+                "checkpoint.mode": "max",
+                "checkpoint.filename": "best",
+                "checkpoint.auto_insert_metric_name": False,
+            }
+        )
+        parser.link_arguments("model.layers", "data.layers")
+        parser.link_arguments("trainer.max_epochs", "data.max_epochs")
+
+    def before_instantiate_classes(self) -> None:
+        """Reject a policy that needs a curve with a head that has none, before anything is loaded."""
+        config = self.config[self.subcommand] if self.subcommand else self.config
+        head, policy = _class_name(config.model.head), _class_name(config.accuracy_cost.policy)
+        if head in HEADS:
+            POLICIES.get(policy or "Utility", POLICIES["Utility"]).check(HEADS[head].gives_curve, head)
+
+
+def _class_name(node: Any) -> str | None:
+    path = getattr(node, "class_path", None)
+    return path.rsplit(".", 1)[-1] if path else None
+
+
+def trainer_defaults() -> dict[str, Any]:
+    """Defaults of `trainer` that differ from Lightning's."""
+    return {
+        "max_epochs": 100,
+        "logger": {
+            "class_path": "lightning.pytorch.loggers.CSVLogger",
+            "init_args": {"save_dir": "runs", "name": None},
+        },
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 1,
+        "reload_dataloaders_every_n_epochs": 1,
+        "enable_model_summary": False,
+        "deterministic": True,
+    }
+
+
+def run_cli(model: type[L.LightningModule], data: type[L.LightningDataModule], args: list[str] | None = None) -> None:
+    """Parse, build and run; a mistake of the user ends with one line and exit code 2."""
+    try:
+        T2CLI(
+            model,
+            data,
+            trainer_defaults=trainer_defaults(),
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+            auto_configure_optimizers=False,
+            args=args,
+        )
+    except T2Error as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(T2Error.EXIT_CODE) from error

@@ -1,0 +1,66 @@
+"""Standard metrics of a head on a split, all from torchmetrics."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import CalibrationError, CohenKappa, MeanAbsoluteError, SpearmanCorrCoef
+
+from t2.heads.base import Prediction, Targets
+
+
+class BudgetMetrics(nn.Module):
+    """MAE of log2 N*, quadratic kappa of the budget class, Spearman of N* and of the length, calibration error."""
+
+    def __init__(self, label_grid: tuple[int, ...], gives_curve: bool) -> None:
+        """Build one metric object each; a split has its own set."""
+        super().__init__()
+        self.label_grid, self.gives_curve = label_grid, gives_curve
+        self.mae_log2_n = MeanAbsoluteError()
+        self.kappa = CohenKappa(task="multiclass", num_classes=max(2, len(label_grid)), weights="quadratic")
+        self.spearman_n = SpearmanCorrCoef()
+        self.spearman_tokens = SpearmanCorrCoef()
+        self.spearman_accuracy = SpearmanCorrCoef()
+        self.calibration = CalibrationError(task="binary", n_bins=10)
+
+    def update(self, prediction: Prediction, targets: Targets) -> None:
+        """Take in a batch. Hopeless and falling questions count as N* = 1, which is what a policy should spend."""
+        grid = torch.tensor(self.label_grid, device=targets.n_star_B.device)
+        class_B = torch.where(targets.never_B, 0, targets.n_star_B)
+        if prediction.log2_n_B is not None:
+            truth_B = grid[class_B].float().log2()
+            self.mae_log2_n.update(prediction.log2_n_B, truth_B)
+            self.spearman_n.update(prediction.log2_n_B.float(), truth_B)
+            self.kappa.update(self._class_of(prediction.log2_n_B), class_B)
+        self.spearman_tokens.update(prediction.log_tokens_B.float(), targets.log_tokens_B.float())
+        if prediction.accuracy_BK is not None:
+            top = len(self.label_grid) - 1
+            self.spearman_accuracy.update(prediction.accuracy_BK[:, 0].float(), targets.acc_BK[:, 0].float())
+            solved_B = targets.acc_BK[:, top] > 0.5
+            self.calibration.update(prediction.accuracy_BK[:, top].float().clamp(0, 1), solved_B.long())
+
+    def compute(self) -> dict[str, Tensor]:
+        """Values by name, without a split's prefix."""
+        values = {
+            "mae_log2_n": self.mae_log2_n.compute(),
+            "kappa": self.kappa.compute(),
+            "spearman_n": self.spearman_n.compute(),
+            "spearman_tokens": self.spearman_tokens.compute(),
+        }
+        if self.gives_curve:
+            values |= {
+                "spearman_accuracy": self.spearman_accuracy.compute(),
+                "calibration_error": self.calibration.compute(),
+            }
+        return values
+
+    def reset(self) -> None:
+        """Forget everything, before a new epoch."""
+        for metric in self.children():
+            metric.reset()  # type: ignore[operator]  # children are torchmetrics, whose stubs say Module
+
+    def _class_of(self, log2_n_B: Tensor) -> Tensor:
+        """The budget class that 2^mu is rounded up to."""
+        grid = torch.tensor(self.label_grid, device=log2_n_B.device).double()
+        enough = grid >= torch.exp2(log2_n_B.double())[:, None] - 1e-9
+        return torch.where(enough.any(1), enough.int().argmax(1), len(self.label_grid) - 1)
