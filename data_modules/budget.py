@@ -282,7 +282,7 @@ class BudgetDataModule(L.LightningDataModule):
 
     def _loader(self, pooled_QLD: Tensor, targets: Targets) -> DataLoader[Any]:
         dataset = TensorDataset(pooled_QLD, *targets)
-        return DataLoader(dataset, self.batch_size, collate_fn=_collate)
+        return DataLoader(dataset, batch_size=self.batch_size, collate_fn=_collate)
 
 
 def _collate(rows: list[tuple[Tensor, ...]]) -> tuple[Tensor, Targets]:

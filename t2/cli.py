@@ -83,10 +83,17 @@ COMMANDS: dict[str, Any] = {"label": label, "export": export}
 
 def main(args: list[str] | None = None) -> None:
     """Entry point of the console script; a mistake of the user ends with one line and exit code 2."""
-    from jsonargparse import auto_cli
+    from jsonargparse import ArgumentParser
 
+    parser = ArgumentParser(prog="t2", description="Labels, exports and reports of budget heads; never trains.")
+    subcommands = parser.add_subcommands()
+    for name, function in COMMANDS.items():
+        subparser = ArgumentParser(description=(function.__doc__ or "").split("\n")[0])
+        subparser.add_function_arguments(function, as_group=False)
+        subcommands.add_subcommand(name, subparser, help=subparser.description)
+    parsed = parser.parse_args(args)
     try:
-        auto_cli(COMMANDS, as_positional=False, args=args, prog="t2", description=__doc__)
+        COMMANDS[parsed.subcommand](**parsed[parsed.subcommand].as_dict())
     except T2Error as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(T2Error.EXIT_CODE) from error

@@ -32,7 +32,7 @@ class BudgetHead:
     def __init__(self, config: dict[str, Any], head: Head) -> None:
         """Use `from_pretrained`."""
         self.config, self.head = config, head.eval()
-        self.policy = policy_from_record(config["policy"])
+        self.policy = policy_from_record(config.get("policy", {}))
 
     @classmethod
     def from_pretrained(cls, name: str | Path, revision: str | None = None) -> BudgetHead:
@@ -112,7 +112,9 @@ def export_checkpoint(checkpoint: str | Path, folder: str | Path) -> Path:
     except FileNotFoundError as error:
         raise T2Error(f"Expected a checkpoint, got no file {path}.") from error
     except Exception as error:  # torch raises many kinds for a file that is no checkpoint
-        raise T2Error(f"Expected a checkpoint of primitives and tensors, got {path}: {str(error)[:120]}.") from error
+        raise T2Error(
+            f"Expected a checkpoint of primitives and tensors, got {path} ({type(error).__name__})."
+        ) from error
     if not isinstance(content, dict) or CHECKPOINT_KEY not in content:
         raise T2Error(f"Expected a checkpoint of train.py with the key {CHECKPOINT_KEY!r}, got {path} without it.")
     record = content[CHECKPOINT_KEY]
@@ -165,9 +167,13 @@ def policy_from_record(record: dict[str, Any]) -> OneRound:
     Raises:
         T2Error: unknown name.
     """
-    if record["name"] not in POLICIES:
-        raise T2Error(f"Expected a policy among {sorted(POLICIES)}, got {record['name']!r}.")
-    return POLICIES[record["name"]](**record["arguments"])
+    name = record.get("name")
+    if name not in POLICIES:
+        raise T2Error(f"Expected a policy among {sorted(POLICIES)}, got {name!r}.")
+    try:
+        return POLICIES[name](**record["arguments"])
+    except (KeyError, TypeError) as error:
+        raise T2Error(f"Expected arguments of policy {name}, got {record.get('arguments')}: {error}.") from error
 
 
 def _folder_of(name: str | Path, revision: str | None) -> Path:
@@ -188,9 +194,11 @@ def _folder_of(name: str | Path, revision: str | None) -> Path:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        config: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise T2Error(f"Expected an exported head with config.json, got {path.parent}: {error}.") from error
+    if not isinstance(config, dict):
+        raise T2Error(f"Expected a JSON object in {path}, got {type(config).__name__}.")
     version = (config.get("format"), config.get("format_version"))
     if version != (HEAD_FORMAT, HEAD_FORMAT_VERSION):
         raise T2Error(f"Expected {HEAD_FORMAT} version {HEAD_FORMAT_VERSION}, got {version} in {path}.")

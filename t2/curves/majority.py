@@ -79,7 +79,7 @@ def _ways_of_others(others_RC: Tensor, abstained_R: Tensor, votes: int, choose: 
     rivals_RC = torch.where(others_RC >= votes, others_RC, 0)
     free_R = abstained_R + others_RC.sum(1) - rivals_RC.sum(1)
     rivals_RC = rivals_RC[:, : max(1, int((rivals_RC > 0).sum(1).max()))]
-    unique_UC, which_R = torch.unique(rivals_RC, dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
+    unique_UC, which_R = torch.unique(rivals_RC, dim=0, return_inverse=True)
     # Rows with more rivals first, so that each step of the product works on a leading block.
     order = torch.argsort((unique_UC > 0).sum(1), descending=True, stable=True)
     unique_UC = unique_UC[order]
@@ -126,7 +126,7 @@ def _times_free(product_RD: Tensor, free_R: Tensor, choose: Tensor) -> Tensor:
     width = product_RD.shape[1]
     shift = torch.arange(width)[None, :] - torch.arange(width)[:, None]
     result = torch.empty_like(product_RD)
-    for free in free_R.unique().tolist():
+    for free in sorted(set(free_R.tolist())):
         rows = torch.nonzero(free_R == free).squeeze(1)
         toeplitz = torch.where(shift >= 0, choose[free, shift.clamp(min=0)], 0.0)
         result[rows] = product_RD[rows] @ toeplitz

@@ -46,6 +46,8 @@ def point_of(setting: float, replay: Replay) -> FrontierPoint:
 def interpolated(log_tokens_P: Tensor, accuracy_P: Tensor, at_X: Tensor) -> Tensor:
     """Accuracy of a frontier at log token counts `at_X`, piecewise linear, constant beyond its ends.
 
+    Only the continuation to the right can be had (by spending no more); `area_between` never asks for the other.
+
     Two neighbouring settings can be mixed at random over questions, which is nearly this line (exactly a line in
     tokens; log tokens is the axis on which frontiers are compared).
     """
@@ -72,7 +74,8 @@ def area_between(tokens_P: Tensor, accuracy_P: Tensor, fixed_tokens_K: Tensor, f
         Area divided by the length of the axis: an accuracy difference (share, not points).
     """
     log_K, log_P = fixed_tokens_K.double().log(), tokens_P.double().log()
-    low, high = float(log_K.min()), float(log_K.max())
+    # Cheaper than the policy's cheapest setting one runs FixedN: no gain and no loss there.
+    low, high = max(float(log_K.min()), float(log_P.min())), float(log_K.max())
     if high <= low:
         return 0.0
     inside = torch.cat([log_K, log_P])
@@ -80,4 +83,4 @@ def area_between(tokens_P: Tensor, accuracy_P: Tensor, fixed_tokens_K: Tensor, f
     # Breakpoints of both lines, so that the trapezoid rule is exact.
     at_X = torch.cat([inside, torch.tensor([low, high], dtype=torch.float64)]).sort().values
     gap_X = interpolated(log_P, accuracy_P.double(), at_X) - interpolated(log_K, fixed_accuracy_K.double(), at_X)
-    return float(torch.trapezoid(gap_X, at_X) / (high - low))
+    return float(torch.trapezoid(gap_X, at_X) / (high - float(log_K.min())))

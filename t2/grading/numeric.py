@@ -7,7 +7,11 @@ from fractions import Fraction
 
 from t2.spec import Grader
 
-_NUMBER = re.compile(r"[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,3})?(?:\s*/\s*\d[\d,]*)?")
+_NUMBER = re.compile(r"[-+]?\s*[$€£¥]?\s*(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,3})?(?:\s*/\s*\d[\d,]*)?")
+
+_UNICODE_MINUS = "\u2212"
+_LONGEST = 1000
+"""Digits beyond which a number is a looping model, not an answer (Python itself refuses 4,300)."""
 
 
 def parse_number(text: str) -> Fraction | None:
@@ -15,14 +19,20 @@ def parse_number(text: str) -> Fraction | None:
 
     Commas inside a number are thousands separators. Units and currency signs around it are ignored.
     """
-    found = _NUMBER.findall(text.replace("\u2212", "-"))
+    found = _numbers(text)
     if len(found) != 1:
         return None
-    numerator, _, denominator = found[0].replace(",", "").replace(" ", "").partition("/")
+    numerator, _, denominator = re.sub(r"[,\s$€£¥]", "", found[0]).partition("/")
+    if len(found[0]) > _LONGEST:
+        return None
     try:
         return Fraction(numerator) / Fraction(denominator or 1)
     except (ValueError, ZeroDivisionError):
         return None
+
+
+def _numbers(text: str) -> list[str]:
+    return _NUMBER.findall(text.replace(_UNICODE_MINUS, "-"))
 
 
 class NumericGrader(Grader):
@@ -40,7 +50,7 @@ class NumericGrader(Grader):
     @property
     def version(self) -> str:
         """Name, version and arguments."""
-        return f"numeric-1-{self.marker}-{int(self.require_marker)}"
+        return f"numeric-2-{self.marker}-{int(self.require_marker)}"
 
     def answer_class(self, text: str) -> str | None:
         """The value on the line after the last marker, as a reduced fraction."""
@@ -49,7 +59,7 @@ class NumericGrader(Grader):
             return self.gold_class(after.strip().split("\n")[0])
         if self.require_marker:
             return None
-        numbers = _NUMBER.findall(text)
+        numbers = _numbers(text)
         return self.gold_class(numbers[-1]) if numbers else None
 
     def gold_class(self, answer: str) -> str | None:

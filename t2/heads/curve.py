@@ -25,6 +25,8 @@ class CurveHead(Head):
 
     gives_curve: ClassVar[bool] = True
     atom_curve_JK: Tensor
+    fresh: Tensor
+    """bool: no stage has started yet"""
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class CurveHead(Head):
         self.trunk = Trunk(shape, hidden, num_atoms + 1, dropout)
         # Until a stage starts there are no curves: J equal rows that say nothing.
         self.register_buffer("atom_curve_JK", torch.full((num_atoms, len(shape.grid)), 0.5))
+        self.register_buffer("fresh", torch.ones((), dtype=torch.bool))
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -93,17 +96,28 @@ class CurveHead(Head):
         return prediction.accuracy_BK.mean(1)
 
     def start_stage(self, pooled_QLD: Tensor, targets: Targets) -> None:
-        """Choose the atoms; what the output layer has learned of an old atom goes to the new atoms nearest to it."""
+        """Choose the atoms.
+
+        A fresh head starts from the training questions' own mixture of atoms; later, what the output layer has
+        learned of an old atom goes to the new atoms nearest to it.
+        """
         super().start_stage(pooled_QLD, targets)
-        chosen = medoids(targets.acc_BK.cpu(), self.num_atoms)
-        curve_JK = targets.acc_BK[chosen.to(targets.acc_BK.device)]
+        acc_QK = targets.acc_BK.cpu()
+        chosen = medoids(acc_QK, self.num_atoms)
         # Fewer distinct curves than atoms: repeat them, which a mixture does not mind.
-        curve_JK = curve_JK[torch.arange(self.num_atoms) % len(curve_JK)]
-        nearest_J = torch.cdist(curve_JK, self.atom_curve_JK).argmin(1)
+        chosen = chosen[torch.arange(self.num_atoms) % len(chosen)]
+        curve_JK = acc_QK[chosen].to(self.atom_curve_JK)
         with torch.no_grad():
-            rows = torch.cat([nearest_J, nearest_J.new_tensor([self.num_atoms])])
-            self.trunk.out.weight.copy_(self.trunk.out.weight[rows])
-            self.trunk.out.bias.copy_(self.trunk.out.bias[rows])
+            if self.fresh:
+                nearest_Q = torch.cdist(acc_QK, acc_QK[chosen]).argmin(1)
+                share_J = torch.bincount(nearest_Q, minlength=self.num_atoms) / len(nearest_Q)
+                self.trunk.out.bias[:-1] = share_J.clamp(min=1e-3).log()
+                self.fresh.zero_()
+            else:
+                nearest_J = torch.cdist(curve_JK, self.atom_curve_JK).argmin(1)
+                rows = torch.cat([nearest_J, nearest_J.new_tensor([self.num_atoms])])
+                self.trunk.out.weight.copy_(self.trunk.out.weight[rows])
+                self.trunk.out.bias.copy_(self.trunk.out.bias[rows])
         self.atom_curve_JK.copy_(curve_JK)
 
     def _curve(self, raw_BO: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from t2.heads.base import Head, HeadShape, Prediction, Targets, Trunk
+from t2.errors import T2Error
+from t2.heads.base import MAX_OUTPUTS, Head, HeadShape, Prediction, Targets, Trunk
 
 
 def corn_loss(logits_BC: Tensor, class_B: Tensor) -> Tensor:
@@ -40,6 +41,8 @@ class OrdinalHead(Head):
             merge_never: train hopeless questions as N* = 1, as the paper does, instead of as the hardest class.
         """
         super().__init__(shape)
+        if len(shape.label_grid) >= MAX_OUTPUTS:
+            raise T2Error(f"Expected at most {MAX_OUTPUTS - 1} budgets up to M/2, got {len(shape.label_grid)}.")
         self.hidden, self.dropout, self.merge_never = hidden, dropout, merge_never
         self.trunk = Trunk(shape, hidden, len(shape.label_grid) + 1, dropout)
 

@@ -72,7 +72,7 @@ def prepare(job: LabelJob) -> Prepared:
     old, old_prompts = read_questions(paths) if paths.questions.exists() else ([], [])
     questions = merge_questions(old, wanted)
     sampling = job.sampler.settings.as_json()
-    if len(questions) == len(old) and not Path(job.model).is_dir() and _is_finished(paths, wanted, job):
+    if questions == old and not Path(job.model).is_dir() and _is_finished(paths, wanted, job):
         stored = read_spec(paths)
         prompt = {**asdict(job.prompt), "fingerprint": stored.prompt["fingerprint"]}
         spec = PoolSpec(stored.model, prompt, sampling)
@@ -84,7 +84,7 @@ def prepare(job: LabelJob) -> Prepared:
     spec = PoolSpec(model.as_json(), prompt, sampling)
     check_or_create_spec(paths, spec)
     prompts = old_prompts + [tuple(render(tokenizer, job.prompt, q.text)) for q in questions[len(old) :]]
-    if len(questions) > len(old):
+    if questions != old:
         write_questions(paths, questions, prompts)
     return Prepared(paths, spec, model, wanted, questions, prompts)
 

@@ -36,15 +36,16 @@ def missing_requests(
 
 
 def merge_questions(old: Iterable[Question], new: Iterable[Question]) -> list[Question]:
-    """The old questions, then those that are new.
+    """The old questions, then those that are new; family, size and dedup key are the new ones'.
 
     Raises:
         T2Error: an id is there with another text or answer.
     """
     merged = {question.id: question for question in old}
     for question in new:
-        before = merged.setdefault(question.id, question)
-        if before != question:
+        before = merged.get(question.id, question)
+        merged[question.id] = question
+        if (before.text, before.answer) != (question.text, question.answer):
             raise T2Error(
                 f"Expected question {question.id!r} as it is in the pool ({before.text[:40]!r} -> {before.answer!r}), "
                 f"got {question.text[:40]!r} -> {question.answer!r}. Give changed questions new ids."

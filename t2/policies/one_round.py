@@ -13,6 +13,8 @@ from t2.policies.base import Costs, Needs, OneRound
 
 _TIE = 1e-9
 """Utilities closer than this are equal: the cheaper budget wins."""
+_LOG2_ROUNDING = 1e-6
+"""log2 of a budget in float32 may come back a little above it."""
 
 
 class FixedN(OneRound):
@@ -51,8 +53,8 @@ class PredictedN(OneRound):
         """The first budget of at least 2^(mu + shift), the last if there is none."""
         if prediction.log2_n_B is None:
             raise T2Error("Expected a head that predicts N* for policy PredictedN, got one that does not.")
-        wanted_B = torch.exp2(prediction.log2_n_B.double() + self.shift)
-        enough_BK = torch.tensor(costs.grid, dtype=torch.float64) >= wanted_B[:, None].cpu() - _TIE
+        wanted_B = torch.exp2(prediction.log2_n_B.double() + self.shift - _LOG2_ROUNDING)
+        enough_BK = torch.tensor(costs.grid, dtype=torch.float64) >= wanted_B[:, None].cpu()
         return torch.where(enough_BK.any(1), enough_BK.int().argmax(1), len(costs.grid) - 1)
 
 

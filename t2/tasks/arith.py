@@ -51,8 +51,10 @@ class ArithTask(Task):
         self.sizes = list(SIZES) if sizes is None else sizes
         if set(self.families) - set(DIGITS) or set(self.sizes) - set(SIZES):
             raise T2Error(f"Expected families {list(DIGITS)} and sizes {SIZES}, got {self.families}, {self.sizes}.")
-        if num_questions < 1:
-            raise T2Error(f"Expected `num_questions` of at least 1, got {num_questions}.")
+        if num_questions < 1 or not self.families or not self.sizes:
+            raise T2Error(
+                f"Expected at least one question, family and size, got {num_questions}, {self.families}, {self.sizes}."
+            )
         self.num_questions, self.seed = num_questions, seed
 
     @property

@@ -46,7 +46,7 @@ class JsonlTask(Task):
                 f"Expected UTF-8, got byte {error.object[error.start]:#04x} at offset {error.start} of {self.path}. "
                 f"Convert it: iconv -f LATIN1 -t UTF-8 {self.path}"
             ) from error
-        lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
         if not lines:
             raise T2Error(f"Expected at least one question, got an empty file: {self.path}.")
         first_line: dict[str, int] = {}
@@ -75,11 +75,15 @@ def _parse(line: str, where: str) -> Question:
         if not str(row.get(key) if row.get(key) is not None else "").strip():
             raise T2Error(f"Expected the field {key!r}, got {sorted(row)} at {where}. Add it or remove the line.")
     text = str(row["question"])
+    try:
+        size = int(row.get("size") or 0)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise T2Error(f"Expected an integer `size`, got {row['size']!r} at {where}.") from error
     return Question(
         id=str(row["id"]),
         text=text,
         answer=str(row["answer"]),
         dedup_key=str(row.get("dedup_key") or " ".join(text.casefold().split())),
         family=str(row.get("family") or ""),
-        size=int(row.get("size") or 0),
+        size=size,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 from t2.errors import T2Error
@@ -24,8 +25,8 @@ class MathStepsTask(Task):
         names = list(FAMILIES) if families is None else families
         if unknown := sorted(set(names) - set(FAMILIES)):
             raise T2Error(f"Expected families among {sorted(FAMILIES)}, got {unknown}. Change `task.families`.")
-        if num_questions < 1:
-            raise T2Error(f"Expected `num_questions` of at least 1, got {num_questions}.")
+        if num_questions < 1 or not names:
+            raise T2Error(f"Expected at least one question and one family, got {num_questions} and {names}.")
         self.num_questions, self.seed, self.families = num_questions, seed, names
 
     @property
@@ -54,5 +55,5 @@ class MathStepsTask(Task):
 
 
 def _dedup_key(family: str, text: str) -> str:
-    """Equal for questions that ask the same: the sorted words, so that 12 * 34 and 34 * 12 stay together."""
-    return f"{family}:{' '.join(sorted(text.split()))}"
+    """Equal for questions that ask the same: the sorted words and signs, so that 12 * 34 and 34 * 12 stay together."""
+    return f"{family}:{' '.join(sorted(re.findall(r'[a-zA-Z0-9_]+|[^a-zA-Z0-9_ ]', text)))}"

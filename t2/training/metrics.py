@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 from torchmetrics import CalibrationError, CohenKappa, MeanAbsoluteError, SpearmanCorrCoef
@@ -16,11 +18,14 @@ class BudgetMetrics(nn.Module):
         """Build one metric object each; a split has its own set."""
         super().__init__()
         self.label_grid, self.gives_curve = label_grid, gives_curve
+        with warnings.catch_warnings():
+            # Spearman keeps all predictions of an epoch: a few numbers for each validation question.
+            warnings.simplefilter("ignore", UserWarning)
+            self.spearman_n = SpearmanCorrCoef()
+            self.spearman_tokens = SpearmanCorrCoef()
+            self.spearman_accuracy = SpearmanCorrCoef()
         self.mae_log2_n = MeanAbsoluteError()
         self.kappa = CohenKappa(task="multiclass", num_classes=max(2, len(label_grid)), weights="quadratic")
-        self.spearman_n = SpearmanCorrCoef()
-        self.spearman_tokens = SpearmanCorrCoef()
-        self.spearman_accuracy = SpearmanCorrCoef()
         self.calibration = CalibrationError(task="binary", n_bins=10)
 
     def update(self, prediction: Prediction, targets: Targets) -> None:

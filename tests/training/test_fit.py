@@ -1,0 +1,217 @@
+"""`train.py` end to end on scripted answers: streaming, equality of live and finished pools, export, resume."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+import yaml
+
+import t2
+from data_modules import BudgetDataModule
+from t2.errors import T2Error
+from t2.heads import CurveHead, HeadShape
+from t2.labelling.job import run as label
+from t2.sampling import ScriptedSampler
+from t2.spec import LabelJob
+from t2.splits import SplitFractions
+from t2.store.reader import ShardReader
+from t2.store.schema import PoolPaths
+from t2.tasks import JsonlTask
+from t2.training.accuracy_cost import AccuracyCost
+from t2.training.module import BudgetProbe
+from train import main
+
+Make = Callable[..., dict[str, Any]]
+
+
+def write(config: dict[str, Any], tmp_path: Path, name: str = "config.yaml") -> str:
+    path = tmp_path / name
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return str(path)
+
+
+def job_of(config: dict[str, Any], **changes: Any) -> LabelJob:
+    pool = config["data"]["pool"]
+    sampler = {**pool["sampler"]["init_args"], **changes}
+    return LabelJob(
+        path=pool["path"],
+        model=pool["model"],
+        task=JsonlTask(pool["task"]["init_args"]["path"]),
+        sampler=ScriptedSampler(**sampler),
+        samples_per_question=pool["samples_per_question"],
+    )
+
+
+class Recorder(L.Callback):
+    """Keeps every batch, and how full the pool was at each optimizer step."""
+
+    def __init__(self, paths: PoolPaths, wanted_rows: int) -> None:
+        self.paths, self.wanted_rows = paths, wanted_rows
+        self.batches: list[tuple[Any, ...]] = []
+        self.complete_at_step: list[bool] = []
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, i: int
+    ) -> None:
+        reader = ShardReader(self.paths)
+        reader.refresh()
+        self.complete_at_step.append(sum(table.num_rows for table in reader.tables.values()) >= self.wanted_rows)
+        self.batches.append((batch[0].clone(), *(value.clone() for value in batch[1])))
+
+
+def fit(config: dict[str, Any], job: LabelJob, epochs: int = 6) -> tuple[BudgetProbe, Recorder]:
+    L.seed_everything(0)
+    data = BudgetDataModule(job, layers="all", grid=config["data"]["grid"], max_epochs=epochs, batch_size=16)
+    probe = BudgetProbe(lambda shape: CurveHead(shape, num_atoms=8), layers="all")
+    recorder = Recorder(PoolPaths(Path(job.path)), len(job.task.questions()) * (job.samples_per_question + 1))
+    trainer = L.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
+        callbacks=[recorder, AccuracyCost()],
+    )
+    trainer.fit(probe, datamodule=data)
+    return probe, recorder
+
+
+@pytest.mark.slow
+def test_optimizer_steps_before_the_pool_is_complete_and_same_batches_as_finished(
+    scripted_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = scripted_config(num_questions=140)
+    live_probe, live = fit(config, job_of(config, seconds_per_request=0.05))
+    assert live.complete_at_step[0] is False, "the first optimizer step came after the whole pool was there"
+    label(job_of(config), SplitFractions())
+    finished_probe, finished = fit(config, job_of(config))
+    assert all(finished.complete_at_step)
+    assert len(live.batches) == len(finished.batches)
+    for mine, theirs in zip(live.batches, finished.batches, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+    for (name, mine), theirs in zip(
+        live_probe.head.state_dict().items(), finished_probe.head.state_dict().values(), strict=True
+    ):
+        assert torch.equal(mine, theirs), name
+
+
+class DyingSampler(ScriptedSampler):
+    """Dies after a few requests."""
+
+    def stream(self, requests: Any) -> Any:
+        for count, result in enumerate(super().stream(requests)):
+            if count == 5:
+                raise RuntimeError("the engine fell over")
+            yield result
+
+
+@pytest.mark.slow
+def test_the_labellers_death_is_the_runs_error_with_its_last_lines(scripted_config: Make) -> None:
+    config = scripted_config(num_questions=80)
+    job = job_of(config)
+    dying = LabelJob(
+        job.path,
+        job.model,
+        job.task,
+        DyingSampler(**config["data"]["pool"]["sampler"]["init_args"]),
+        samples_per_question=8,
+    )
+    with pytest.raises(T2Error, match="the engine fell over"):
+        fit(config, dying)
+
+
+def test_fit_validate_test_predict_export_and_resume(scripted_config: Make, tmp_path: Path) -> None:
+    config = scripted_config()
+    path = write(config, tmp_path)
+    main(["fit", "--config", path])
+    run = tmp_path / "runs" / "version_0"
+    assert (run / "frontier.png").stat().st_size > 10_000
+    with (run / "frontier.csv").open() as file:
+        policies = {row["policy"] for row in csv.DictReader(file)}
+    assert policies >= {"Greedy", "FixedN", "ASC", "OwnOracle", "CurveHead + Utility", "CurveHead + PredictedN"}
+    with (run / "metrics.csv").open() as file:
+        columns = set(csv.DictReader(file).fieldnames or [])
+    assert columns >= {"val/area", "val/accuracy", "val/generated_tokens", "val/mae_log2_n", "val/kappa", "train/loss"}
+    checkpoint = next(run.glob("checkpoints/*.ckpt"))
+    assert checkpoint.stat().st_size < 5_000_000, "a checkpoint holds the head, never the LLM"
+    head = t2.BudgetHead.from_pretrained(tmp_path / "head")
+    assert head.config["base_model"]["id"] == "tiny-arith"
+    assert set(head.config["metrics"]) >= {"area", "accuracy", "generated_tokens", "n_ref"}
+    content = torch.load(checkpoint, weights_only=True)
+    for name, value in head.head.state_dict().items():
+        assert torch.equal(value, content["state_dict"][f"head.{name}"]), name
+    for command in ("validate", "test", "predict"):
+        main([command, "--config", path, "--ckpt_path", str(checkpoint)])
+    main(["fit", "--config", path, "--ckpt_path", str(checkpoint), "--trainer.max_epochs", "4"])
+
+
+def test_a_frozen_backbone_predicts_the_same_from_token_ids_as_from_features(
+    scripted_config: Make, tiny_arith: str
+) -> None:
+    from t2.activations.backbone import load_frozen
+
+    config = scripted_config(num_questions=64)
+    job = job_of(config)
+    data = BudgetDataModule(job, layers="all", grid=config["data"]["grid"], max_epochs=1)
+    data.setup("validate")
+    data.teardown("validate")
+    probe = BudgetProbe(lambda shape: CurveHead(shape, num_atoms=8), layers="all")
+    probe.build(data.head_shape)
+    probe.head.eval()
+    probe.attach_backbone(load_frozen(tiny_arith, device="cpu"), data.feature_spec.layers)
+    rows = data._rows["validation"]
+    from_ids = probe([data.prepared.prompts[row] for row in rows])
+    from_features = probe(data.features("validation"))
+    torch.testing.assert_close(from_ids.accuracy_BK, from_features.accuracy_BK, atol=2e-3, rtol=0)
+    assert not any(name.startswith("backbone") for name in probe.state_dict())
+    assert all(not p.requires_grad for p in probe.backbone[0].parameters())
+
+
+def test_too_few_questions_for_a_split(scripted_config: Make) -> None:
+    config = scripted_config(num_questions=6)
+    data = BudgetDataModule(job_of(config), layers="all", grid=[1, 3], max_epochs=1)
+    with pytest.raises(T2Error, match=r"at least \d+ train questions, got \d of 6|at least"):
+        data.setup("fit")
+
+
+def test_a_resumed_run_refuses_other_labels(scripted_config: Make) -> None:
+    config = scripted_config()
+    data = BudgetDataModule(job_of(config), layers="all", grid=[1, 3], max_epochs=1)
+    with pytest.raises(T2Error, match=r"eps: 0\.5 then, 0\.02 now"):
+        data.load_state_dict({**data.state_dict(), "eps": 0.5})
+
+
+def test_a_pool_with_other_sampling_is_refused_and_kept(scripted_config: Make) -> None:
+    config = scripted_config(num_questions=40)
+    job = job_of(config)
+    label(job, SplitFractions())
+    before = sorted(path.name for path in Path(job.path).rglob("*.parquet"))
+    other = job_of(config, tokens_per_answer=9)
+    with pytest.raises(T2Error, match=r"sampling.max_tokens: 4 in the pool, 9 asked"):
+        label(other, SplitFractions())
+    assert sorted(path.name for path in Path(job.path).rglob("*.parquet")) == before
+
+
+def test_features_of_another_llm_need_allow_proxy(scripted_config: Make, tmp_path: Path) -> None:
+    from transformers import LlamaConfig, LlamaModel
+
+    config = scripted_config(num_questions=64)
+    other = tmp_path / "other"
+    LlamaModel(
+        LlamaConfig(vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
+    ).save_pretrained(other)
+    data = BudgetDataModule(job_of(config), layers="all", grid=[1, 3], max_epochs=1, allow_proxy=str(other))
+    data.setup("validate")
+    data.teardown("validate")
+    assert data.head_shape == HeadShape(2, 16, (1, 3), (1, 3))
+    info = data.export_info
+    assert info["features"]["model_fingerprint"] != info["base_model"]["fingerprint"]

@@ -1,0 +1,68 @@
+"""W&B offline: a run is reopened from disk and holds scalar, table and picture."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from wandb.proto import wandb_internal_pb2
+
+from train import main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def records(run_file: Path) -> Iterator[bytes]:
+    """Records of a .wandb file: LevelDB's log format (32 KiB blocks; CRC, length, type before each piece)."""
+    data, position, whole = run_file.read_bytes(), 7, b""
+    while position + 7 <= len(data):
+        if 32768 - position % 32768 < 7:  # padding at the end of a block
+            position += 32768 - position % 32768
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, position)
+        whole += data[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # full, or last piece
+            yield whole
+            whole = b""
+
+
+def history(run_file: Path) -> dict[str, list[Any]]:
+    """Logged values by key."""
+    values: dict[str, list[Any]] = {}
+    for data in records(run_file):
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        for item in record.history.item:
+            values.setdefault(item.key or "/".join(item.nested_key), []).append(json.loads(item.value_json))
+    return values
+
+
+def test_offline_run_holds_scalar_table_and_picture(
+    scripted_config: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    config = scripted_config()
+    del config["trainer"]["logger"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    overlay = yaml.safe_load((ROOT / "configs" / "logger_wandb.yaml").read_text())
+    for logger in overlay["trainer"]["logger"]:
+        logger["init_args"]["save_dir"] = str(tmp_path / "runs")
+    (tmp_path / "wandb.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
+    main(["fit", "--config", str(tmp_path / "config.yaml"), "--config", str(tmp_path / "wandb.yaml")])
+    import wandb
+
+    wandb.finish()
+    (run_file,) = (tmp_path / "runs" / "wandb").glob("offline-run-*/*.wandb")
+    values = history(run_file)
+    assert len(values["val/area"]) == 4
+    assert all(isinstance(value, float) for value in values["val/area"])
+    files = run_file.parent / "files"
+    content = json.loads((files / values["val/policies/path"][-1]).read_text())
+    assert content["columns"][:3] == ["policy", "setting", "accuracy"]
+    assert {row[0] for row in content["data"]} >= {"Greedy", "FixedN", "ASC", "OwnOracle", "CurveHead + Utility"}
+    picture = files / values["val/frontier/filenames"][-1][0]
+    assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

@@ -1,0 +1,313 @@
+"""Pooled activations: against unpadded runs of the whole model, with and without a shared prefix, and their cache."""
+
+import copy
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
+
+import t2.activations.cache
+from t2.activations.backbone import drop_blocks_above, extract, shared_prefix
+from t2.activations.cache import FeatureCache, FeatureSpec, cached_features
+from t2.activations.layers import choose_layers, decoder_blocks, hook_index, vllm_aux_id
+from t2.activations.pooling import pool_last_token, right_pad, tapped
+from t2.errors import T2Error
+
+NUM_LAYERS, WIDTH, VOCAB = 4, 32, 100
+ALL = (1, 2, 3, 4)
+SIZES = {
+    "hidden_size": WIDTH,
+    "intermediate_size": 64,
+    "num_hidden_layers": NUM_LAYERS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": VOCAB,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.1,  # large enough for attention to matter
+}
+KINDS = {
+    "llama": (LlamaModel, LlamaConfig, {}),
+    "qwen2": (Qwen2Model, Qwen2Config, {}),
+    # Windows shorter than the prompts, as in Gemma: the first block has one.
+    "sliding": (
+        Qwen2Model,
+        Qwen2Config,
+        {
+            "use_sliding_window": True,
+            "sliding_window": 16,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "sliding_attention"],
+        },
+    ),
+}
+
+
+def _build(kind):
+    torch.manual_seed(0)
+    model_class, config_class, extra = KINDS[kind]
+    model = model_class(config_class(**SIZES, **extra))
+    # A norm that is all ones hides whether it was applied.
+    torch.nn.init.uniform_(model.norm.weight, 0.5, 2.0)
+    return model.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """Models this small lose time to threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", params=["llama", "qwen2"])
+def model(request):
+    return _build(request.param)
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def any_model(request):
+    return _build(request.param)
+
+
+def prompts_of(lengths, prefix=(), seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [[*prefix, *torch.randint(1, VOCAB, (n,), generator=generator).tolist()] for n in lengths]
+
+
+def reference(model, prompt):
+    """(L, D): the residual stream after each block at the last token, from one unpadded run."""
+    norm_input = []
+    handle = model.norm.register_forward_pre_hook(lambda module, args: norm_input.append(args[0]))
+    with torch.no_grad():
+        hidden = model(input_ids=torch.tensor([prompt]), output_hidden_states=True, use_cache=False).hidden_states
+    handle.remove()
+    return torch.stack([hidden[k][0, -1] for k in range(1, NUM_LAYERS)] + [norm_input[0][0, -1]])
+
+
+def num_hooks(model):
+    return sum(len(module._forward_hooks) for module in model.modules())
+
+
+# Pooling
+
+
+def test_pooling_with_padding_equals_unpadded_runs(any_model):
+    prompts = prompts_of([3, 1, 40, 17])
+    pooled_BLD = pool_last_token(any_model, prompts, ALL)
+    expected_BLD = torch.stack([reference(any_model, prompt) for prompt in prompts])
+    torch.testing.assert_close(pooled_BLD, expected_BLD, rtol=0, atol=1e-5)
+
+
+def test_the_last_layer_is_before_the_final_norm(model):
+    prompt = prompts_of([5])[0]
+    with torch.no_grad():
+        after_norm = model(input_ids=torch.tensor([prompt])).last_hidden_state[0, -1]
+    pooled = pool_last_token(model, [prompt], [NUM_LAYERS])[0, 0]
+    assert not torch.allclose(pooled, after_norm, atol=1e-2)
+    torch.testing.assert_close(model.norm(pooled), after_norm, rtol=0, atol=1e-5)
+
+
+def test_layers_come_in_the_order_asked(model):
+    prompts = prompts_of([4, 6])
+    torch.testing.assert_close(
+        pool_last_token(model, prompts, [3, 1]), pool_last_token(model, prompts, ALL)[:, [2, 0]], rtol=0, atol=0
+    )
+
+
+def test_only_the_last_tokens_are_kept(model):
+    ids_BT, mask_BT = right_pad(prompts_of([9, 30, 4]))
+    with tapped(model, [2, 4], mask_BT.sum(1) - 1) as pooled:
+        model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
+    assert {layer: tuple(kept.shape) for layer, kept in pooled.items()} == {2: (3, WIDTH), 4: (3, WIDTH)}
+    # Not a view that keeps all positions alive.
+    assert all(kept.untyped_storage().nbytes() == 3 * WIDTH * 4 for kept in pooled.values())
+
+
+def test_hooks_come_off(model):
+    with tapped(model, ALL, torch.tensor([0])):
+        assert num_hooks(model) == NUM_LAYERS
+    assert num_hooks(model) == 0
+    with pytest.raises(IndexError):
+        pool_last_token(model, [[VOCAB + 5]], ALL)
+    assert num_hooks(model) == 0
+    with pytest.raises(IndexError):
+        extract(model, [*prompts_of([2, 3], prefix=range(40)), [*range(40), VOCAB + 5]], ALL)
+    assert num_hooks(model) == 0
+
+
+def test_right_pad():
+    ids_BT, mask_BT = right_pad([[5, 6], [7]])
+    assert ids_BT.tolist() == [[5, 6], [7, 0]]
+    assert mask_BT.tolist() == [[1, 1], [1, 0]]
+
+
+# Extraction
+
+
+@pytest.mark.parametrize("prefix_length", [0, 32, 50])
+def test_extract_equals_prompt_by_prompt(any_model, prefix_length, monkeypatch):
+    monkeypatch.setattr("t2.activations.backbone.TOKENS_PER_BATCH", 60)
+    prompts = prompts_of([5, 1, 30, 12, 5, 2], prefix=prompts_of([prefix_length], seed=1)[0])
+    assert len(shared_prefix(prompts)) == prefix_length
+    done = []
+    pooled_QLD = extract(any_model, prompts, ALL, done.append)
+    expected_QLD = torch.stack([reference(any_model, prompt) for prompt in prompts])
+    torch.testing.assert_close(pooled_QLD, expected_QLD, rtol=0, atol=1e-5)
+    assert done == sorted(done)
+    assert done[-1] == len(prompts)
+
+
+def test_a_prompt_that_is_a_prefix_of_the_others(model):
+    prefix = prompts_of([40])[0]
+    prompts = [prefix, [*prefix, 3], [*prefix, 3, 4], prefix]
+    assert shared_prefix(prompts) == prefix[:-1]
+    expected_QLD = torch.stack([reference(model, prompt) for prompt in prompts])
+    torch.testing.assert_close(extract(model, prompts, ALL), expected_QLD, rtol=0, atol=1e-5)
+
+
+def test_shared_prefix_cases():
+    long = list(range(40))
+    assert shared_prefix([long]) == []
+    assert shared_prefix([long, long]) == long[:-1]
+    assert shared_prefix([long, long[:20]]) == []
+    assert shared_prefix([[1, *long], [2, *long]]) == []
+
+
+def test_extract_wants_a_prompt(model):
+    with pytest.raises(ValueError, match="at least one prompt"):
+        extract(model, [], ALL)
+
+
+@pytest.mark.parametrize("prefix_length", [0, 32])
+def test_dropping_blocks_changes_no_tapped_layer(any_model, prefix_length):
+    short = copy.deepcopy(any_model)
+    drop_blocks_above(short, 2)
+    assert len(decoder_blocks(short)) == 2
+    prompts = prompts_of([5, 9, 2], prefix=prompts_of([prefix_length], seed=1)[0])
+    expected_QLD = extract(any_model, prompts, ALL)[:, :2]
+    torch.testing.assert_close(extract(short, prompts, [1, 2]), expected_QLD, rtol=0, atol=1e-6)
+
+
+# Layer numbers
+
+
+@pytest.mark.parametrize(
+    ("choice", "num_layers", "layers"),
+    [
+        ("every-4th", 28, (4, 8, 12, 16, 20, 24, 28)),
+        ("every-4th", 18, (4, 8, 12, 16, 18)),
+        ("every-4th", 3, (3,)),
+        ("every-2nd", 5, (2, 4, 5)),
+        ("all", 3, (1, 2, 3)),
+        ("last", 7, (7,)),
+        ([7, 1, 3], 7, (1, 3, 7)),
+    ],
+)
+def test_choose_layers(choice, num_layers, layers):
+    assert choose_layers(choice, num_layers) == layers
+
+
+@pytest.mark.parametrize("choice", [[0], [8], [-1], [2, 2], []])
+def test_impossible_layers_are_refused(choice):
+    with pytest.raises(T2Error, match=r"between 1 and 7 .*model\.layers"):
+        choose_layers(choice, 7)
+
+
+def test_layer_numbers_convert():
+    assert [hook_index(k) for k in ALL] == [0, 1, 2, 3]
+    assert [vllm_aux_id(k) for k in ALL] == [1, 2, 3, 4]
+
+
+def test_an_unknown_architecture_is_refused(model):
+    odd = copy.deepcopy(model)
+    odd.more = torch.nn.ModuleList(torch.nn.Identity() for _ in range(NUM_LAYERS))
+    with pytest.raises(T2Error, match="one list of 4 decoder blocks"):
+        decoder_blocks(odd)
+
+
+# Cache
+
+SPEC = FeatureSpec("f" * 64, (1, 3))
+
+
+def features_of(prompts):
+    """Something that depends on each prompt alone and that bf16 cannot hold."""
+    return torch.stack([torch.full((2, 8), sum(prompt) + 1 / 3) for prompt in prompts])
+
+
+def counting(calls):
+    def compute(prompts):
+        calls.append([tuple(prompt) for prompt in prompts])
+        return features_of(prompts)
+
+    return compute
+
+
+def test_features_come_back_through_bf16(tmp_path):
+    prompts = [(1, 2), (3,), (1, 2, 3)]
+    cache = FeatureCache(tmp_path, SPEC)
+    cache.store(prompts, features_of(prompts))
+    loaded_QLD = FeatureCache(tmp_path, SPEC).load([prompts[2], prompts[0], prompts[2]])
+    assert loaded_QLD.dtype == torch.float32
+    expected_QLD = features_of([prompts[2], prompts[0], prompts[2]])
+    assert not loaded_QLD.equal(expected_QLD)
+    assert loaded_QLD.equal(expected_QLD.bfloat16().float())
+
+
+def test_missing_prompts_are_none(tmp_path):
+    cache = FeatureCache(tmp_path, SPEC)
+    assert cache.load([(1,)]) is None
+    cache.store([(1,)], features_of([(1,)]))
+    assert cache.load([(1,), (2,)]) is None
+    assert cache.load([(1,)]) is not None
+
+
+def test_only_missing_prompts_are_computed(tmp_path):
+    calls = []
+    cache = FeatureCache(tmp_path, SPEC)
+    first_QLD = cached_features(cache, [(1,), (2,), (1,)], counting(calls))
+    again_QLD = cached_features(cache, [(1,), (2,), (1,)], counting(calls))
+    more_QLD = cached_features(cache, [(4,), (2,), (3,)], counting(calls))
+    assert calls == [[(1,), (2,)], [(4,), (3,)]]
+    assert first_QLD.equal(features_of([(1,), (2,), (1,)]).bfloat16().float())
+    assert again_QLD.equal(first_QLD)
+    assert more_QLD.equal(features_of([(4,), (2,), (3,)]).bfloat16().float())
+
+
+def test_a_top_up_does_not_read_the_file_for_each_prompt(tmp_path, monkeypatch):
+    reads = []
+    load_file = t2.activations.cache.load_file
+    monkeypatch.setattr(t2.activations.cache, "load_file", lambda path: reads.append(path) or load_file(path))
+    cache = FeatureCache(tmp_path, SPEC)
+    prompts = [(i,) for i in range(40)]
+    cached_features(cache, prompts[:30], counting([]))
+    cached_features(cache, prompts, counting([]))
+    assert len(reads) < 10
+
+
+@pytest.mark.parametrize("other", [FeatureSpec("0" * 64, (1, 3)), FeatureSpec("f" * 64, (1, 2))])
+def test_another_spec_uses_another_folder(tmp_path, other):
+    cache = FeatureCache(tmp_path, SPEC)
+    cache.store([(1,)], features_of([(1,)]))
+    assert FeatureCache(tmp_path, other).folder != cache.folder
+    assert FeatureCache(tmp_path, other).load([(1,)]) is None
+
+
+def test_a_write_that_died_between_the_files_is_refused(tmp_path):
+    cache = FeatureCache(tmp_path, SPEC)
+    cache.store([(1,)], features_of([(1,)]))
+    old = (cache.folder / "features.safetensors").read_bytes()
+    cache.store([(2,)], features_of([(2,)]))
+    (cache.folder / "features.safetensors").write_bytes(old)
+    with pytest.raises(T2Error, match=r"Expected 2 rows .* got 1"):
+        cache.load([(1,)])
+
+
+@pytest.mark.parametrize("name", ["features.safetensors", "index.json"])
+def test_cut_short_files_are_refused(tmp_path, name):
+    cache = FeatureCache(tmp_path, SPEC)
+    cache.store([(1,), (2,)], features_of([(1,), (2,)]))
+    file = cache.folder / name
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(T2Error, match=name):
+        cache.load([(1,)])

@@ -1,0 +1,205 @@
+"""Frontiers, areas and intervals against hand-computed cases, numerical integration and SciPy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import bootstrap
+from test_labels import graded_pool
+from torch import Tensor
+
+from t2.curves.labels import budget_labels
+from t2.evaluation.bootstrap import Interval, interval, mean_interval, ratio_interval, resampled_means
+from t2.evaluation.compare import Frontier, area, baselines, fixed_frontier, head_frontiers
+from t2.evaluation.decision import fit_bins
+from t2.evaluation.figures import frontier_figure
+from t2.evaluation.frontier import area_between, interpolated, point_of
+from t2.evaluation.tuning import cheapest_within
+from t2.grading.graded import GradedPool
+from t2.heads.base import Prediction
+from t2.policies.base import Replay
+
+
+def doubles(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def replay(correct: list[float], tokens: list[float]) -> Replay:
+    num = len(correct)
+    return Replay(doubles(*correct), torch.ones(num), doubles(*tokens), torch.full((num,), 5.0), *[torch.ones(num)] * 2)
+
+
+def mixed_pool(num: int = 24, samples: int = 16) -> GradedPool:
+    generator = torch.Generator().manual_seed(0)
+    right = torch.linspace(0.05, 0.95, num)[:, None] > torch.rand(num, samples, generator=generator)
+    tokens = torch.randint(20, 60, (num, samples), generator=generator)
+    return graded_pool(torch.where(right, 0, 1).tolist(), tokens.tolist())
+
+
+# Area
+
+
+def test_interpolated() -> None:
+    x, y = doubles(2.0, 0.0, 1.0), doubles(0.9, 0.5, 0.6)  # any order
+    at = doubles(-1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 9.0)
+    torch.testing.assert_close(interpolated(x, y, at), doubles(0.5, 0.5, 0.55, 0.6, 0.75, 0.9, 0.9))
+    torch.testing.assert_close(interpolated(x[:1], y[:1], at), torch.full_like(at, 0.9))
+
+
+def test_area_of_a_hand_computed_case() -> None:
+    # FixedN climbs from 0.5 to 0.7 over one e-fold of tokens; the policy is 0.1 above at both ends.
+    fixed_tokens, fixed_accuracy = doubles(100.0, 100 * math.e), doubles(0.5, 0.7)
+    assert area_between(fixed_tokens, fixed_accuracy + 0.1, fixed_tokens, fixed_accuracy) == pytest.approx(0.1)
+    assert area_between(fixed_tokens, fixed_accuracy, fixed_tokens, fixed_accuracy) == 0
+    # A triangle: equal at the ends, 0.2 above half way.
+    tokens, accuracy = doubles(100.0, 100 * math.e**0.5, 100 * math.e), doubles(0.5, 0.8, 0.7)
+    assert area_between(tokens, accuracy, fixed_tokens, fixed_accuracy) == pytest.approx(0.1)
+    # Only the part on FixedN's axis counts.
+    wide = doubles(1.0, 100.0, 100 * math.e, 1e6), doubles(0.0, 0.5, 0.7, 1.0)
+    assert area_between(*wide, fixed_tokens, fixed_accuracy) == pytest.approx(0.0)
+    assert area_between(tokens, accuracy, doubles(100.0), doubles(0.5)) == 0
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000))
+def test_area_is_the_integral(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    fixed_tokens, fixed_accuracy = np.sort(rng.uniform(10, 1000, 6)), rng.uniform(0, 1, 6)
+    inner = rng.uniform(fixed_tokens[0], fixed_tokens[-1], 4)
+    tokens, accuracy = np.sort(np.concatenate([fixed_tokens[[0, -1]], inner])), rng.uniform(0, 1, 6)
+    at = np.linspace(np.log(fixed_tokens[0]), np.log(fixed_tokens[-1]), 20_001)
+    gap = np.interp(at, np.log(tokens), accuracy) - np.interp(at, np.log(fixed_tokens), fixed_accuracy)
+    found = area_between(*map(torch.from_numpy, (tokens, accuracy, fixed_tokens, fixed_accuracy)))
+    assert found == pytest.approx(float(gap.mean()), abs=2e-3)
+
+
+def test_some_of_the_constants_do_not_beat_the_constants() -> None:
+    """A frontier that starts dear was continued to the left at its own accuracy, as if that could be had for less."""
+    tokens, accuracy = doubles(20.0, 60.0, 100.0, 320.0), doubles(0.5, 0.6, 0.65, 0.7)
+    assert area_between(tokens[-1:], accuracy[-1:], tokens, accuracy) <= 1e-12
+    assert area_between(tokens[1:], accuracy[1:], tokens, accuracy) <= 1e-12
+
+
+def test_a_cheaper_frontier_of_equal_accuracy_has_positive_area() -> None:
+    tokens, accuracy = doubles(20.0, 60.0, 320.0), doubles(0.5, 0.6, 0.7)
+    assert area_between(tokens / 1.5, accuracy, tokens, accuracy) > 0
+    assert area_between(tokens[:1], accuracy[:1], tokens, accuracy) < 0
+
+
+# Frontiers
+
+
+def test_points_are_means_over_questions() -> None:
+    point = point_of(0.5, replay([1, 0, 1, 0], [10, 20, 30, 40]))
+    assert (point.setting, point.accuracy, point.generated_tokens, point.total_tokens) == (0.5, 0.5, 25, 30)
+    assert (point.samples, point.rounds, point.peak) == (1, 1, 1)
+
+
+def test_frontier_of_some_questions() -> None:
+    frontier = Frontier("policy", (1.0, 2.0), (replay([1, 0], [10, 20]), replay([1, 1], [30, 50])))
+    assert frontier.accuracy_P.tolist() == [0.5, 1]
+    assert frontier.tokens_P.tolist() == [15, 40]
+    again = frontier.take(torch.tensor([1, 1, 0]))
+    assert again.accuracy_P.tolist() == pytest.approx([1 / 3, 1])
+    assert [p.setting for p in again.points] == [1, 2]
+
+
+def test_comparison_of_everything() -> None:
+    pool = mixed_pool()
+    labels = budget_labels(pool, (1, 3, 5, 7, 9), eps=0.02)
+    fixed = fixed_frontier(labels, pool)
+    assert fixed.settings == labels.grid
+    torch.testing.assert_close(fixed.accuracy_P, labels.acc_QK.mean(0))
+    torch.testing.assert_close(fixed.tokens_P, doubles(*labels.grid) * pool.mean_tokens_Q.mean())
+    found = baselines(labels, pool, cap=9)
+    assert [f.name for f in found] == ["Greedy", "FixedN", "ASC", "OwnOracle"]
+    assert all(len(f.settings) == len(f.replays) >= 8 for f in found[2:])
+    truth = Prediction(pool.mean_tokens_Q.log(), labels.acc_QK, torch.tensor(labels.label_grid)[labels.n_star_Q].log2())
+    heads = head_frontiers("Truth", truth, labels, pool)
+    assert [f.name for f in heads] == ["Truth + Utility", "Truth + PredictedN"]
+    assert area(heads[0], fixed, n_ref=9) > 0
+    assert area(fixed, fixed, n_ref=9) == pytest.approx(0)
+    assert head_frontiers("Nothing", Prediction(pool.mean_tokens_Q.log()), labels, pool) == []
+
+
+def test_figure_builds() -> None:
+    pool = mixed_pool()
+    labels = budget_labels(pool, (1, 3, 5, 7, 9), eps=0.02)
+    found = [*baselines(labels, pool, cap=9), Frontier("Head", (1.0,), (replay([1], [50]),))]
+    figure = frontier_figure(found, "validation, 24 questions")
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [f.name for f in found]
+    assert axes.get_title() == "validation, 24 questions"
+    assert axes.get_xscale() == "log"
+
+
+def test_cheapest_setting_within_the_allowance() -> None:
+    replays = tuple(replay([a], [t]) for a, t in [(0.60, 10), (0.695, 40), (0.70, 30), (0.72, 90)])
+    frontier = Frontier("policy", (1, 2, 3, 4), replays)
+    assert cheapest_within(frontier, 0.70) == 2
+    assert cheapest_within(frontier, 0.70, allowance=0.1) == 0
+    assert cheapest_within(frontier, 0.99) == 3
+
+
+# Intervals
+
+
+def test_paired_draws_are_shared() -> None:
+    values = torch.randn(50, generator=torch.Generator().manual_seed(0)).double()
+    means = resampled_means(torch.stack([values, values + 0.25], 1), 300)
+    torch.testing.assert_close(means[:, 1] - means[:, 0], torch.full((300,), 0.25, dtype=torch.float64))
+    assert torch.equal(means, resampled_means(torch.stack([values, values + 0.25], 1), 300))
+    assert not torch.equal(means, resampled_means(torch.stack([values, values + 0.25], 1), 300, seed=1))
+
+
+@pytest.mark.parametrize("num_resamples", [1, 511, 512, 513, 2000])
+def test_number_of_resamples(num_resamples: int) -> None:
+    assert resampled_means(torch.rand(7, 3), num_resamples).shape == (num_resamples, 3)
+
+
+def test_interval_is_scipys_and_the_normal_one() -> None:
+    values = np.random.default_rng(0).exponential(size=300)
+    found = mean_interval(torch.from_numpy(values), num_resamples=8000)
+    scipys = bootstrap((values,), np.mean, n_resamples=8000, method="percentile", rng=np.random.default_rng(1))
+    error = values.std() / len(values) ** 0.5
+    assert found.value == pytest.approx(values.mean())
+    assert found.low == pytest.approx(scipys.confidence_interval.low, abs=0.1 * error)
+    assert found.high == pytest.approx(scipys.confidence_interval.high, abs=0.1 * error)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.05)
+
+
+def test_ratio_interval_is_paired() -> None:
+    under = torch.rand(100, generator=torch.Generator().manual_seed(0)) + 0.5
+    found = ratio_interval(3 * under, under)
+    assert (found.low, found.value, found.high) == pytest.approx((3, 3, 3))
+
+
+def test_percentiles_and_text() -> None:
+    found = interval(0.5, torch.arange(101) / 100, level=0.9)
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.05, 0.95))
+    assert str(Interval(0.5, 0.25, 0.75)) == "0.500 [0.250, 0.750]"
+
+
+# Common decision layer
+
+
+def test_bins_hold_mean_curves() -> None:
+    score = torch.arange(16).double()
+    curves = torch.stack([score / 16, 1 - score / 16], 1)
+    bins = fit_bins(score, curves, num_bins=4)
+    torch.testing.assert_close(bins.acc_NK, curves.reshape(4, 4, 2).mean(1))
+    prediction = bins.predict(doubles(-5.0, 1.0, 15.0, 99.0), torch.zeros(4))
+    torch.testing.assert_close(prediction.accuracy_BK, bins.acc_NK[[0, 0, 3, 3]])
+    assert torch.equal(prediction.log_tokens_B, torch.zeros(4))
+
+
+def test_equal_scores_share_a_bin() -> None:
+    curves = torch.rand(20, 3, generator=torch.Generator().manual_seed(0)).double()
+    constant = fit_bins(torch.ones(20), curves)
+    torch.testing.assert_close(constant.predict(torch.ones(1), torch.zeros(1)).accuracy_BK[0], curves.mean(0))
+    assert constant.acc_NK.isfinite().all()

@@ -1,0 +1,276 @@
+"""Exported heads: exact round trips, refusals by their messages, and nothing heavy or pickled on the way in."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from t2 import BudgetHead, T2Error
+from t2.export import export_checkpoint, policy_from_record, save_head
+from t2.heads import CurveHead, Head, HeadShape, LayerwiseRegression, OrdinalHead
+from t2.heads.base import Targets
+from t2.heads.record import head_record
+from t2.model_card import model_card
+from t2.policies import FixedN, PredictedN, Utility
+
+SHAPE = HeadShape(num_layers=3, width=16, grid=(1, 3, 5, 7), label_grid=(1, 3))
+FINGERPRINT = "f" * 64
+HEADS: dict[str, tuple[Callable[[], Head], dict[str, Any]]] = {
+    "CurveHead": (lambda: CurveHead(SHAPE, num_atoms=6), {"name": "Utility", "arguments": {"price": 3.0}}),
+    "OrdinalHead": (lambda: OrdinalHead(SHAPE, hidden=8), {"name": "PredictedN", "arguments": {"shift": 0.5}}),
+    "LayerwiseRegression": (lambda: LayerwiseRegression(SHAPE), {"name": "PredictedN", "arguments": {"shift": 1.0}}),
+    "constant": (lambda: CurveHead(SHAPE, num_atoms=6), {"name": "FixedN", "arguments": {"n": 5}}),
+}
+
+
+def features(num: int = 20) -> Tensor:
+    return torch.randn(num, 3, 16, generator=torch.Generator().manual_seed(1))
+
+
+def randomised(head: Head) -> Head:
+    """Statistics from a few made-up questions and random weights, so that budgets differ."""
+    generator = torch.Generator().manual_seed(2)
+    acc = torch.rand(20, 4, generator=generator).sort(1).values
+    fold = torch.arange(20) % 2
+    head.start_stage(features(), Targets(acc, fold, fold == 0, 3 + torch.rand(20, generator=generator), fold))
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return head.eval()
+
+
+def record_of(head: Head, policy: dict[str, Any]) -> dict[str, Any]:
+    interval = {"value": 0.0213, "low": 0.01, "high": 0.03}
+    return {
+        **head_record(head),
+        "base_model": {"id": "org/model", "revision": None, "fingerprint": FINGERPRINT},
+        "features": {"model_fingerprint": FINGERPRINT, "layers": [4, 8, 12], "pooling": "last"},
+        "sampling": {"temperature": 1.0},
+        "labels": {"eps": 0.02, "samples_per_question": 32, "grader": "numeric-1-####-1", "questions": {"train": 20}},
+        "policy": policy,
+        "metrics": {"area": interval, "n_ref": 7},
+    }
+
+
+@pytest.fixture(params=HEADS)
+def exported(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Head, dict[str, Any], Path]:
+    make, policy = HEADS[request.param]
+    head = randomised(make())
+    record = record_of(head, policy)
+    return head, record, save_head(head, record, tmp_path / "head")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make, policy = HEADS["CurveHead"]
+    head = randomised(make())
+    return save_head(head, record_of(head, policy), tmp_path / "head")
+
+
+def edit_config(folder: Path, **changes: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+def edit_tensors(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+
+def test_round_trip_is_exact(exported: tuple[Head, dict[str, Any], Path]) -> None:
+    head, record, folder = exported
+    loaded = BudgetHead.from_pretrained(folder)
+    assert type(loaded.head) is type(head)
+    assert loaded.head.shape == head.shape
+    assert loaded.grid == (1, 3, 5, 7)
+    assert loaded.layers == (4, 8, 12)
+    state, again = head.state_dict(), loaded.head.state_dict()
+    assert state.keys() == again.keys()
+    assert all(torch.equal(state[name], again[name]) for name in state)
+    for name, part in vars(loaded.predict(features())).items():
+        own = getattr(head.predict(head(features())), name)
+        assert part is own is None or torch.equal(part, own), name
+    budgets = loaded.budgets(features())
+    once_more = save_head(loaded.head, record, folder.with_name("again"))
+    assert torch.equal(BudgetHead.from_pretrained(once_more).budgets(features()), budgets)
+    assert set(budgets.tolist()) <= set(loaded.grid)
+    if record["policy"]["name"] == "FixedN":
+        assert (budgets == 5).all()
+    else:
+        assert len(set(budgets.tolist())) > 1
+    for file in ("config.json", "model.safetensors", "README.md"):
+        assert (once_more / file).read_bytes() == (folder / file).read_bytes()
+
+
+def test_a_checkpoint_exports_to_the_same_head(exported: tuple[Head, dict[str, Any], Path], tmp_path: Path) -> None:
+    head, record, folder = exported
+    state = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
+    torch.save({"t2": record, "state_dict": {**state, "metric.total": torch.zeros(1)}}, tmp_path / "last.ckpt")
+    out = export_checkpoint(tmp_path / "last.ckpt", tmp_path / "from checkpoint")
+    for file in ("config.json", "model.safetensors", "README.md"):
+        assert (out / file).read_bytes() == (folder / file).read_bytes()
+
+
+def test_config_is_plain_json(exported: tuple[Head, dict[str, Any], Path]) -> None:
+    _, record, folder = exported
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"), parse_constant=refuse)
+    assert config == {"format": "t2-head", "format_version": 1, **record}
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+
+
+def test_without_a_policy_the_largest_constant_is_recorded(tmp_path: Path) -> None:
+    head = randomised(CurveHead(SHAPE, num_atoms=6))
+    record = {k: v for k, v in record_of(head, {}).items() if k != "policy"}
+    loaded = BudgetHead.from_pretrained(save_head(head, record, tmp_path))
+    assert (loaded.budgets(features()) == 7).all()
+
+
+def test_loading_imports_nothing_heavy(folder: Path) -> None:
+    script = (
+        "import sys, torch, t2\n"
+        f"head = t2.BudgetHead.from_pretrained({str(folder)!r})\n"
+        "head.budgets(torch.zeros(2, 3, 16))\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    loaded = set(re.findall(r"'([^']+)'", done.stdout))
+    assert not loaded & {"lightning", "transformers", "vllm", "peft", "datasets", "wandb", "matplotlib", "jsonargparse"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("trunk.out.bias"), r"got missing \['trunk\.out\.bias'\], unexpected \[\]"),
+        (lambda t: t.update(extra=torch.zeros(2)), r"missing \[\], unexpected \['extra'\], of another shape \[\]"),
+        (lambda t: t.update({"trunk.out.bias": torch.zeros(9)}), r"of another shape \['trunk\.out\.bias \(9,\)'\]"),
+    ],
+)
+def test_wrong_tensors(folder: Path, change: Callable[[dict[str, Tensor]], object], message: str) -> None:
+    edit_tensors(folder, change)
+    with pytest.raises(T2Error, match="Expected exactly the tensors of CurveHead in .*" + message):
+        BudgetHead.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format_version": 2}, r"Expected t2-head version 1, got \('t2-head', 2\)"),
+        ({"format": "other"}, r"Expected t2-head version 1, got \('other', 1\)"),
+        ({"head": "Trojan"}, "Expected a head among .*, got 'Trojan'"),
+        ({"head_arguments": {"wheels": 4}}, "Expected a complete record of head CurveHead"),
+        ({"policy": {"name": "Trojan", "arguments": {}}}, r"Expected a policy among \['FixedN', .*, got 'Trojan'"),
+        ({"policy": {"name": "Utility", "arguments": {"shift": 1.0}}}, "Expected"),
+        ({"policy": {}}, "Expected"),
+        ({"shape": {**head_record(CurveHead(SHAPE))["shape"], "num_layers": 2}}, "of another shape"),
+    ],
+    ids=["version", "format", "head", "head arguments", "policy", "policy arguments", "no policy", "shape"],
+)
+def test_wrong_configs(folder: Path, changes: dict[str, Any], message: str) -> None:
+    edit_config(folder, **changes)
+    with pytest.raises(T2Error, match=message):
+        BudgetHead.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "3"])
+def test_config_that_is_no_object(folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text)
+    with pytest.raises(T2Error, match="Expected"):
+        BudgetHead.from_pretrained(folder)
+
+
+def test_policy_that_needs_a_curve_on_a_head_without_one(tmp_path: Path) -> None:
+    head = randomised(OrdinalHead(SHAPE))
+    folder = save_head(head, record_of(head, {"name": "Utility", "arguments": {"price": 1.0}}), tmp_path)
+    with pytest.raises(T2Error, match="Expected a head that predicts a curve"):
+        BudgetHead.from_pretrained(folder).budgets(features())
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 16), (2, 3, 8), (3, 16)])
+def test_features_of_another_model(folder: Path, shape: tuple[int, ...]) -> None:
+    head = BudgetHead.from_pretrained(folder)
+    message = r"Expected features of 3 layers x 16 \(layers \[4, 8, 12\] of org/model\), got shape " + re.escape(
+        str(shape)
+    )
+    with pytest.raises(T2Error, match=message):
+        head.budgets(torch.zeros(shape))
+
+
+def test_model_fingerprint(folder: Path) -> None:
+    head = BudgetHead.from_pretrained(folder)
+    head.check_model(FINGERPRINT)
+    with pytest.raises(T2Error, match=r"Expected the model org/model \(f{12}\.\.\.\), got another \(0{12}\.\.\.\)"):
+        head.check_model("0" * 64)
+
+
+def test_missing_files(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(T2Error, match="Expected a folder or hub id of an exported head, got 'no/such/folder/here'"):
+        BudgetHead.from_pretrained("no/such/folder/here")
+    with pytest.raises(T2Error, match=r"Expected an exported head with config\.json"):
+        BudgetHead.from_pretrained(tmp_path)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(T2Error, match="Expected the head's weights in"):
+        BudgetHead.from_pretrained(folder)
+
+
+def test_truncated_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(T2Error, match="Expected the head's weights in"):
+        BudgetHead.from_pretrained(folder)
+
+
+def test_a_foreign_pickle_is_refused(tmp_path: Path) -> None:
+    torch.save({"t2": Fraction(1, 2), "state_dict": {}}, tmp_path / "foreign.ckpt")
+    with pytest.raises(T2Error, match=r"Expected a checkpoint of primitives and tensors, got .*foreign") as caught:
+        export_checkpoint(tmp_path / "foreign.ckpt", tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)  # torch's advice to load it anyway comes in bold
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_checkpoints(tmp_path: Path) -> None:
+    with pytest.raises(T2Error, match="Expected a checkpoint, got no file"):
+        export_checkpoint(tmp_path / "none.ckpt", tmp_path / "out")
+    (tmp_path / "text.ckpt").write_text("not a checkpoint")
+    with pytest.raises(T2Error, match="Expected a checkpoint of primitives and tensors"):
+        export_checkpoint(tmp_path / "text.ckpt", tmp_path / "out")
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(T2Error, match=r"Expected a checkpoint of train\.py with the key 't2'"):
+        export_checkpoint(tmp_path / "other.ckpt", tmp_path / "out")
+    record = record_of(OrdinalHead(SHAPE), HEADS["OrdinalHead"][1])
+    torch.save({"t2": record, "state_dict": {"backbone.weight": torch.zeros(1)}}, tmp_path / "headless.ckpt")
+    with pytest.raises(T2Error, match=r"Expected exactly the tensors of OrdinalHead in .*missing"):
+        export_checkpoint(tmp_path / "headless.ckpt", tmp_path / "out")
+
+
+@pytest.mark.parametrize("policy", [FixedN(9), PredictedN(-0.5), Utility(2.5)])
+def test_policies_are_their_recorded_knobs(policy: FixedN | PredictedN | Utility) -> None:
+    again = policy_from_record({"name": type(policy).__name__, "arguments": vars(policy)})
+    assert type(again) is type(policy)
+    assert vars(again) == vars(policy)
+
+
+def test_model_card() -> None:
+    head, policy = CurveHead(SHAPE), {"name": "Utility", "arguments": {"price": 3.0}}
+    card = model_card(record_of(head, policy))
+    assert card.startswith("---\nlibrary_name: t2\nbase_model: org/model\n")
+    for line in ("# CurveHead for org/model", "Utility(price=3.0)", "| area | 0.0213 | 0.01 to 0.03 |", "1, 3, 5, 7"):
+        assert line in card
+    assert "(questions, 3, 16)" in card

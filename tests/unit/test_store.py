@@ -1,0 +1,460 @@
+"""The sample store: what is written is read, nothing is read twice, and nothing foreign gets in."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import time
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+import t2.store.reader
+import t2.store.writer
+from t2.errors import T2Error
+from t2.grading.numeric import NumericGrader
+from t2.grading.pool import PoolGrader
+from t2.labelling.job import compact
+from t2.spec import GREEDY_DRAW, Question, Sample, SampleRequest, SampleResult, SamplingSettings
+from t2.store.lock import FOREIGN_BEAT_SECONDS, beat, hold, is_held, read_heartbeat
+from t2.store.pool_spec import PoolSpec, check_or_create_spec, read_spec
+from t2.store.reader import ShardReader, manifest_entries, read_questions
+from t2.store.schema import PoolPaths
+from t2.store.writer import ShardWriter, write_questions
+
+QUESTIONS = [Question("a", "1+1", "2", "1 1", "small", 2), Question("b", "2+3", "5", "2 3")]
+SPEC = PoolSpec(
+    {"id": "tiny", "revision": None, "fingerprint": "f" * 64, "num_layers": 4, "width": 128},
+    {"template": "chat", "system": "", "shots": [], "fingerprint": "e" * 64},
+    SamplingSettings().as_json(),
+)
+
+
+@pytest.fixture
+def paths(tmp_path):
+    return PoolPaths(tmp_path / "pool")
+
+
+def result(question_id, draws, text="#2"):
+    samples = tuple(Sample((7, draw + 3, 2), f"{text} {draw}", "stop") for draw in draws)
+    return SampleResult(SampleRequest(question_id, (1, 5), tuple(draws)), samples)
+
+
+def fill(paths, writer, *groups, seed=1, attempt=1):
+    """One shard for each group of (question, draws)."""
+    shard_writer = ShardWriter(paths, seed, attempt, name=writer)
+    for question_id, draws in groups:
+        shard_writer.append(result(question_id, draws))
+        shard_writer.flush()
+
+
+def stored_rows(paths):
+    reader = ShardReader(paths)
+    reader.refresh()
+    return [row for table in reader.tables.values() for row in table.to_pylist()]
+
+
+def keys(paths):
+    return sorted((row["question_id"], row["draw"]) for row in stored_rows(paths))
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+class CountingGrader(NumericGrader):
+    """Counts the texts it has read."""
+
+    def __init__(self, name="counting"):
+        super().__init__(marker="#")
+        self.name, self.graded = name, 0
+
+    @property
+    def version(self):
+        return self.name
+
+    def answer_class(self, text):
+        self.graded += 1
+        return super().answer_class(text.split(" ")[0])
+
+
+def graded(paths, grader):
+    pool_grader = PoolGrader(ShardReader(paths), grader)
+    pool_grader.refresh()
+    return pool_grader.pool(QUESTIONS, [2, 2])
+
+
+# Round trip
+
+
+def test_rows_come_back_as_written(paths):
+    writer = ShardWriter(paths, engine_seed=2**31 - 2, attempt=3, name="w")
+    writer.append(result("a", (GREEDY_DRAW,)))
+    writer.append(result("a", (0, 1)))
+    assert stored_rows(paths) == []
+    writer.flush()
+    rows = stored_rows(paths)
+    assert [row["draw"] for row in rows] == [GREEDY_DRAW, 0, 1]
+    assert rows[2] == {
+        "question_id": "a", "draw": 1, "num_tokens": 3, "token_ids": [7, 4, 2], "text": "#2 1",
+        "finish_reason": "stop", "engine_seed": 2**31 - 2, "writer": "w", "attempt": 3,
+    }  # fmt: skip
+
+
+def test_flush_without_rows_writes_nothing(paths):
+    writer = ShardWriter(paths, 1, 1)
+    writer.flush()
+    assert not paths.shards.exists()
+    assert not paths.manifests.exists()
+
+
+def test_flush_if_due_waits(paths):
+    writer = ShardWriter(paths, 1, 1, flush_seconds=0.05)
+    writer.append(result("a", (0,)))
+    assert not writer.flush_if_due()
+    time.sleep(0.06)
+    assert writer.flush_if_due()
+    assert keys(paths) == [("a", 0)]
+
+
+def test_questions_come_back_as_written(paths):
+    write_questions(paths, QUESTIONS, [(1, 2), (3,)])
+    assert read_questions(paths) == (QUESTIONS, [(1, 2), (3,)])
+
+
+def test_damaged_questions_are_named(paths):
+    write_questions(paths, QUESTIONS, [(1, 2), (3,)])
+    paths.questions.write_bytes(paths.questions.read_bytes()[:-20])
+    with pytest.raises(T2Error, match=r"questions\.parquet"):
+        read_questions(paths)
+
+
+def test_no_scratch_files_stay(paths):
+    fill(paths, "w", ("a", (0,)), ("a", (1,)))
+    assert [path.name for path in paths.root.rglob("*.tmp")] == []
+
+
+# What a reader makes of damage
+
+
+def test_a_torn_manifest_line_is_ignored(paths):
+    fill(paths, "w", ("a", (0, 1)))
+    with (paths.manifests / "w.jsonl").open("a") as file:
+        file.write('{"shard": "w-00002.parquet", "rows": 2, "sha')
+    assert keys(paths) == [("a", 0), ("a", 1)]
+
+
+def test_a_shard_without_a_manifest_line_does_not_count(paths, monkeypatch):
+    fill(paths, "w", ("a", (0,)))
+
+    def die(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(t2.store.writer, "append_line", die)
+    with pytest.raises(KeyboardInterrupt):
+        fill(paths, "x", ("a", (1,)))
+    assert len(files(paths.shards)) == 2
+    assert keys(paths) == [("a", 0)]
+
+
+def test_a_changed_byte_is_found(paths):
+    fill(paths, "w", ("a", (0, 1)))
+    shard = paths.shards / "w-00001.parquet"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(T2Error, match=r"SHA-256 .*w-00001\.parquet"):
+        stored_rows(paths)
+
+
+def test_a_missing_shard_is_named(paths):
+    fill(paths, "w", ("a", (0,)), ("a", (1,)))
+    (paths.shards / "w-00002.parquet").unlink()
+    with pytest.raises(T2Error, match=r"w-00002\.parquet"):
+        stored_rows(paths)
+
+
+# Several writers
+
+
+def test_writers_are_united(paths):
+    fill(paths, "w", ("a", (0, 1)), seed=11, attempt=1)
+    fill(paths, "x", ("b", (0,)), ("a", (2,)), seed=12, attempt=2)
+    assert keys(paths) == [("a", 0), ("a", 1), ("a", 2), ("b", 0)]
+    reader = ShardReader(paths)
+    assert reader.refresh() == ["w-00001.parquet", "x-00001.parquet", "x-00002.parquet"]
+    assert reader.refresh() == []
+    assert (reader.engine_seeds(), reader.attempts()) == ({11, 12}, {1, 2})
+
+
+def test_refresh_takes_in_what_is_new(paths):
+    fill(paths, "w", ("a", (0,)))
+    reader = ShardReader(paths)
+    reader.refresh()
+    fill(paths, "x", ("a", (1,)))
+    assert reader.refresh() == ["x-00001.parquet"]
+
+
+def test_duplicates_count_once(paths):
+    fill(paths, "w", ("a", (GREEDY_DRAW, 0, 1)), ("b", (0,)))
+    fill(paths, "x", ("a", (1, 2)))
+    pool = graded(paths, CountingGrader())
+    assert pool.present_QM.sum(1).tolist() == [3, 1]
+    assert pool.tokens_QM.sum(1).tolist() == [9, 3]
+
+
+# Compaction
+
+
+def test_compact_keeps_every_row(paths):
+    fill(paths, "w", ("a", (GREEDY_DRAW, 0)), ("b", (0, 1)), seed=11, attempt=1)
+    fill(paths, "x", ("a", (1,)), ("a", (2,)), seed=12, attempt=2)
+    before = stored_rows(paths)
+    compact(paths, above=1)
+    assert len(manifest_entries(paths)) == len(files(paths.shards)) == len(files(paths.manifests)) == 1
+    assert stored_rows(paths) == before
+
+
+def test_compact_is_idempotent(paths):
+    fill(paths, "w", ("a", (0,)), ("a", (1,)))
+    compact(paths, above=1)
+    once = files(paths.shards) | files(paths.manifests)
+    compact(paths, above=1)
+    assert files(paths.shards) | files(paths.manifests) == once
+
+
+def test_compact_leaves_few_shards_alone(paths):
+    fill(paths, "w", ("a", (0,)), ("a", (1,)))
+    before = files(paths.shards)
+    compact(paths, above=2)
+    assert files(paths.shards) == before
+
+
+@pytest.mark.parametrize("manifests_left", [["w.jsonl", "x.jsonl"], ["x.jsonl"], []])
+def test_compact_may_die_before_it_has_deleted(paths, tmp_path, manifests_left):
+    fill(paths, "w", ("a", (0,)), ("b", (0,)))
+    fill(paths, "x", ("a", (1,)))
+    shutil.copytree(paths.root, tmp_path / "old")
+    old = PoolPaths(tmp_path / "old")
+    compact(paths, above=1)
+    for name in manifests_left:
+        shutil.copy(old.manifests / name, paths.manifests)
+    for shard in old.shards.iterdir():
+        shutil.copy(shard, paths.shards)
+    pool = graded(paths, CountingGrader())
+    assert pool.present_QM.sum(1).tolist() == [2, 1]
+    compact(paths, above=1)
+    assert keys(paths) == [("a", 0), ("a", 1), ("b", 0)]
+    fill(paths, "y", ("b", (1,)))
+    compact(paths, above=1)
+    assert keys(paths) == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+
+
+def test_compact_may_die_before_it_has_named(paths, monkeypatch):
+    fill(paths, "w", ("a", (0,)), ("a", (1,)))
+
+    def die(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(t2.store.writer, "append_line", die)
+        with pytest.raises(KeyboardInterrupt):
+            compact(paths, above=1)
+    assert keys(paths) == [("a", 0), ("a", 1)]
+    compact(paths, above=1)
+    assert keys(paths) == [("a", 0), ("a", 1)]
+
+
+def test_a_reader_survives_compaction_under_its_feet(paths, monkeypatch):
+    fill(paths, "w", ("a", (0,)), ("a", (1,)))
+    stale = iter([manifest_entries(paths)])
+    compact(paths, above=1)
+    monkeypatch.setattr(t2.store.reader, "manifest_entries", lambda p: next(stale, None) or manifest_entries(p))
+    assert keys(paths) == [("a", 0), ("a", 1)]
+
+
+# Grades
+
+
+def test_grades_are_kept_and_rebuilt(paths):
+    fill(paths, "w", ("a", (GREEDY_DRAW, 0, 1)), ("b", (0,)))
+    first, second, third = CountingGrader(), CountingGrader(), CountingGrader()
+    right_QM = graded(paths, first).right_QM
+    assert right_QM.tolist() == [[True, True], [False, False]]
+    assert graded(paths, second).right_QM.equal(right_QM)
+    shutil.rmtree(paths.grades)
+    assert graded(paths, third).right_QM.equal(right_QM)
+    assert (first.graded, second.graded, third.graded) == (4, 0, 4)
+
+
+def test_graders_do_not_share_grades(paths):
+    fill(paths, "w", ("a", (0,)), ("b", (0,)))
+    # Two versions that are one word as a file name.
+    one, other = CountingGrader("x-$"), CountingGrader("x-£")
+    graded(paths, one), graded(paths, other)
+    assert (one.graded, other.graded) == (2, 2)
+
+
+def test_a_short_sidecar_is_rebuilt(paths):
+    fill(paths, "w", ("a", (0, 1)), ("b", (0,)))
+    graded(paths, CountingGrader())
+    folder = next(paths.grades.iterdir())
+    shutil.copy(folder / "w-00002.parquet", folder / "w-00001.parquet")
+    grader = CountingGrader()
+    graded(paths, grader)
+    assert grader.graded == 2
+
+
+def test_new_shards_alone_are_graded(paths):
+    fill(paths, "w", ("a", (0, 1)), ("b", (0,)))
+    grader = CountingGrader()
+    pool_grader = PoolGrader(ShardReader(paths), grader)
+    pool_grader.refresh()
+    fill(paths, "x", ("b", (1,)))
+    pool_grader.refresh()
+    assert grader.graded == 4
+    assert pool_grader.complete_ids(2) == set()
+    fill(paths, "y", ("b", (GREEDY_DRAW,)))
+    pool_grader.refresh()
+    assert pool_grader.complete_ids(2) == {"b"}
+
+
+# Identity
+
+
+def test_an_equal_spec_is_accepted(paths):
+    check_or_create_spec(paths, SPEC)
+    elsewhere = {**SPEC.model, "id": "copy-of-tiny", "revision": "1234"}
+    check_or_create_spec(paths, replace(SPEC, model=elsewhere, prompt={**SPEC.prompt, "template": "same.jinja"}))
+    assert read_spec(paths) == SPEC
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("model", "fingerprint", "0" * 64),
+        ("prompt", "fingerprint", "0" * 64),
+        ("prompt", "system", "Be brief."),
+        ("prompt", "shots", [{"question": "1+1", "answer": "2"}]),
+        ("sampling", "temperature", 0.7),
+        ("sampling", "max_tokens", 8),
+        ("sampling", "stop", ["\n"]),
+        ("sampling", "min_p", 0.1),
+    ],
+)
+def test_another_spec_is_refused_by_name(paths, part, key, value):
+    check_or_create_spec(paths, SPEC)
+    other = replace(SPEC, **{part: {**getattr(SPEC, part), key: value}})
+    with pytest.raises(T2Error, match=rf"{part}\.{key}: ") as caught:
+        check_or_create_spec(paths, other)
+    assert "\n" not in str(caught.value)
+    assert read_spec(paths) == SPEC
+
+
+@pytest.mark.parametrize("change", [{"format_version": 2}, {"format": "other"}])
+def test_another_format_is_refused(paths, change):
+    check_or_create_spec(paths, SPEC)
+    paths.spec.write_text(json.dumps(SPEC.as_json() | change))
+    with pytest.raises(T2Error, match="t2-pool version 1"):
+        check_or_create_spec(paths, SPEC)
+
+
+def test_a_missing_or_broken_spec_is_named(paths):
+    with pytest.raises(T2Error, match=r"pool\.json"):
+        read_spec(paths)
+    paths.root.mkdir()
+    paths.spec.write_text("{")
+    with pytest.raises(T2Error, match=r"pool\.json"):
+        read_spec(paths)
+
+
+# Lock
+
+
+def _hold_until_killed(paths):
+    with hold(paths):
+        beat(paths, "w", 3, 10)
+        time.sleep(60)
+
+
+@pytest.fixture
+def holder(paths):
+    process = multiprocessing.get_context("spawn").Process(target=_hold_until_killed, args=(paths,))
+    process.start()
+    deadline = time.monotonic() + 60
+    while read_heartbeat(paths) is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    yield process
+    process.kill()
+    process.join()
+
+
+def test_a_held_pool_is_refused_until_its_holder_dies(paths, holder):
+    assert is_held(paths)
+    with pytest.raises(T2Error, match=f"process {holder.pid} on "), hold(paths):
+        pass
+    assert read_heartbeat(paths).samples_done == 3
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.join()
+    assert read_heartbeat(paths).pid == holder.pid
+    assert not is_held(paths)
+    with hold(paths):
+        assert is_held(paths)
+    assert not is_held(paths)
+    assert read_heartbeat(paths) is None
+
+
+def test_a_pool_that_is_not_there_is_free(paths):
+    assert not is_held(paths)
+    assert not paths.root.exists()
+
+
+@pytest.mark.parametrize(("age", "held"), [(1.0, True), (FOREIGN_BEAT_SECONDS + 5, False)])
+def test_a_heartbeat_of_another_host_counts_while_it_is_young(paths, age, held):
+    beat(paths, "w", 0, 10)
+    raw = json.loads(paths.heartbeat.read_text())
+    paths.heartbeat.write_text(json.dumps(raw | {"host": "elsewhere", "time": time.time() - age}))
+    assert is_held(paths) == held
+    if held:
+        with pytest.raises(T2Error, match="on elsewhere"), hold(paths):
+            pass
+    else:
+        with hold(paths):
+            pass
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"host": "x"}'])
+def test_an_unreadable_heartbeat_is_none(paths, content):
+    paths.root.mkdir()
+    paths.heartbeat.write_text(content)
+    assert read_heartbeat(paths) is None
+    assert not is_held(paths)
+
+
+def test_who_looks_whether_a_pool_is_held_does_not_take_it(paths):
+    """A trainer that polls must not make a labeller that starts believe the pool is held."""
+    stop, refused = threading.Event(), Counter()
+
+    def poll():
+        while not stop.is_set():
+            is_held(paths)
+
+    with hold(paths):
+        pass
+    watcher = threading.Thread(target=poll)
+    watcher.start()
+    try:
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            try:
+                with hold(paths):
+                    pass
+            except T2Error:
+                refused["times"] += 1
+    finally:
+        stop.set()
+        watcher.join()
+    assert refused["times"] == 0
