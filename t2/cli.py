@@ -63,7 +63,7 @@ def read_job(config: str) -> tuple[LabelJob, SplitFractions]:
     try:
         content: Any = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise T2Error(f"Expected a YAML config, got {config}: {error}.") from error
+        raise T2Error(f"Expected a YAML config, got {config}: {' '.join(str(error).split())}") from error
     data = content.get("data") if isinstance(content, dict) else None
     if not isinstance(data, dict) or "pool" not in data:
         raise T2Error(f"Expected the key `data.pool` in {config}, got none. See configs/ for examples.")

@@ -63,11 +63,15 @@ def resolve_model(model: str, revision: str | None = None) -> ModelFiles:
 
 
 def _described(folder: Path, model_id: str, revision: str | None) -> ModelFiles:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    text = config.get("text_config", config)
-    return ModelFiles(
-        folder, model_id, revision, fingerprint(folder), int(text["num_hidden_layers"]), int(text["hidden_size"])
-    )
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        text = config.get("text_config", config)
+        num_layers, width = int(text["num_hidden_layers"]), int(text["hidden_size"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise T2Error(
+            f"Expected num_hidden_layers and hidden_size in {folder / 'config.json'}, got {type(error).__name__}."
+        ) from error
+    return ModelFiles(folder, model_id, revision, fingerprint(folder), num_layers, width)
 
 
 def fingerprint(folder: Path) -> str:
@@ -80,8 +84,16 @@ def fingerprint(folder: Path) -> str:
     for key in _VOLATILE_CONFIG_KEYS:
         config.pop(key, None)
     tokenizer = {name: sha256_of_file(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
+    if (template := _embedded_template(folder)) is not None:
+        tokenizer["chat_template"] = digest(template)
     weights = {path.name: _probe(path) for path in sorted(folder.glob("*.safetensors"))}
     return digest({"config": config, "tokenizer": tokenizer, "weights": weights})
+
+
+def _embedded_template(folder: Path) -> Any:
+    """The chat template of older models, inside tokenizer_config.json; None if it is a file of its own."""
+    path = folder / "tokenizer_config.json"
+    return json.loads(path.read_text(encoding="utf-8")).get("chat_template") if path.is_file() else None
 
 
 def _probe(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -90,32 +91,27 @@ def _batches(order: list[int], prompts: Sequence[Sequence[int]], prefix_length: 
         start += size
 
 
-def _run_prefix(model: Any, prefix: list[int]) -> list[tuple[Tensor, Tensor]]:
-    """Keys and values of the shared prefix, one pair a block, batch size 1."""
+def _run_prefix(model: Any, prefix: list[int]) -> Any:
+    """The KV cache of the shared prefix, batch size 1."""
     from transformers import DynamicCache
 
     device = next(model.parameters()).device
     cache = DynamicCache(config=model.config)
     model(input_ids=torch.tensor([prefix], device=device), past_key_values=cache, use_cache=True)
-    return [(layer.keys, layer.values) for layer in cache.layers]
+    return cache
 
 
-def _pool_after_prefix(
-    model: Any, rows: Sequence[Sequence[int]], layers: Sequence[int], prefix: list[tuple[Tensor, Tensor]]
-) -> Tensor:
-    """`pool_last_token` of prefix + row, reusing the prefix's keys and values."""
-    from transformers import DynamicCache
-
+def _pool_after_prefix(model: Any, rows: Sequence[Sequence[int]], layers: Sequence[int], prefix: Any) -> Tensor:
+    """`pool_last_token` of prefix + row; `prefix` is a cache that is copied, sliding windows and all."""
     device = next(model.parameters()).device
     ids_BT, mask_BT = (tensor.to(device) for tensor in right_pad(rows))
-    cache = DynamicCache(config=model.config)
-    for index, (keys, values) in enumerate(prefix):
-        cache.update(keys.expand(len(rows), -1, -1, -1), values.expand(len(rows), -1, -1, -1), index)
-    length = prefix[0][0].shape[2]
+    cache = copy.deepcopy(prefix)
+    cache.batch_repeat_interleave(len(rows))
+    prefix_mask_BT = mask_BT.new_ones(len(rows), prefix.get_seq_length())
     with tapped(model, layers, mask_BT.sum(1) - 1) as pooled:
         model(
             input_ids=ids_BT,
-            attention_mask=torch.cat([mask_BT.new_ones(len(rows), length), mask_BT], 1),
+            attention_mask=torch.cat([prefix_mask_BT, mask_BT], 1),
             past_key_values=cache,
             use_cache=True,
         )

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -77,12 +78,24 @@ class FeatureCache:
         write_text_atomically(self.folder / "index.json", json.dumps(index) + "\n")
         write_atomically(self.folder / "features.safetensors", lambda path: save_file(tensors, path))
 
+    def keys(self) -> set[str]:
+        """Keys of the prompts that are there."""
+        stored = self._read()
+        return set(stored[0]) if stored else set()
+
     def _read(self) -> tuple[list[str], Tensor] | None:
         index_path, tensor_path = self.folder / "index.json", self.folder / "features.safetensors"
         if not (index_path.exists() and tensor_path.exists()):
             return None
-        keys = json.loads(index_path.read_text(encoding="utf-8"))["prompt_keys"]
-        pooled_QLD = load_file(tensor_path)["pooled_QLD"]
+        try:
+            keys = json.loads(index_path.read_text(encoding="utf-8"))["prompt_keys"]
+            pooled_QLD = load_file(tensor_path)["pooled_QLD"]
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise T2Error(
+                f"Expected {index_path.name} and {tensor_path.name} in {self.folder}, got a damaged file "
+                f"({type(error).__name__}). "
+                "Delete the folder; features are computed again."
+            ) from error
         if len(keys) != len(pooled_QLD):
             raise T2Error(
                 f"Expected {len(keys)} rows in {tensor_path}, got {len(pooled_QLD)}: a write was cut short. "
@@ -100,7 +113,8 @@ def cached_features(
     """
     pooled_QLD = cache.load(prompts)
     if pooled_QLD is None:
-        missing = list({prompt_key(p): p for p in prompts if cache.load([p]) is None}.values())
+        held = cache.keys()
+        missing = list({key: p for p in prompts if (key := prompt_key(p)) not in held}.values())
         cache.store(missing, compute(missing))
         pooled_QLD = cache.load(prompts)
         assert pooled_QLD is not None

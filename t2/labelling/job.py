@@ -18,7 +18,7 @@ from t2.model_files import ModelFiles, resolve_model
 from t2.prompts import prompt_fingerprint, render
 from t2.spec import GREEDY_DRAW, LabelJob, Question, SampleRequest
 from t2.splits import SplitFractions, labelling_order
-from t2.store.lock import beat, hold
+from t2.store.lock import Heart, hold
 from t2.store.pool_spec import PoolSpec, check_or_create_spec, read_spec
 from t2.store.reader import ShardReader, manifest_entries, read_questions
 from t2.store.schema import PoolPaths
@@ -111,7 +111,7 @@ def run(job: LabelJob, fractions: SplitFractions, on_progress: Callable[[Progres
         T2Error: bad input (see `prepare`), pool held by another process, or an engine seed that the pool has.
     """
     paths = PoolPaths(Path(job.path))
-    with hold(paths):
+    with hold(paths) as heart:
         prepared = prepare(job)
         compact(paths, COMPACT_ABOVE_SHARDS)
         reader = ShardReader(paths)
@@ -132,7 +132,8 @@ def run(job: LabelJob, fractions: SplitFractions, on_progress: Callable[[Progres
             seed = fresh_engine_seed(reader.engine_seeds(), job.engine_seed)
             attempt = 1 + max(reader.attempts(), default=0)
             writer = ShardWriter(paths, seed, attempt)
-            progress = _draw(job, prepared, requests, writer, progress, on_progress)
+            heart.begin(writer.name, progress.samples_total)
+            progress = _draw(job, prepared, requests, writer, progress, _both(heart, on_progress))
         compact(paths, COMPACT_ABOVE_SHARDS)
     return progress
 
@@ -143,10 +144,9 @@ def _draw(
     requests: list[SampleRequest],
     writer: ShardWriter,
     progress: Progress,
-    on_progress: Callable[[Progress], None] | None,
+    on_progress: Callable[[Progress], None],
 ) -> Progress:
     """Stream the requests through the sampler into the writer."""
-    beat(writer.paths, writer.name, 0, progress.samples_total)
     try:
         if prepared.model_files is None:
             raise T2Error(f"Expected the model {job.model!r} to draw samples with, got no such folder.")
@@ -159,16 +159,28 @@ def _draw(
                 progress.tokens + sum(len(sample.token_ids) for sample in result.samples),
                 progress.resumed,
             )
-            if writer.flush_if_due():
-                beat(writer.paths, writer.name, progress.samples_done, progress.samples_total)
-            if on_progress:
-                on_progress(progress)
+            writer.flush_if_due()
+            on_progress(progress)
     finally:
         try:
             writer.flush()
+        except SystemExit:  # SIGTERM in the middle of it: once more, into the same shard
+            writer.flush()
+            raise
         finally:
             job.sampler.close()
     return progress
+
+
+def _both(heart: Heart, on_progress: Callable[[Progress], None] | None) -> Callable[[Progress], None]:
+    """Tell the heartbeat and, if there is one, the caller."""
+
+    def report(progress: Progress) -> None:
+        heart.samples_done = progress.samples_done
+        if on_progress:
+            on_progress(progress)
+
+    return report
 
 
 def held_draws(reader: ShardReader) -> dict[str, set[int]]:

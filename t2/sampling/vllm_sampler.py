@@ -49,7 +49,8 @@ class VLLMSampler(Sampler):
             max_tokens: generated tokens of an answer; a longer one is truncated and abstains.
             stop: texts that end an answer.
             samples_per_request: samples stored all or none; a kill loses the requests in flight.
-            dtype: of weights and activations; "auto" follows the model.
+            dtype: of weights and activations; "auto" is vLLM's rule: the model's own 16-bit type, and 16 bits for a
+                model saved in float32.
             max_num_seqs: sequences the engine runs at once; None: 64 on CPU, vLLM's own choice on GPU.
             max_model_len: tokens of prompt and answer; None: the model's.
             kv_cache_gib: memory of the KV cache in GiB; None: 2 on CPU, `gpu_memory_utilization` decides on GPU.

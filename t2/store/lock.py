@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +19,9 @@ from t2.errors import T2Error
 from t2.store.files import write_text_atomically
 from t2.store.schema import PoolPaths
 
+LOCK_WAIT_SECONDS = 2.0
+"""How long a labeller waits for those who only look."""
+BEAT_SECONDS = 15.0
 FOREIGN_BEAT_SECONDS = 120.0
 """A heartbeat of another host younger than this means held: kernel locks do not cross every network file system."""
 
@@ -47,38 +53,89 @@ def beat(paths: PoolPaths, writer: str, samples_done: int, samples_total: int) -
     write_text_atomically(paths.heartbeat, json.dumps(asdict(now)) + "\n")
 
 
+class Heart:
+    """Beats in a thread of its own while a pool is held: loading a large model takes longer than a beat may be old."""
+
+    def __init__(self, paths: PoolPaths) -> None:
+        """Prepare; `hold` starts and ends it."""
+        self.paths, self.writer = paths, ""
+        self.samples_done = self.samples_total = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        """Beat now and from now on."""
+        self._beat()
+        self._thread.start()
+
+    def begin(self, writer: str, samples_total: int) -> None:
+        """Say who draws now, and how much."""
+        self.writer, self.samples_total = writer, samples_total
+        self._beat()
+
+    def stop(self) -> None:
+        """End the thread and remove the heartbeat."""
+        self._stop.set()
+        self._thread.join()
+        self.paths.heartbeat.unlink(missing_ok=True)
+
+    def _run(self) -> None:
+        while not self._stop.wait(BEAT_SECONDS):
+            self._beat()
+
+    def _beat(self) -> None:
+        with contextlib.suppress(OSError):  # a full disk is the writer's to report
+            beat(self.paths, self.writer, self.samples_done, self.samples_total)
+
+
 def is_held(paths: PoolPaths) -> bool:
-    """Whether some process is filling the pool right now."""
-    other = read_heartbeat(paths)
-    if other and other.host != socket.gethostname() and time.time() - other.time < FOREIGN_BEAT_SECONDS:
+    """Whether some process is filling the pool right now. Looking takes no lock that a starting labeller would miss."""
+    if _beats_elsewhere(paths):
         return True
-    if not paths.lock.exists():
+    try:
+        handle = os.open(paths.lock, os.O_RDONLY)
+    except FileNotFoundError:
         return False
     try:
-        with FileLock(paths.lock, timeout=0):
-            return False
-    except Timeout:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who look do not see each other
+        return False
+    except BlockingIOError:
         return True
+    finally:
+        os.close(handle)
 
 
 @contextmanager
-def hold(paths: PoolPaths) -> Iterator[None]:
+def hold(paths: PoolPaths) -> Iterator[Heart]:
     """Hold the pool while labelling.
 
     Raises:
         T2Error: another process holds it.
     """
-    if is_held(paths):
-        raise T2Error(f"Expected a free pool, got one held by {_holder(paths)}. Wait for it, or end it.")
+    if _beats_elsewhere(paths):
+        raise _held(paths)
     paths.root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(paths.lock)
     try:
-        with FileLock(paths.lock, timeout=0):
-            try:
-                yield
-            finally:
-                paths.heartbeat.unlink(missing_ok=True)
+        lock.acquire(timeout=LOCK_WAIT_SECONDS)
     except Timeout as error:
-        raise T2Error(f"Expected a free pool, got one held by {_holder(paths)}. Wait for it, or end it.") from error
+        raise _held(paths) from error
+    heart = Heart(paths)
+    heart.start()
+    try:
+        yield heart
+    finally:
+        heart.stop()
+        lock.release()
+
+
+def _held(paths: PoolPaths) -> T2Error:
+    return T2Error(f"Expected a free pool, got one held by {_holder(paths)}. Wait for it, or end it.")
+
+
+def _beats_elsewhere(paths: PoolPaths) -> bool:
+    other = read_heartbeat(paths)
+    return bool(other and other.host != socket.gethostname() and time.time() - other.time < FOREIGN_BEAT_SECONDS)
 
 
 def _holder(paths: PoolPaths) -> str:

@@ -77,10 +77,10 @@ class ShardWriter:
     def flush(self) -> None:
         """Write the buffered rows as a shard, then name it in the manifest."""
         if self._rows:
-            self._serial += 1
             table = pa.Table.from_pylist(self._rows, schema=SAMPLE_SCHEMA)
-            add_shard(self.paths, self.name, f"{self.name}-{self._serial:05d}.parquet", table)
-            self._rows = []
+            # Counted afterwards: a flush that a signal cut short is repeated into the same shard.
+            add_shard(self.paths, self.name, f"{self.name}-{self._serial + 1:05d}.parquet", table)
+            self._serial, self._rows = self._serial + 1, []
         self._last_flush = time.monotonic()
 
 

@@ -53,7 +53,8 @@ class ArithTask(Task):
             raise T2Error(f"Expected families {list(DIGITS)} and sizes {SIZES}, got {self.families}, {self.sizes}.")
         if num_questions < 1 or not self.families or not self.sizes:
             raise T2Error(
-                f"Expected at least one question, family and size, got {num_questions}, {self.families}, {self.sizes}."
+                f"Expected at least one question, family and size, got num_questions {num_questions}, "
+                f"families {self.families}, sizes {self.sizes}."
             )
         self.num_questions, self.seed = num_questions, seed
 

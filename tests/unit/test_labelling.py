@@ -83,6 +83,12 @@ def assert_complete(path, num_questions, samples):
     assert keys == sorted((i, draw) for i in ids for draw in range(GREEDY_DRAW, samples))
 
 
+def is_drawing(pool):
+    """A labelling process has prepared its questions and draws."""
+    now = read_heartbeat(PoolPaths(pool))
+    return now is not None and now.writer != ""
+
+
 def wait_for(condition, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not condition():
@@ -323,7 +329,7 @@ def test_an_end_in_the_middle_of_a_flush_neither_loses_nor_doubles(tmp_path, mon
 def test_sigterm_flushes(tmp_path):
     pool = tmp_path / "pool"
     labeller = LabellerProcess(slow_job(pool), FRACTIONS, tmp_path / "label.log")
-    wait_for((pool / "heartbeat.json").exists)
+    wait_for(lambda: is_drawing(pool))
     time.sleep(0.5)
     labeller.check()
     assert rows_of(pool) == []
@@ -375,7 +381,7 @@ def test_the_labeller_ends_with_its_parent(tmp_path):
     parent = multiprocessing.get_context("spawn").Process(target=_train, args=(pool, tmp_path / "log", pid_file))
     parent.start()
     try:
-        wait_for((pool / "heartbeat.json").exists)
+        wait_for(lambda: is_drawing(pool))
         time.sleep(0.5)
     finally:
         os.kill(parent.pid, signal.SIGKILL)
