@@ -2,7 +2,8 @@
 
     python scripts/results.py --config configs/tiny-arith.yaml --out docs/results/tiny-arith
 
-Writes `results.md`, `results.json` and `frontier.png` into the folder. Needs the pool and its features, no LLM.
+Writes `results.json` and `frontier.png` into the folder and the table into docs/RESULTS.md, between the markers that
+carry the folder's name. Needs the pool and its features, no LLM.
 """
 
 from __future__ import annotations
@@ -131,11 +132,21 @@ def markdown(rows: list[dict[str, Any]], facts: dict[str, Any], command: str) ->
     return "\n".join([*lines, "", f"`{command}`", ""])
 
 
+def replace_section(page: Path, name: str, section: str) -> None:
+    """Replace what stands between `<!-- name -->` and `<!-- /name -->`."""
+    before, start, rest = page.read_text(encoding="utf-8").partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(f"<!-- /{name} -->")
+    if not (start and end):
+        raise T2Error(f"Expected the markers <!-- {name} --> and <!-- /{name} --> in {page}, got none.")
+    page.write_text(f"{before}{start}{section}{end}{after}", encoding="utf-8")
+
+
 def main() -> None:
     """Compare and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--page", type=Path, default=Path("docs/RESULTS.md"))
     parser.add_argument("--fold-seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--max-epochs", type=int, default=40)
     args = parser.parse_args()
@@ -163,11 +174,12 @@ def main() -> None:
     rows = summary(comparisons, labels)
     args.out.mkdir(parents=True, exist_ok=True)
     command = f"python scripts/results.py --config {args.config} --out {args.out}"
-    (args.out / "results.md").write_text(markdown(rows, facts, command), encoding="utf-8")
+    section = markdown(rows, facts, command)
+    replace_section(args.page, args.out.name, section)
     (args.out / "results.json").write_text(json.dumps({"facts": facts, "rows": rows}, indent=1), encoding="utf-8")
     shown = [o.frontier for o in comparisons[0].outcomes if "bins" not in o.name]
     frontier_figure(shown, f"{len(pool)} questions, cross-validated").savefig(args.out / "frontier.png")
-    print((args.out / "results.md").read_text(encoding="utf-8"))
+    print(section)
 
 
 if __name__ == "__main__":

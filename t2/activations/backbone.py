@@ -23,8 +23,14 @@ MIN_SHARED_PREFIX = 32
 def load_frozen(model_folder: str | Path, dtype: str = "auto", device: str | None = None) -> Any:
     """A decoder without its LM head, in eval mode, without gradients; on the GPU where there is one."""
     from transformers import AutoModel
+    from transformers.utils import logging
 
-    model = AutoModel.from_pretrained(model_folder, dtype=dtype if dtype == "auto" else getattr(torch, dtype))
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # it would report the LM head, left out on purpose, as unexpected
+    try:
+        model = AutoModel.from_pretrained(model_folder, dtype=dtype if dtype == "auto" else getattr(torch, dtype))
+    finally:
+        logging.set_verbosity(verbosity)
     model.requires_grad_(False)
     return model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 

@@ -17,7 +17,7 @@ from t2.policies.base import Costs, OneRound, Replay, replay_greedy, replay_one_
 from t2.policies.one_round import FixedN, PredictedN, Utility
 from t2.policies.oracle import OwnOracle
 
-PRICES = (0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.5, 4.0, 7.0, 12.0, 25.0, 60.0)
+PRICES = (0.01, 0.03, 0.1, 0.3, 0.6, 1.0, 1.5, 2.5, 4.0, 7.0, 12.0, 20.0, 35.0, 60.0, 100.0, 200.0, 500.0, 2000.0)
 """Swept prices of Utility and OwnOracle, accuracy points per 1,000 generated tokens."""
 SHIFTS = (-4.0, -3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 """Swept shifts of PredictedN, in log2 samples."""

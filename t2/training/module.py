@@ -145,10 +145,10 @@ class BudgetProbe(L.LightningModule):
         """Log the standard metrics."""
         self._log_metrics("test", self.test_metrics)
 
-    def predict_step(self, batch: Batch, batch_index: int) -> Prediction:
-        """Predictions of a batch."""
+    def predict_step(self, batch: Batch, batch_index: int) -> dict[str, Tensor]:
+        """Predictions of a batch by part (a dict: Lightning moves it to the CPU)."""
         prediction: Prediction = self(batch[0])
-        return prediction
+        return {name: value for name, value in vars(prediction).items() if value is not None}
 
     def _log_metrics(self, split: str, metrics: BudgetMetrics) -> None:
         if not self.trainer.sanity_checking:
