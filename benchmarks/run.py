@@ -143,17 +143,21 @@ def run_label_ours() -> dict[str, Any]:
     from t2.tasks import ArithTask
 
     sampler, clock = _label_sampler(), []
-    original = sampler.open
+    open_engine, close_engine = sampler.open, sampler.close
 
     def timed_open(folder: str, seed: int) -> None:
-        original(folder, seed)
+        open_engine(folder, seed)
         clock.append(time.perf_counter())
 
-    sampler.open = timed_open
+    def timed_close() -> None:
+        clock.append(time.perf_counter())
+        close_engine()
+
+    sampler.open, sampler.close = timed_open, timed_close
     with tempfile.TemporaryDirectory() as folder:
         job = LabelJob(folder, TINY, ArithTask(LABEL_QUESTIONS), sampler, samples_per_question=LABEL_SAMPLES)
         done = run(job, SplitFractions())
-    return {"seconds": time.perf_counter() - clock[0], "tokens": done.tokens}
+    return {"seconds": clock[1] - clock[0], "tokens": done.tokens}
 
 
 def run_label_bare() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -39,8 +40,8 @@ from t2.training.cross_validation import TrainSettings
 BOOTSTRAP_AREAS = 300
 
 
-def load(config: str) -> tuple[GradedPool, Tensor, BudgetLabels]:
-    """Graded samples, features and labels of the finished questions of a config's pool."""
+def load(config: str) -> tuple[GradedPool, Tensor, BudgetLabels, float]:
+    """Graded samples, features, labels and eps of the finished questions of a config's pool."""
     content = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
     job, _ = read_job(config)
     prepared = prepare(job)
@@ -59,7 +60,8 @@ def load(config: str) -> tuple[GradedPool, Tensor, BudgetLabels]:
     if pooled_QLD is None:
         raise T2Error(f"Expected features in {cache.folder}, got none. Run train.py on {config} first.")
     grid = content["data"].get("grid") or cut_grid(DEFAULT_GRID, job.samples_per_question)
-    return pool, pooled_QLD, budget_labels(pool, grid, content["data"].get("eps", 0.02))
+    eps = content["data"].get("eps", 0.02)
+    return pool, pooled_QLD, budget_labels(pool, grid, eps), eps
 
 
 def area_interval(frontier: Frontier, fixed: Frontier, n_ref: int) -> Any:
@@ -73,9 +75,9 @@ def area_interval(frontier: Frontier, fixed: Frontier, n_ref: int) -> Any:
     return interval(100 * area(frontier, fixed, n_ref), torch.tensor(areas))
 
 
-def summary(comparisons: list[Comparison], labels: BudgetLabels) -> list[dict[str, Any]]:
+def summary(comparisons: list[Comparison]) -> list[dict[str, Any]]:
     """One row a policy: means over fold seeds with the bootstrap interval of the first seed, and the seeds' spread."""
-    n_ref = labels.grid[dataset_optimum(labels.acc_QK)]
+    n_ref = statistics.mode(n for comparison in comparisons for n in comparison.n_ref)  # of training folds
     rows = []
     for name in (outcome.name for outcome in comparisons[0].outcomes):
         first = comparisons[0]
@@ -116,7 +118,7 @@ def markdown(rows: list[dict[str, Any]], facts: dict[str, Any], command: str) ->
         f"{facts['questions']} questions x {facts['samples']} samples; greedy {facts['greedy']:.1f}%, one sample "
         f"{facts['single']:.1f}%, majority of {facts['n_max']} {facts['majority']:.1f}%. "
         f"N_D = {facts['n_d']}, mean N* = {facts['mean_n_star']:.2f}, overscaling index M_D = {facts['m_d']:.2f} "
-        f"(grid up to M/2, eps {facts['eps']}).",
+        f"(grid up to M/2, eps {facts['eps']}). N_ref = {facts['n_ref']} (N_D of the training folds, whole grid).",
         "",
         "| policy | accuracy, % | vs FixedN(N_ref), points | generated tokens | ratio to FixedN(N_ref) | total tokens "
         "| samples | rounds | area, points | area, other fold seeds |",
@@ -151,7 +153,7 @@ def main() -> None:
     parser.add_argument("--max-epochs", type=int, default=40)
     args = parser.parse_args()
     started = time.monotonic()
-    pool, pooled_QLD, labels = load(args.config)
+    pool, pooled_QLD, labels, eps = load(args.config)
     how = TrainSettings(max_epochs=args.max_epochs)
     comparisons = []
     for seed in args.fold_seeds:
@@ -168,10 +170,11 @@ def main() -> None:
         "n_max": labels.grid[-1],
         "n_d": labels.label_grid[dataset_optimum(on_labels)],
         "mean_n_star": float(budgets[labels.n_star_Q].mean()),
-        "m_d": overscaling_index(on_labels, labels.label_grid, 0.02),
-        "eps": 0.02,
+        "m_d": overscaling_index(on_labels, labels.label_grid, eps),
+        "eps": eps,
+        "n_ref": statistics.mode(n for comparison in comparisons for n in comparison.n_ref),
     }
-    rows = summary(comparisons, labels)
+    rows = summary(comparisons)
     args.out.mkdir(parents=True, exist_ok=True)
     command = f"python scripts/results.py --config {args.config} --out {args.out}"
     section = markdown(rows, facts, command)

@@ -37,7 +37,7 @@ class FixedN(OneRound):
 
 
 class PredictedN(OneRound):
-    """Draw the predicted N*: 2^(mu + shift), rounded up into the grid (the paper's rule at shift 0)."""
+    """Draw the predicted N*: 2^(mu + shift), rounded up into the grid (our choice of rounding)."""
 
     needs: ClassVar[Needs] = "n_star"
 

@@ -17,8 +17,9 @@ CPU_BLOCK_SIZE = 32
 """Tokens of a KV block on CPU. vLLM's CPU default of 128 shares no prefix of a prompt shorter than 129 tokens."""
 CPU_MAX_NUM_SEQS = 64
 """Sequences that run at once on CPU when `max_num_seqs` is not given."""
-_IN_FLIGHT_FACTOR = 2
-"""Samples handed to the engine, as a multiple of the sequences it runs: its queue never runs dry."""
+_IN_FLIGHT_FACTOR = 4
+"""Samples handed to the engine, as a multiple of the sequences it runs. Finished samples wait for their request's last
+one, so much more than 1 is needed or the engine's queue runs dry."""
 
 
 class VLLMSampler(Sampler):
@@ -164,9 +165,7 @@ class VLLMSampler(Sampler):
                     yield SampleResult(request, tuple(_sample(completion) for completion in output.outputs))
 
     def _submit(self, engine: Any, request_id: str, request: SampleRequest) -> None:
-        from vllm.inputs import TokensPrompt
-
-        prompt = self._llm.renderer.render_cmpl([TokensPrompt(prompt_token_ids=list(request.prompt_ids))])[0]
+        prompt = self._llm.renderer.render_cmpl([{"prompt_token_ids": list(request.prompt_ids)}])[0]
         engine.add_request(request_id, prompt, self.sampling_parameters(len(request.draws), request.greedy))
 
     def close(self) -> None:

@@ -21,7 +21,12 @@ def manifest_entries(paths: PoolPaths) -> list[dict[str, Any]]:
     entries = []
     for manifest in sorted(paths.manifests.glob("*.jsonl")):
         lines = manifest.read_text(encoding="utf-8").split("\n")[:-1]
-        entries += [json.loads(line) for line in lines]
+        try:
+            entries += [json.loads(line) for line in lines]
+        except json.JSONDecodeError as error:
+            raise T2Error(
+                f"Expected JSON lines in {manifest}, got {error}. Delete the damaged line and run t2 label again."
+            ) from error
     return entries
 
 

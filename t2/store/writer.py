@@ -46,26 +46,15 @@ class ShardWriter:
     attempt: int
     name: str = field(default_factory=lambda: f"{time.strftime('%Y%m%dT%H%M%S')}-{os.urandom(4).hex()}")
     flush_seconds: float = FLUSH_SECONDS
-    _rows: list[dict[str, Any]] = field(default_factory=list)
+    _results: list[SampleResult] = field(default_factory=list)
     _last_flush: float = field(default_factory=time.monotonic)
     _serial: int = 0
 
     def append(self, result: SampleResult) -> None:
         """Add the samples of one request; all its rows go into the same shard."""
-        for draw, sample in zip(result.request.draws, result.samples, strict=True):
-            self._rows.append(
-                {
-                    "question_id": result.request.question_id,
-                    "draw": draw,
-                    "num_tokens": len(sample.token_ids),
-                    "token_ids": list(sample.token_ids),
-                    "text": sample.text,
-                    "finish_reason": sample.finish_reason,
-                    "engine_seed": self.engine_seed,
-                    "writer": self.name,
-                    "attempt": self.attempt,
-                }
-            )
+        if len(result.samples) != len(result.request.draws):
+            raise ValueError(f"Expected {len(result.request.draws)} samples, got {len(result.samples)}.")
+        self._results.append(result)
 
     def flush_if_due(self) -> bool:
         """Flush when `flush_seconds` have passed since the last time; True if it did."""
@@ -76,12 +65,29 @@ class ShardWriter:
 
     def flush(self) -> None:
         """Write the buffered rows as a shard, then name it in the manifest."""
-        if self._rows:
-            table = pa.Table.from_pylist(self._rows, schema=SAMPLE_SCHEMA)
+        if self._results:
+            table = self._table()
             # Counted afterwards: a flush that a signal cut short is repeated into the same shard.
             add_shard(self.paths, self.name, f"{self.name}-{self._serial + 1:05d}.parquet", table)
-            self._serial, self._rows = self._serial + 1, []
+            self._serial, self._results = self._serial + 1, []
         self._last_flush = time.monotonic()
+
+    def _table(self) -> pa.Table:
+        """The buffered samples, one row each."""
+        draws = [(r.request.question_id, draw) for r in self._results for draw in r.request.draws]
+        samples = [sample for r in self._results for sample in r.samples]
+        columns: dict[str, Any] = {
+            "question_id": [question_id for question_id, _ in draws],
+            "draw": [draw for _, draw in draws],
+            "num_tokens": [len(sample.token_ids) for sample in samples],
+            "token_ids": [sample.token_ids for sample in samples],
+            "text": [sample.text for sample in samples],
+            "finish_reason": [sample.finish_reason for sample in samples],
+            "engine_seed": [self.engine_seed] * len(samples),
+            "writer": [self.name] * len(samples),
+            "attempt": [self.attempt] * len(samples),
+        }
+        return pa.table(columns, schema=SAMPLE_SCHEMA)
 
 
 def add_shard(paths: PoolPaths, writer: str, file_name: str, table: pa.Table) -> None:

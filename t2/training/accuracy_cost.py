@@ -147,7 +147,7 @@ class ValidationResult:
         return [*baselines(self.labels, self.pool, self.n_ref), *self.frontiers]
 
     def verdict(self) -> str:
-        """One line: the policy against the constant that costs about as much."""
+        """One line: the policy against the best constant of about its cost."""
         constant = int((self.fixed.tokens_P.log() - self.replay.generated_tokens.mean().log()).abs().argmin())
         other: Replay = self.fixed.replays[constant]
         gap = mean_interval(100 * (self.replay.correct - other.correct))
@@ -157,8 +157,8 @@ class ValidationResult:
         return (
             f"Verdict on {len(self.pool)} validation questions: {self.head} + {type(self.policy).__name__}({knobs}): "
             f"accuracy {float(self.replay.correct.mean()):.3f} at {float(self.replay.generated_tokens.mean()):.0f} "
-            f"generated tokens; best constant N={self.labels.grid[constant]}: {float(other.correct.mean()):.3f} at "
-            f"{float(other.generated_tokens.mean()):.0f}; difference {gap.value:+.1f} points "
+            f"generated tokens; constant of that cost N={self.labels.grid[constant]}: "
+            f"{float(other.correct.mean()):.3f} at {float(other.generated_tokens.mean()):.0f}; difference {gap.value:+.1f} points "
             f"[{gap.low:+.1f}, {gap.high:+.1f}] at {ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] x the tokens; "
             f"area {100 * area_points.value:+.2f} points [{100 * area_points.low:+.2f}, {100 * area_points.high:+.2f}]"
         )

@@ -51,7 +51,7 @@ class FoldPrediction:
 def fit_head(
     make_head: Callable[[HeadShape], Head], shape: HeadShape, pooled_QLD: Tensor, targets: Targets, how: TrainSettings
 ) -> Head:
-    """Train a head as `train.py` does, without validation, logging or files."""
+    """Train a head with `BudgetProbe`: all questions from the first epoch on, no validation, the last weights."""
     torch.manual_seed(how.seed)
     probe = BudgetProbe(make_head)
     head = probe.build(shape)

@@ -53,7 +53,6 @@ class BudgetProbe(L.LightningModule):
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.head: Head | None = None
         self.backbone: Any = None
-        self.export_info: dict[str, Any] = {}
 
     def build(self, shape: HeadShape) -> Head:
         """Build head and metrics; calling it again keeps what is there."""
@@ -64,11 +63,10 @@ class BudgetProbe(L.LightningModule):
         return self.head
 
     def setup(self, stage: str) -> None:
-        """Ask the DataModule for the shape and for what an export must record."""
+        """Ask the DataModule for the shape of the features."""
         data: Any = getattr(self.trainer, "datamodule", None)
         if data is not None:
             self.build(data.head_shape)
-            self.export_info = data.export_info
         elif self.head is None:
             raise T2Error("Expected a BudgetDataModule or a head built with `build`, got neither.")
 
@@ -166,7 +164,10 @@ class BudgetProbe(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what export needs: primitives only, so that the file loads without pickle's dangers."""
         assert self.head is not None
-        checkpoint.setdefault(CHECKPOINT_KEY, {}).update({**head_record(self.head), **self.export_info})
+        data: Any = getattr(self.trainer, "datamodule", None)
+        # Asked now, not at setup: the training questions may have been labelled since.
+        facts = data.export_info if data is not None else {}
+        checkpoint.setdefault(CHECKPOINT_KEY, {}).update({**head_record(self.head), **facts})
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Build the head that the checkpoint holds if none is there yet."""
