@@ -154,12 +154,13 @@ class ValidationResult:
         ratio = ratio_interval(self.replay.generated_tokens, other.generated_tokens)
         area_points = self.area_interval()
         knobs = ", ".join(f"{name}={value}" for name, value in vars(self.policy).items())
+        at, of = float(self.replay.generated_tokens.mean()), float(other.generated_tokens.mean())
         return (
             f"Verdict on {len(self.pool)} validation questions: {self.head} + {type(self.policy).__name__}({knobs}): "
-            f"accuracy {float(self.replay.correct.mean()):.3f} at {float(self.replay.generated_tokens.mean()):.0f} "
-            f"generated tokens; constant of that cost N={self.labels.grid[constant]}: "
-            f"{float(other.correct.mean()):.3f} at {float(other.generated_tokens.mean()):.0f}; difference {gap.value:+.1f} points "
-            f"[{gap.low:+.1f}, {gap.high:+.1f}] at {ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] x the tokens; "
+            f"accuracy {float(self.replay.correct.mean()):.3f} at {at:.0f} generated tokens; constant of that cost "
+            f"N={self.labels.grid[constant]}: {float(other.correct.mean()):.3f} at {of:.0f}; "
+            f"difference {gap.value:+.1f} points [{gap.low:+.1f}, {gap.high:+.1f}] at "
+            f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] x the tokens; "
             f"area {100 * area_points.value:+.2f} points [{100 * area_points.low:+.2f}, {100 * area_points.high:+.2f}]"
         )
 
