@@ -36,16 +36,16 @@ def label(config: str, preview: int = 0) -> None:
     print(f"Pool {job.path}: {done.samples_done} samples ({done.tokens} tokens) drawn, {done.resumed} were there")
 
 
-def export(checkpoint: str, folder: str) -> None:
+def export(checkpoint: str, folder: str | None = None) -> None:
     """Turn a checkpoint of train.py into an exported head: config.json, model.safetensors, model card.
 
     Args:
         checkpoint: path of the .ckpt file.
-        folder: where the head goes.
+        folder: where the head goes; by default beside the checkpoint, under its name without the suffix.
     """
     from t2.export import export_checkpoint
 
-    print(f"Exported the head to {export_checkpoint(checkpoint, folder)}")
+    print(f"Exported the head to {export_checkpoint(checkpoint, folder or Path(checkpoint).with_suffix(''))}")
 
 
 def read_job(config: str) -> tuple[LabelJob, SplitFractions]:
@@ -79,6 +79,8 @@ def read_job(config: str) -> tuple[LabelJob, SplitFractions]:
 
 
 COMMANDS: dict[str, Any] = {"label": label, "export": export}
+POSITIONAL = {"export"}
+"""Commands whose required arguments are written without their names."""
 
 
 def main(args: list[str] | None = None) -> None:
@@ -89,7 +91,7 @@ def main(args: list[str] | None = None) -> None:
     subcommands = parser.add_subcommands()
     for name, function in COMMANDS.items():
         subparser = ArgumentParser(description=(function.__doc__ or "").split("\n")[0])
-        subparser.add_function_arguments(function, as_group=False)
+        subparser.add_function_arguments(function, as_group=False, as_positional=name in POSITIONAL)
         subcommands.add_subcommand(name, subparser, help=subparser.description)
     parsed = parser.parse_args(args)
     try:

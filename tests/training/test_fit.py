@@ -145,6 +145,7 @@ def test_fit_validate_test_predict_export_and_resume(scripted_config: Make, tmp_
     assert checkpoint.stat().st_size < 5_000_000, "a checkpoint holds the head, never the LLM"
     head = t2.BudgetHead.from_pretrained(tmp_path / "head")
     assert head.config["base_model"]["id"] == "tiny-arith"
+    assert head.config["mean_tokens_per_sample"] == 4.0
     assert set(head.config["metrics"]) >= {"area", "accuracy", "generated_tokens", "n_ref"}
     content = torch.load(checkpoint, weights_only=True)
     for name, value in head.head.state_dict().items():

@@ -185,20 +185,20 @@ def test_preview_shows_prompt_shares_and_hours(pool, config, capsys):
 
 
 def test_export_of_a_missing_file(fails, tmp_path):
-    assert "no-such.ckpt" in fails("export", "--checkpoint", tmp_path / "no-such.ckpt", "--folder", tmp_path / "head")
+    assert "no-such.ckpt" in fails("export", tmp_path / "no-such.ckpt", "--folder", tmp_path / "head")
     assert not (tmp_path / "head").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint\n", b"PK\x03\x04 and no zip"])
 def test_export_of_a_file_that_is_no_checkpoint(fails, tmp_path, content):
     (tmp_path / "some.ckpt").write_bytes(content)
-    assert "some.ckpt" in fails("export", "--checkpoint", tmp_path / "some.ckpt", "--folder", tmp_path / "head")
+    assert "some.ckpt" in fails("export", tmp_path / "some.ckpt", "--folder", tmp_path / "head")
 
 
 @pytest.mark.parametrize("content", [{"state_dict": {}}, [1, 2], torch.zeros(2)])
 def test_export_of_another_checkpoint(fails, tmp_path, content):
     torch.save(content, tmp_path / "some.ckpt")
-    assert "'t2'" in fails("export", "--checkpoint", tmp_path / "some.ckpt", "--folder", tmp_path / "head")
+    assert "'t2'" in fails("export", tmp_path / "some.ckpt", "--folder", tmp_path / "head")
 
 
 class _Payload:
@@ -213,5 +213,5 @@ class _Payload:
 
 def test_export_runs_no_pickle(fails, tmp_path):
     torch.save({"t2": _Payload(tmp_path / "ran")}, tmp_path / "evil.ckpt")
-    assert "evil.ckpt" in fails("export", "--checkpoint", tmp_path / "evil.ckpt", "--folder", tmp_path / "head")
+    assert "evil.ckpt" in fails("export", tmp_path / "evil.ckpt", "--folder", tmp_path / "head")
     assert not (tmp_path / "ran").exists()
