@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,16 @@ def test_shipped_config_is_read_by_both_programs(path: Path, capsys: pytest.Capt
     printed = yaml.safe_load(capsys.readouterr().out)
     assert printed["data"]["pool"]["path"] == job.path
     assert printed["data"]["pool"]["samples_per_question"] == job.samples_per_question
+
+
+def test_readme_config_is_read_by_both_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    path = tmp_path / "readme.yaml"
+    path.write_text(block, encoding="utf-8")
+    assert read_job(str(path))[0].samples_per_question == 64
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", "--config", str(path), "--print_config"])
+    assert "CurveHead" in capsys.readouterr().out
 
 
 def mutated(config: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]:
