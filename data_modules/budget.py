@@ -113,6 +113,10 @@ class BudgetDataModule(L.LightningDataModule):
             self._labeller.stop()
             self._labeller = None
 
+    def on_exception(self, exception: BaseException) -> None:
+        """End the labeller also when the run fails: Lightning does not call `teardown` then."""
+        self.teardown("exception")
+
     @property
     def head_shape(self) -> HeadShape:
         """Shape of features and grids."""
@@ -187,12 +191,23 @@ class BudgetDataModule(L.LightningDataModule):
         return self._missing(self._rows[name]) == 0
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must have in common with this one."""
-        return {"grid": list(self.grid), "eps": self.eps, "seed": self.seed, "max_epochs": self.max_epochs}
+        """What a run with this checkpoint must have in common with the one that wrote it."""
+        return {
+            "grid": list(self.grid),
+            "eps": self.eps,
+            "splits": asdict(self.fractions),
+            "samples_per_question": self.job.samples_per_question,
+            "features": self.feature_spec.fingerprint,
+            "seed": self.seed,
+            "max_epochs": self.max_epochs,
+            "train_questions": len(self._rows["train"]),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Refuse to resume with other labels or another order."""
+        """Refuse other labels or splits (test questions could have been trained on); to resume, also another order."""
         mine = self.state_dict()
+        if self.trainer is not None and self.trainer.state.fn != "fit":
+            mine = {key: value for key, value in mine.items() if key not in ("seed", "max_epochs", "train_questions")}
         if changed := [f"{key}: {state_dict.get(key)} then, {mine[key]} now" for key in mine if state_dict.get(key) != mine[key]]:  # fmt: skip  # noqa: E501
             raise T2Error(f"Expected the data settings of the checkpoint, got {'; '.join(changed)}.")
 
@@ -257,7 +272,9 @@ class BudgetDataModule(L.LightningDataModule):
                 return
             if len(self.grader.reader.tables) != last_shards:
                 last_change, last_shards = time.monotonic(), len(self.grader.reader.tables)
-            if self._labeller is not None:
+            if self._labeller is not None and self._labeller.lost_to_another(self.prepared.paths):
+                self._labeller = None  # two runs started at once; the other's labeller serves both
+            elif self._labeller is not None:
                 self._labeller.check()
             elif not is_held(self.prepared.paths):
                 self._start_labeller_if_needed()

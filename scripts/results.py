@@ -54,7 +54,7 @@ def load(config: str) -> tuple[GradedPool, Tensor, BudgetLabels, float]:
         [prepared.questions[row] for row in rows], [len(prompt) for prompt in prompts], job.samples_per_question
     )
     facts = prepared.spec.model
-    layers = choose_layers(content["model"]["layers"], facts["num_layers"])
+    layers = choose_layers(content["model"].get("layers", "every-4th"), facts["num_layers"])
     cache = FeatureCache(prepared.paths.root / "features", FeatureSpec(facts["fingerprint"], layers))
     pooled_QLD = cache.load(prompts)
     if pooled_QLD is None:
@@ -76,7 +76,7 @@ def area_interval(frontier: Frontier, fixed: Frontier, n_ref: int) -> Any:
 
 
 def summary(comparisons: list[Comparison]) -> list[dict[str, Any]]:
-    """One row a policy: means over fold seeds with the bootstrap interval of the first seed, and the seeds' spread."""
+    """One row a policy: the first fold seed with its bootstrap intervals, and ratio and area of the others."""
     n_ref = statistics.mode(n for comparison in comparisons for n in comparison.n_ref)  # of training folds
     rows = []
     for name in (outcome.name for outcome in comparisons[0].outcomes):

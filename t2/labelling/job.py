@@ -74,6 +74,11 @@ def prepare(job: LabelJob) -> Prepared:
     sampling = job.sampler.settings.as_json()
     if questions == old and not Path(job.model).is_dir() and _is_finished(paths, wanted, job):
         stored = read_spec(paths)
+        if stored.model["id"] not in (job.model, Path(job.model).name):
+            raise T2Error(
+                f"Expected the model of pool {paths.root} ({stored.model['id']}), got {job.model!r}. "
+                "Mend `data.pool.model` or choose another `data.pool.path`."
+            )
         prompt = {**asdict(job.prompt), "fingerprint": stored.prompt["fingerprint"]}
         spec = PoolSpec(stored.model, prompt, sampling)
         check_or_create_spec(paths, spec)

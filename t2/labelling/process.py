@@ -17,6 +17,8 @@ from t2.errors import T2Error
 from t2.labelling.job import run
 from t2.spec import LabelJob
 from t2.splits import SplitFractions
+from t2.store.lock import is_held
+from t2.store.schema import PoolPaths
 
 _PARENT_POLL_SECONDS = 1.0
 _END_SECONDS = 30.0
@@ -28,7 +30,7 @@ class LabellerProcess:
 
     def __init__(self, job: LabelJob, fractions: SplitFractions, log_path: Path) -> None:
         """Start it."""
-        self.log_path = log_path
+        self.log_path, self._stopped = log_path, False
         log_path.parent.mkdir(parents=True, exist_ok=True)
         context = multiprocessing.get_context("spawn")
         self.process = context.Process(target=_main, args=(job, fractions, str(log_path), os.getpid()), name="t2-label")
@@ -48,6 +50,10 @@ class LabellerProcess:
                 f"Expected the labeller to finish, got exit code {code}. Its last lines:\n{self.last_lines()}"
             )
 
+    def lost_to_another(self, paths: PoolPaths) -> bool:
+        """It gave up because another process holds the pool."""
+        return self.process.exitcode == T2Error.EXIT_CODE and is_held(paths)
+
     def last_lines(self, count: int = 15) -> str:
         """The end of its log."""
         try:
@@ -57,8 +63,10 @@ class LabellerProcess:
 
     def stop(self) -> None:
         """End it: SIGTERM to let it flush, then SIGKILL to its whole group."""
-        if self.process.pid is None:
+        if self._stopped or self.process.pid is None:
             return
+        self._stopped = True  # its id may belong to another process later
+        atexit.unregister(self.stop)
         if self.process.is_alive():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process.pid, signal.SIGTERM)

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger, WandbLogger
 from rich.console import Console
 from torch import Tensor
@@ -48,8 +49,8 @@ class AccuracyCost(L.Callback):
         self.every_n_epochs = every_n_epochs
         self.metrics: dict[str, Any] = {}
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Reject a head that lacks what the policy needs."""
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Reject a head that lacks what the policy needs (train.py has done so already while parsing)."""
         assert isinstance(pl_module, BudgetProbe)
         if pl_module.head is not None:
             self.policy.check(pl_module.head.gives_curve, type(pl_module.head).__name__)
@@ -74,7 +75,7 @@ class AccuracyCost(L.Callback):
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Table, picture and verdict of the best checkpoint (of the last weights if there is none)."""
         assert isinstance(pl_module, BudgetProbe)
-        checkpoint = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        checkpoint = best_checkpoint(trainer)
         if checkpoint:
             state = torch.load(checkpoint, map_location=pl_module.device, weights_only=True)["state_dict"]
             pl_module.load_state_dict({k: v for k, v in state.items() if k.startswith("head.")}, strict=False)
@@ -102,6 +103,14 @@ def predict(head: Head | None, pooled_QLD: Tensor, device: torch.device) -> Pred
         prediction = head.predict(head(pooled_QLD.to(device)))
     head.train(was_training)
     return prediction.map(Tensor.cpu)
+
+
+def best_checkpoint(trainer: L.Trainer) -> str:
+    """Path of the best checkpoint by `val/area`; empty if none was written."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor == "val/area":
+            return callback.best_model_path
+    return ""
 
 
 class ValidationResult:
@@ -156,7 +165,8 @@ class ValidationResult:
         knobs = ", ".join(f"{name}={value}" for name, value in vars(self.policy).items())
         at, of = float(self.replay.generated_tokens.mean()), float(other.generated_tokens.mean())
         return (
-            f"Verdict on {len(self.pool)} validation questions: {self.head} + {type(self.policy).__name__}({knobs}): "
+            f"Verdict on the {len(self.pool)} validation questions that chose the checkpoint: "
+            f"{self.head} + {type(self.policy).__name__}({knobs}): "
             f"accuracy {float(self.replay.correct.mean()):.3f} at {at:.0f} generated tokens; constant of that cost "
             f"N={self.labels.grid[constant]}: {float(other.correct.mean()):.3f} at {of:.0f}; "
             f"difference {gap.value:+.1f} points [{gap.low:+.1f}, {gap.high:+.1f}] at "

@@ -19,6 +19,16 @@ from t2.training.accuracy_cost import AccuracyCost
 from t2.training.export_head import ExportHead
 
 
+class BestCheckpoint(ModelCheckpoint):
+    """The best checkpoint by `val/area`, and the last; a resumed run in another folder remembers the best so far."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Lightning forgets the best score when the folder differs, as it does for every resumed run."""
+        best = state_dict["best_model_score"]
+        super().load_state_dict(state_dict)
+        self.best_model_score, self.best_model_path = best, state_dict["best_model_path"]
+
+
 class T2CLI(LightningCLI):
     """Our callbacks are arguments of the parser: a user's own `trainer.callbacks` does not drop them."""
 
@@ -26,12 +36,13 @@ class T2CLI(LightningCLI):
         """Add `accuracy_cost`, `export` and `checkpoint`, and link what model and data share."""
         parser.add_lightning_class_args(AccuracyCost, "accuracy_cost")
         parser.add_lightning_class_args(ExportHead, "export")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.set_defaults(
             {
                 "checkpoint.monitor": "val/area",
                 "checkpoint.mode": "max",
                 "checkpoint.filename": "best",
+                "checkpoint.save_last": True,
                 "checkpoint.auto_insert_metric_name": False,
             }
         )
@@ -55,6 +66,7 @@ def trainer_defaults() -> dict[str, Any]:
     """Defaults of `trainer` that differ from Lightning's."""
     return {
         "max_epochs": 100,
+        "devices": 1,  # heads train in seconds; each process of DDP would extract features and start a labeller
         "logger": {
             "class_path": "lightning.pytorch.loggers.CSVLogger",
             "init_args": {"save_dir": "runs", "name": None},

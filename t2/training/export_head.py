@@ -6,6 +6,7 @@ import lightning as L
 from rich.console import Console
 
 from t2.export import export_checkpoint
+from t2.training.accuracy_cost import best_checkpoint
 
 
 class ExportHead(L.Callback):
@@ -21,7 +22,7 @@ class ExportHead(L.Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export the best checkpoint."""
-        checkpoint = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        checkpoint = best_checkpoint(trainer)
         if self.folder and checkpoint and trainer.is_global_zero:
             folder = export_checkpoint(checkpoint, self.folder)
             Console(soft_wrap=True).print(f"Exported the head to {folder}", highlight=False)

@@ -53,6 +53,7 @@ class BudgetProbe(L.LightningModule):
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.head: Head | None = None
         self.backbone: Any = None
+        self.restored = False
 
     def build(self, shape: HeadShape) -> Head:
         """Build head and metrics; calling it again keeps what is there."""
@@ -109,13 +110,36 @@ class BudgetProbe(L.LightningModule):
         self.log("train/loss", loss, on_epoch=True, on_step=False, batch_size=len(pooled_BLD))
         return loss
 
+    def on_validation_start(self) -> None:
+        """Before the epoch is judged: what is validated must be what the checkpoint will hold."""
+        if self.trainer.training and not self.trainer.sanity_checking:
+            self.finish_epoch()
+        self._check_trained()
+
+    def on_test_start(self) -> None:
+        """Refuse to score an untrained head."""
+        self._check_trained()
+
+    def on_predict_start(self) -> None:
+        """Refuse to predict with an untrained head."""
+        self._check_trained()
+
+    def _check_trained(self) -> None:
+        if self.trainer.state.fn != "fit" and not self.restored:
+            raise T2Error("Expected a trained head, got none. Add `--ckpt_path FILE`.")
+
     def on_train_epoch_end(self) -> None:
-        """Let the head take statistics that depend on its weights."""
+        """The same where there is no validation."""
+        self.finish_epoch()
+
+    def finish_epoch(self) -> None:
+        """Let the head take statistics that depend on its weights, from the epoch's training questions."""
         head, pooled_QLD, targets = self._training_state()
+        was_training = head.training
         head.eval()
         with torch.no_grad():
             head.finish_epoch(pooled_QLD, targets)
-        head.train()
+        head.train(was_training)
 
     def _training_state(self) -> tuple[Head, Tensor, Targets]:
         if self.head is None or self.train_pooled_QLD is None or self.train_targets is None:
@@ -171,5 +195,6 @@ class BudgetProbe(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Build the head that the checkpoint holds if none is there yet."""
+        self.restored = True
         if self.head is None and CHECKPOINT_KEY in checkpoint:
             self.build(shape_of(checkpoint[CHECKPOINT_KEY]))

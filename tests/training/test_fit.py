@@ -141,7 +141,7 @@ def test_fit_validate_test_predict_export_and_resume(scripted_config: Make, tmp_
     with (run / "metrics.csv").open() as file:
         columns = set(csv.DictReader(file).fieldnames or [])
     assert columns >= {"val/area", "val/accuracy", "val/generated_tokens", "val/mae_log2_n", "val/kappa", "train/loss"}
-    checkpoint = next(run.glob("checkpoints/*.ckpt"))
+    checkpoint = run / "checkpoints" / "best.ckpt"
     assert checkpoint.stat().st_size < 5_000_000, "a checkpoint holds the head, never the LLM"
     head = t2.BudgetHead.from_pretrained(tmp_path / "head")
     assert head.config["base_model"]["id"] == "tiny-arith"
@@ -152,7 +152,25 @@ def test_fit_validate_test_predict_export_and_resume(scripted_config: Make, tmp_
         assert torch.equal(value, content["state_dict"][f"head.{name}"]), name
     for command in ("validate", "test", "predict"):
         main([command, "--config", path, "--ckpt_path", str(checkpoint)])
-    main(["fit", "--config", path, "--ckpt_path", str(checkpoint), "--trainer.max_epochs", "4"])
+    last = run / "checkpoints" / "last.ckpt"
+    main(["fit", "--config", path, "--ckpt_path", str(last), "--trainer.max_epochs", "4"])
+    with pytest.raises(SystemExit, match="2"):
+        main(["test", "--config", path])
+
+
+@pytest.mark.parametrize("head", ["LayerwiseRegression", "OrdinalHead"])
+def test_recorded_metrics_are_those_of_the_exported_weights(scripted_config: Make, tmp_path: Path, head: str) -> None:
+    """Layer weights used to be refitted between validation and the checkpoint: the card described another head."""
+    config = scripted_config()
+    config["model"]["head"] = {"class_path": head}
+    config["accuracy_cost"] = {"policy": {"class_path": "PredictedN"}}
+    main(["fit", "--config", write(config, tmp_path)])
+    exported = t2.BudgetHead.from_pretrained(tmp_path / "head")
+    data = BudgetDataModule(job_of(config), layers="all", grid=config["data"]["grid"], max_epochs=4)
+    data.setup("validate")
+    data.teardown("validate")
+    budgets = exported.budgets(data.features("validation")).double()
+    assert exported.config["metrics"]["samples"]["value"] == pytest.approx(float(budgets.mean()))
 
 
 def test_a_frozen_backbone_predicts_the_same_from_token_ids_as_from_features(
@@ -187,6 +205,8 @@ def test_too_few_questions_for_a_split(scripted_config: Make) -> None:
 def test_a_resumed_run_refuses_other_labels(scripted_config: Make) -> None:
     config = scripted_config()
     data = BudgetDataModule(job_of(config), layers="all", grid=[1, 3], max_epochs=1)
+    data.setup("validate")
+    data.teardown("validate")
     with pytest.raises(T2Error, match=r"eps: 0\.5 then, 0\.02 now"):
         data.load_state_dict({**data.state_dict(), "eps": 0.5})
 
