@@ -112,7 +112,7 @@ class BudgetProbe(L.LightningModule):
 
     def on_validation_start(self) -> None:
         """Before the epoch is judged: what is validated must be what the checkpoint will hold."""
-        if self.trainer.training and not self.trainer.sanity_checking:
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
             self.finish_epoch()
         self._check_trained()
 
