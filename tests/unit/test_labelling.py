@@ -146,9 +146,17 @@ def test_a_finished_pool_draws_nothing_and_needs_no_model(tmp_path):
     run(job, FRACTIONS)
     done = run(job, FRACTIONS)
     assert (done.samples_done, done.resumed) == (0, 30)
-    elsewhere = LabelJob(job.path, "not/here", job.task, job.sampler, samples_per_question=4)
+    elsewhere = LabelJob(job.path, "not/here/tiny-arith", job.task, job.sampler, samples_per_question=4)
     assert run(elsewhere, FRACTIONS).samples_done == 0
     assert prepare(elsewhere).model_files is None
+
+
+def test_a_finished_pool_refuses_another_models_name_also_where_there_is_no_model(tmp_path):
+    job = job_of(tmp_path / "pool", engine_seed=5)
+    run(job, FRACTIONS)
+    other = LabelJob(job.path, "not/here/other-model", job.task, job.sampler, samples_per_question=4)
+    with pytest.raises(T2Error, match="Expected the model of pool .*tiny-arith.*got 'not/here/other-model'"):
+        run(other, FRACTIONS)
 
 
 @pytest.mark.parametrize("after", [0, 1, 7])
