@@ -16,6 +16,7 @@ from t2.policies.asc import ASC
 from t2.policies.base import Costs, OneRound, Replay, replay_greedy, replay_one_round
 from t2.policies.one_round import FixedN, PredictedN, Utility
 from t2.policies.oracle import OwnOracle
+from t2.policies.orders import Orders
 
 PRICES = (0.01, 0.03, 0.1, 0.3, 0.6, 1.0, 1.5, 2.5, 4.0, 7.0, 12.0, 20.0, 35.0, 60.0, 100.0, 200.0, 500.0, 2000.0)
 """Swept prices of Utility and OwnOracle, accuracy points per 1,000 generated tokens."""
@@ -91,7 +92,8 @@ def baselines(labels: BudgetLabels, pool: GradedPool, cap: int, seed: int = 0) -
         cap: N_ref, the most samples of a sequential policy.
         seed: of the random orders.
     """
-    asc = [ASC(threshold, cap).replay(pool, NUM_ORDERS, seed) for threshold in THRESHOLDS]
+    orders = Orders.of(pool, NUM_ORDERS, seed)
+    asc = [ASC(threshold, cap).replay(orders) for threshold in THRESHOLDS]
     oracle = [OwnOracle(price).replay(pool, labels.grid) for price in PRICES]
     return [
         Frontier("Greedy", (float("nan"),), (replay_greedy(pool),)),

@@ -1,11 +1,36 @@
 """Policies: from a prediction, or from the votes so far, to how many samples are drawn."""
 
-from t2.policies.asc import ASC
+from t2.policies.asc import ASC, HeadASC
 from t2.policies.base import Costs, OneRound, Replay
+from t2.policies.dsc import DSC
 from t2.policies.one_round import FixedN, PredictedN, Utility
-from t2.policies.oracle import OwnOracle
+from t2.policies.oracle import BayesOracle, OwnOracle
+from t2.policies.orders import Orders
+from t2.policies.stopping import Sequential, StopTable, TableRule
+from t2.policies.then_stop import HeadThenStop
+from t2.policies.windows import ESC, Doubling
 
 POLICIES: dict[str, type[OneRound]] = {cls.__name__: cls for cls in (FixedN, PredictedN, Utility)}
 """One-round policies by name: the whitelist of configs and exports."""
 
-__all__ = ["ASC", "POLICIES", "Costs", "FixedN", "OneRound", "OwnOracle", "PredictedN", "Replay", "Utility"]
+__all__ = [
+    "ASC",
+    "DSC",
+    "ESC",
+    "POLICIES",
+    "BayesOracle",
+    "Costs",
+    "Doubling",
+    "FixedN",
+    "HeadASC",
+    "HeadThenStop",
+    "OneRound",
+    "Orders",
+    "OwnOracle",
+    "PredictedN",
+    "Replay",
+    "Sequential",
+    "StopTable",
+    "TableRule",
+    "Utility",
+]

@@ -7,7 +7,7 @@ started.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
@@ -49,12 +49,33 @@ class Replay:
     rounds: Tensor
     """times the engine was waited for"""
     peak: Tensor
-    """most sequences that ran at once"""
+    """most sequences of the question that ran at once"""
+    order_variance: Tensor = field(default=None)  # type: ignore[assignment]  # filled below
+    """variance of `correct` that is left by averaging over random orders; 0 where `correct` is exact"""
+
+    def __post_init__(self) -> None:
+        """Exact unless said otherwise."""
+        if self.order_variance is None:
+            object.__setattr__(self, "order_variance", torch.zeros_like(self.correct))
 
     @property
     def total_tokens(self) -> Tensor:
-        """Generated and prompt tokens."""
+        """Generated and prompt tokens, the prompt charged once: later rounds find it in the prefix cache."""
         return self.generated_tokens + self.prompt_tokens
+
+    @property
+    def total_tokens_reprefilled(self) -> Tensor:
+        """Generated and prompt tokens where every round has to prefill the prompt again."""
+        return self.generated_tokens + self.rounds * self.prompt_tokens
+
+    @property
+    def order_error(self) -> float:
+        """Standard error of the mean accuracy that comes from the random orders alone."""
+        return float(self.order_variance.sum().sqrt() / len(self.correct))
+
+    def take(self, rows: Tensor) -> Replay:
+        """The replay of some questions."""
+        return Replay(**{name: value[rows] for name, value in vars(self).items()})
 
 
 class OneRound(ABC):
@@ -108,5 +129,6 @@ def replay_greedy(pool: GradedPool) -> Replay:
 
 
 def mean_of(replays: list[Replay]) -> Replay:
-    """The mean over several random orders."""
-    return Replay(**{name: torch.stack([getattr(r, name) for r in replays]).mean(0) for name in vars(replays[0])})
+    """The mean of several replays of the same questions."""
+    mean = {name: torch.stack([getattr(r, name) for r in replays]).mean(0) for name in vars(replays[0])}
+    return Replay(**{**mean, "order_variance": mean["order_variance"] / len(replays)})

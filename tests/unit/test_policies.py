@@ -19,9 +19,10 @@ from t2.errors import T2Error
 from t2.evaluation.compare import head_frontiers
 from t2.grading.graded import GradedPool
 from t2.heads.base import Prediction
-from t2.policies import ASC, POLICIES, Costs, FixedN, OwnOracle, PredictedN, Utility
-from t2.policies.asc import shuffled, stop_probability, stop_table
+from t2.policies import ASC, POLICIES, Costs, FixedN, Orders, OwnOracle, PredictedN, Utility
+from t2.policies.asc import stop_probability
 from t2.policies.base import Replay, mean_of, replay_greedy, replay_one_round
+from t2.policies.orders import shuffled
 from t2.voting import ABSENT, ABSTAINED, running_leaders
 
 GRID = (1, 3, 5, 7, 9, 12, 16, 24, 32)
@@ -182,7 +183,7 @@ def test_true_lengths_decide_nothing() -> None:
         for a, b in zip(first.replays, second.replays, strict=True):
             assert torch.equal(a.samples, b.samples)
             assert torch.equal(a.correct, b.correct)
-    a, b = ASC(0.9, 16).replay(pool, 3, seed=0), ASC(0.9, 16).replay(other, 3, seed=0)
+    a, b = ASC(0.9, 16).replay(Orders.of(pool, 3, seed=0)), ASC(0.9, 16).replay(Orders.of(other, 3, seed=0))
     assert torch.equal(a.samples, b.samples)
     assert not torch.equal(a.generated_tokens, b.generated_tokens)
 
@@ -213,8 +214,8 @@ def test_stop_probability_is_a_beta_tail() -> None:
 
 @pytest.mark.parametrize("threshold", [0.5, 1.0, 0.2, 1.5])
 def test_bad_thresholds(threshold: float) -> None:
-    with pytest.raises(T2Error, match=r"Expected an ASC threshold between 0\.5 and 1"):
-        stop_table(threshold, 8)
+    with pytest.raises(T2Error, match=r"Expected a threshold of ASC between 0\.5 and 1"):
+        ASC(threshold, 8)
 
 
 def one_at_a_time(pool: GradedPool, threshold: float, cap: int) -> list[tuple[bool, int, int]]:
@@ -254,7 +255,7 @@ def in_batches(votes: list[int], threshold: float, cap: int) -> list[int]:
 @pytest.mark.parametrize(("cap", "ragged"), [(16, False), (7, False), (16, True), (40, True), (1, False)])
 def test_asc_is_the_one_at_a_time_rule(threshold: float, cap: int, ragged: bool) -> None:
     pool = random_pool(ragged=ragged)
-    replay = ASC(threshold, cap).replay(pool, 1, seed=5)
+    replay = ASC(threshold, cap).replay(Orders.of(pool, 1, seed=5))
     drawn_from = shuffled(pool, torch.Generator().manual_seed(5))
     reference = one_at_a_time(drawn_from, threshold, cap)
     assert replay.correct.tolist() == [float(right) for right, _, _ in reference]
@@ -269,12 +270,12 @@ def test_asc_is_the_one_at_a_time_rule(threshold: float, cap: int, ragged: bool)
 
 
 def test_asc_saves_rounds() -> None:
-    replay = ASC(0.95, 16).replay(graded_pool([[0] * 16]), 1, seed=0)
+    replay = ASC(0.95, 16).replay(Orders.of(graded_pool([[0] * 16]), 1, seed=0))
     assert (replay.samples.item(), replay.rounds.item(), replay.peak.item()) == (4, 1, 4)  # 1 - 2^-5 >= 0.95
 
 
 def test_asc_without_votes_draws_all_and_is_wrong() -> None:
-    replay = ASC(0.9, 8).replay(graded_pool([[ABSTAINED] * 8]), 2, seed=0)
+    replay = ASC(0.9, 8).replay(Orders.of(graded_pool([[ABSTAINED] * 8]), 2, seed=0))
     assert (replay.correct.item(), replay.samples.item(), replay.generated_tokens.item()) == (0, 8, 80)
 
 
@@ -282,11 +283,11 @@ def test_asc_averages_over_orders_and_repeats_with_its_seed() -> None:
     pool = random_pool()
     generator = torch.Generator().manual_seed(3)
     orders = [one_at_a_time(shuffled(pool, generator), 0.9, 16) for _ in range(4)]
-    replay = ASC(0.9, 16).replay(pool, 4, seed=3)
+    replay = ASC(0.9, 16).replay(Orders.of(pool, 4, seed=3))
     mean = torch.tensor([[used for _, used, _ in order] for order in orders], dtype=torch.float64).mean(0)
     torch.testing.assert_close(replay.samples, mean)
-    assert torch.equal(replay.samples, ASC(0.9, 16).replay(pool, 4, seed=3).samples)
-    assert not torch.equal(replay.samples, ASC(0.9, 16).replay(pool, 4, seed=4).samples)
+    assert torch.equal(replay.samples, ASC(0.9, 16).replay(Orders.of(pool, 4, seed=3)).samples)
+    assert not torch.equal(replay.samples, ASC(0.9, 16).replay(Orders.of(pool, 4, seed=4)).samples)
 
 
 def test_shuffling_moves_samples_whole() -> None:
@@ -342,4 +343,6 @@ def test_own_oracle_keeps_to_half_the_pool() -> None:
 def test_mean_of_replays() -> None:
     ones = Replay(*(torch.ones(2) for _ in range(6)))
     threes = Replay(*(torch.full((2,), 3.0) for _ in range(6)))
-    assert all((value == 2).all() for value in vars(mean_of([ones, threes])).values())
+    mean = vars(mean_of([ones, threes]))
+    assert (mean.pop("order_variance") == 0).all()
+    assert all((value == 2).all() for value in mean.values())

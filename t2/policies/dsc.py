@@ -1,0 +1,98 @@
+"""`DSC`: difficulty-adaptive self-consistency (Wang et al. 2024, arXiv 2408.13457), without an LLM as judge.
+
+Questions are ordered by a score. From the hardest on, each draws `JUDGE_SAMPLES` answers; it is easy if they stop ASC's
+rule. After `EASY_IN_A_ROW` easy ones in a row, these and all easier questions get one greedy answer. The others, from
+easy to hard, first draw a window as large as their neighbours needed, then windows of `WINDOW` until ASC's rule stops
+or the cap is reached. The judging draws are charged, and reused where sampling goes on.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from t2.policies.asc import check_threshold, stop_probability
+from t2.policies.base import Replay
+from t2.policies.orders import Orders
+from t2.policies.states import vote_states
+from t2.policies.stopping import Sequential, replay_of
+
+JUDGE_SAMPLES = 4
+EASY_IN_A_ROW = 32
+"""Questions"""
+WINDOW = 4
+"""Samples"""
+NEIGHBOURS = 16
+"""Questions whose mean stop count sets the first window."""
+
+
+class DSC(Sequential):
+    """Sequential over questions as well as samples: it needs the whole batch before it starts."""
+
+    def __init__(self, hardness_Q: Tensor, threshold: float = 0.95, cap: int = 32) -> None:
+        """Set the order.
+
+        Args:
+            hardness_Q: higher is harder; for the questions of the orders that are replayed.
+            threshold: of ASC's rule, in (0.5, 1).
+            cap: most samples of a question.
+        """
+        self.threshold = check_threshold(threshold, "DSC")
+        self.easy_to_hard = hardness_Q.double().argsort(dim=0, stable=True).tolist()
+        self.cap = cap
+
+    def replay(self, orders: Orders) -> Replay:
+        """Mean over the orders; each order is one pass over all questions."""
+        num = min(self.cap, orders.vote_RQM.shape[2])
+        states = vote_states(num)
+        stop_S = stop_probability(states.first_S, states.second_S) >= self.threshold
+        seen = states.index_NVV[
+            torch.arange(1, num + 1), orders.first_RQM[..., :num].long(), orders.second_RQM[..., :num].long()
+        ]
+        stop_RQN = stop_S[seen]
+        limit = orders.limit_Q.clamp(max=num).tolist()
+        plans = [_one_pass(self.easy_to_hard, stop_QN.tolist(), limit) for stop_QN in stop_RQN]
+        drawn_RQ, rounds_RQ, peak_RQ, greedy_RQ = (torch.tensor([plan[i] for plan in plans]) for i in range(4))
+        spent_RQN = torch.nn.functional.pad(orders.tokens_RQM[..., :num].cumsum(2), (1, 0))
+        right_RQ = orders.leader_right_RQM.gather(2, (drawn_RQ - 1).clamp(min=0)[..., None]).squeeze(2)
+        is_greedy_RQ = greedy_RQ.bool()
+        return replay_of(
+            orders,
+            correct=torch.where(is_greedy_RQ, orders.greedy_right_Q.bool(), right_RQ),
+            samples=drawn_RQ + greedy_RQ,
+            tokens=spent_RQN.gather(2, drawn_RQ[..., None]).squeeze(2) + greedy_RQ * orders.greedy_tokens_Q,
+            rounds=rounds_RQ,
+            peak=peak_RQ,
+        )
+
+
+def _one_pass(easy_to_hard: list[int], stop_QN: list[list[bool]], limit: list[int]) -> tuple[list[int], ...]:
+    """Samples drawn, rounds, peak, and 1 for a greedy answer, of each question."""
+    num_questions = len(easy_to_hard)
+    drawn, rounds, peak, greedy = ([0] * num_questions for _ in range(4))
+    in_a_row, hard_from = 0, 0
+    for place in range(num_questions - 1, -1, -1):
+        q = easy_to_hard[place]
+        drawn[q] = peak[q] = min(JUDGE_SAMPLES, limit[q])
+        rounds[q] = 1
+        in_a_row = in_a_row + 1 if stop_QN[q][drawn[q] - 1] else 0
+        if in_a_row == EASY_IN_A_ROW:
+            hard_from = place + EASY_IN_A_ROW
+            break
+    for q in easy_to_hard[:hard_from]:
+        greedy[q], rounds[q], peak[q] = 1, rounds[q] + 1, max(peak[q], 1)
+    stops: list[int] = []
+    for q in easy_to_hard[hard_from:]:
+        recent = stops[-NEIGHBOURS:]
+        guess = max(WINDOW, WINDOW * round(sum(recent) / len(recent) / WINDOW)) if recent else WINDOW
+        target = guess
+        while True:
+            end = min(target, limit[q])
+            if end > drawn[q]:
+                rounds[q], peak[q] = rounds[q] + 1, max(peak[q], end - drawn[q])
+                drawn[q] = end
+            if drawn[q] >= limit[q] or stop_QN[q][drawn[q] - 1]:
+                break
+            target = drawn[q] + WINDOW
+        stops.append(drawn[q])
+    return drawn, rounds, peak, greedy

@@ -1,0 +1,56 @@
+"""What a vote-counting rule sees: samples drawn, votes of the leader, votes of the runner-up. Pure."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+
+class VoteStates:
+    """All states s = (n, v1, v2) with v2 <= v1 and v1 + v2 <= n <= cap, numbered by rising n.
+
+    The next sample leads to one of three states: a vote for the leader (n+1, v1+1, v2), a vote for the runner-up or for
+    a new class that catches up with it (n+1, v1, v2+1), or neither (n+1, v1, v2). Where v1 = v2, a vote for the
+    runner-up makes it the leader, so both go to (n+1, v1+1, v2).
+    """
+
+    def __init__(self, cap: int) -> None:
+        """Enumerate the states.
+
+        Args:
+            cap: most samples of a question.
+        """
+        self.cap = cap
+        states = [
+            (n, v1, v2) for n in range(cap + 1) for v1 in range(n + 1) for v2 in range(min(v1, n - v1) + 1)
+        ]  # sorted by n
+        self.drawn_S, self.first_S, self.second_S = (torch.tensor(column) for column in zip(*states, strict=True))
+        self.index_NVV = torch.full((cap + 1, cap + 1, cap + 1), -1)
+        self.index_NVV[self.drawn_S, self.first_S, self.second_S] = torch.arange(len(states))
+        self.lead_S = self._after(self.first_S + 1, self.second_S)
+        tied_S = self.first_S == self.second_S
+        self.run_S = torch.where(tied_S, self.lead_S, self._after(self.first_S, self.second_S + 1))
+        self.rest_S = self._after(self.first_S, self.second_S)
+
+    def __len__(self) -> int:
+        return len(self.drawn_S)
+
+    def level(self, drawn: int) -> slice:
+        """The states after `drawn` samples."""
+        here = torch.nonzero(self.drawn_S == drawn).squeeze(1)
+        return slice(int(here[0]), int(here[-1]) + 1)
+
+    def _after(self, first_S: Tensor, second_S: Tensor) -> Tensor:
+        """Number of the successor; a state at the cap has none and points to itself."""
+        inside_S = self.drawn_S < self.cap
+        safe_S = torch.where(inside_S, self.drawn_S + 1, self.drawn_S)
+        found_S = self.index_NVV[safe_S, first_S.clamp(max=self.cap), second_S.clamp(max=self.cap)]
+        return torch.where(inside_S, found_S, torch.arange(len(self.drawn_S)))
+
+
+@lru_cache(maxsize=16)
+def vote_states(cap: int) -> VoteStates:
+    """The states up to `cap` samples."""
+    return VoteStates(cap)

@@ -1,0 +1,87 @@
+"""`ESC` and `Doubling`: stop when a window, or a large share of all answers, agrees."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from t2.errors import T2Error
+from t2.policies.base import Replay
+from t2.policies.orders import Orders
+from t2.policies.states import vote_states
+from t2.policies.stopping import Sequential, TableRule, replay_of, stop_table
+from t2.voting import ABSTAINED
+
+
+class ESC(Sequential):
+    """Early-stopping self-consistency (Li et al. 2024, arXiv 2401.10480): windows of `window` samples, one a round.
+
+    Stops after a window in which all answers agree. An abstention breaks unanimity; the last window before the cap may
+    be short. The vote is over all drawn samples; `answer="window"` takes the unanimous window's answer instead.
+    """
+
+    def __init__(self, window: int = 5, cap: int = 32, answer: str = "all") -> None:
+        """Set window and cap in samples.
+
+        Args:
+            window: samples of a round, at least 2 (one answer always agrees with itself).
+            cap: most samples.
+            answer: "all" or "window".
+        """
+        if window < 2:
+            raise T2Error(f"Expected an ESC window of at least 2 samples, got {window}.")
+        if answer not in ("all", "window"):
+            raise T2Error(f"Expected ESC `answer` to be 'all' or 'window', got {answer!r}.")
+        self.window, self.cap, self.answer = window, cap, answer
+
+    def replay(self, orders: Orders) -> Replay:
+        """Mean over the orders."""
+        num = min(self.cap, orders.vote_RQM.shape[2])
+        limit_Q = orders.limit_Q.clamp(max=num)
+        drawn_N = torch.arange(1, num + 1)
+        ends_QN = (drawn_N % self.window == 0) | (drawn_N == limit_Q[:, None])
+        length_QN = torch.where(drawn_N % self.window == 0, self.window, drawn_N % self.window)
+        agreed_RQN = ends_QN & (_agreeing_run(orders.vote_RQM[..., :num]) >= length_QN)
+        stop_RQN = agreed_RQN | (drawn_N >= limit_Q[:, None])
+        last_RQ = stop_RQN.int().argmax(2)[..., None]
+        correct_RQ = orders.leader_right_RQM.gather(2, last_RQ)
+        if self.answer == "window":
+            own_RQ = orders.right_RQM.gather(2, last_RQ)
+            correct_RQ = torch.where(agreed_RQN.gather(2, last_RQ), own_RQ, correct_RQ)
+        used_RQ = last_RQ.squeeze(2) + 1
+        return replay_of(
+            orders,
+            correct=correct_RQ.squeeze(2),
+            samples=used_RQ,
+            tokens=orders.tokens_RQM.cumsum(2).gather(2, last_RQ).squeeze(2),
+            rounds=(used_RQ + self.window - 1) // self.window,
+            peak=used_RQ.clamp(max=self.window),
+        )
+
+
+def _agreeing_run(vote_RQN: Tensor) -> Tensor:
+    """How many samples, up to and with each, gave the same answer in a row; 0 for an abstention."""
+    run = torch.zeros(vote_RQN.shape, dtype=torch.long)
+    for n in range(vote_RQN.shape[2]):
+        voted = vote_RQN[..., n] > ABSTAINED
+        same = (vote_RQN[..., n] == vote_RQN[..., n - 1]) if n else torch.zeros_like(voted)
+        before = run[..., n - 1] if n else torch.zeros_like(run[..., 0])
+        run[..., n] = torch.where(voted, torch.where(same, before, 0) + 1, 0)
+    return run
+
+
+class Doubling(TableRule):
+    """Look after 2, 4, 8, ... samples; stop when the leader has at least `share` of all drawn, or at the cap.
+
+    Abstentions count among the drawn. Looks that could not stop whatever comes are skipped, which saves rounds only.
+    """
+
+    def __init__(self, share: float = 0.8, cap: int = 32) -> None:
+        """Set the share in (0.5, 1] and the cap in samples."""
+        if not 0.5 < share <= 1:
+            raise T2Error(f"Expected a Doubling share above 0.5 and at most 1, got {share}.")
+        states = vote_states(cap)
+        looks_S = (states.drawn_S >= 2) & ((states.drawn_S & (states.drawn_S - 1)) == 0)
+        agreed_S = states.first_S >= share * states.drawn_S - 1e-9
+        self.share = share
+        super().__init__(stop_table((looks_S & agreed_S)[None], states))
