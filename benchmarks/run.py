@@ -1,4 +1,4 @@
-"""Benchmarks as ratios within one run: `python benchmarks/run.py [curves|features|label ...]`.
+"""Benchmarks as ratios within one run: `python benchmarks/run.py [curves|features|label|batch_budget|bootstrap ...]`.
 
 Prints a Markdown table. Figures with the CPU they were measured on are in benchmarks/README.md. Each comparison runs in
 processes of its own, in turn (A B A B ...), and reports the median ratio.
@@ -7,6 +7,7 @@ processes of its own, in turn (A B A B ...), and reports the median ratio.
 from __future__ import annotations
 
 import argparse
+import heapq
 import json
 import os
 import platform
@@ -25,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TINY = str(ROOT / "assets" / "tiny-arith")
 LABEL_QUESTIONS, LABEL_SAMPLES = 400, 32
 FEATURE_PROMPTS, FEATURE_TOKENS = 256, 96
+BATCH_QUESTIONS, PLAIN_BATCH_QUESTIONS = 1_000_000, 20_000
+BOOTSTRAP_QUESTIONS, BOOTSTRAP_POLICIES, BOOTSTRAP_RESAMPLES, PLAIN_RESAMPLES = 10_000, 20, 10_000, 100
 
 
 def plain_accuracy(counts: list[int], right: int, abstained: int) -> list[float]:
@@ -176,6 +179,110 @@ def run_label_bare() -> dict[str, Any]:
     return {"seconds": seconds, "tokens": sum(len(c.token_ids) for o in outputs for c in o.outputs)}
 
 
+def plain_greedy(accuracy: list[list[float]], tokens: list[list[float]], total: float) -> list[int]:
+    """`BatchBudget` in plain Python: gift wrapping for each hull, a heap of next steps."""
+    hulls = []
+    for a, t in zip(accuracy, tokens, strict=True):
+        hull = [0]
+        while lines := [((a[j] - a[i]) / (t[j] - t[i]), -j) for i in hull[-1:] for j in range(i + 1, len(a))]:
+            slope, end = max(lines)
+            if slope <= 0:
+                break
+            hull.append(-end)
+        hulls.append(hull)
+
+    def step(b: int, at: int) -> tuple[float, int, int, float]:
+        i, j = hulls[b][at : at + 2]
+        cost = tokens[b][j] - tokens[b][i]
+        return -(accuracy[b][j] - accuracy[b][i]) / cost, b, at + 1, cost
+
+    chosen, left = [0] * len(hulls), total - sum(t[0] for t in tokens)
+    heap = [step(b, 0) for b, hull in enumerate(hulls) if len(hull) > 1]
+    heapq.heapify(heap)
+    while heap:
+        _, b, at, cost = heapq.heappop(heap)
+        if cost > left:
+            break
+        left, chosen[b] = left - cost, hulls[b][at]
+        if at + 1 < len(hulls[b]):
+            heapq.heappush(heap, step(b, at))
+    return chosen
+
+
+def run_batch_budget() -> dict[str, Any]:
+    """`allocate` over 1,000,000 questions x 9 budgets on one core, against the heap in plain Python on 20,000.
+
+    Smooth concave curves, all eight steps of most on the hull: the longest list of steps there can be.
+    """
+    import torch
+
+    from t2.policies.batch_budget import allocate
+    from t2.spec import DEFAULT_GRID
+
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+
+    def uniform() -> torch.Tensor:
+        return torch.rand(BATCH_QUESTIONS, 1, generator=generator, dtype=torch.float64)
+
+    grid = torch.tensor(DEFAULT_GRID, dtype=torch.float64)
+    accuracy = (0.5 * uniform() + 0.5 * uniform() * (1 - torch.exp(-0.02 * grid - uniform() * grid / 4))).float()
+    tokens = (20 + 200 * uniform()) * grid
+    total = 0.4 * float(tokens[:, -1].sum())
+    before_mib = _peak_mib()
+    started = time.perf_counter()
+    index = allocate(accuracy, tokens, total)
+    seconds = time.perf_counter() - started
+    peak_mib = _peak_mib()
+    spent = float(tokens.gather(1, index[:, None]).sum())
+    few = slice(0, PLAIN_BATCH_QUESTIONS)
+    some_accuracy, some_tokens, some_total = accuracy[few].double(), tokens[few], 0.4 * float(tokens[few, -1].sum())
+    lists = some_accuracy.tolist(), some_tokens.tolist()
+    started = time.perf_counter()
+    plain = plain_greedy(*lists, some_total)
+    plain_seconds = (time.perf_counter() - started) * BATCH_QUESTIONS / PLAIN_BATCH_QUESTIONS
+    ours = allocate(some_accuracy, some_tokens, some_total).tolist()
+    return {
+        "seconds": seconds,
+        "inputs_mib": before_mib,
+        "peak_mib": peak_mib,
+        "share_spent": spent / total,
+        "plain_seconds_extrapolated": plain_seconds,
+        "different_choices": sum(a != b for a, b in zip(ours, plain, strict=True)),
+    }
+
+
+def run_bootstrap() -> dict[str, Any]:
+    """Paired intervals of 20 policies, accuracy and tokens, against a NumPy loop over resamples."""
+    import numpy as np
+    import torch
+
+    from t2.evaluation.bootstrap import paired_intervals, resampled_rows
+
+    generator = torch.Generator().manual_seed(0)
+    shape = (BOOTSTRAP_QUESTIONS, BOOTSTRAP_POLICIES)
+    correct = torch.rand(shape, generator=generator, dtype=torch.float64)
+    tokens = 100 + 900 * torch.rand(shape, generator=generator, dtype=torch.float64)
+    paired_intervals(correct[:100], tokens[:100], num_resamples=10)
+    started = time.perf_counter()
+    paired_intervals(correct, tokens, num_resamples=BOOTSTRAP_RESAMPLES)
+    seconds, peak_mib = time.perf_counter() - started, _peak_mib()
+    values, rng = np.concatenate([correct.numpy(), tokens.numpy()], 1), np.random.default_rng(0)
+    started = time.perf_counter()
+    for _ in range(PLAIN_RESAMPLES):
+        values[rng.integers(len(values), size=len(values))].mean(0)
+    plain_seconds = (time.perf_counter() - started) * BOOTSTRAP_RESAMPLES / PLAIN_RESAMPLES
+    # Figures of the same draws: the matrix of weights against rows that are really taken.
+    plain = [np.quantile([values[r].mean(0)[1] - values[r].mean(0)[0] for r in resampled_rows(len(values), 50)], 0.975)]
+    ours = paired_intervals(correct, tokens, num_resamples=50)[1].accuracy_difference.high
+    return {
+        "seconds": seconds,
+        "peak_mib": peak_mib,
+        "plain_seconds_extrapolated": plain_seconds,
+        "largest_difference": float(abs(plain[0] - ours)),
+    }
+
+
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     name.removeprefix("run_"): part for name, part in list(globals().items()) if name.startswith("run_")
 }
@@ -224,13 +331,30 @@ def rows(which: list[str], repeats: int) -> list[str]:
             f"| `t2 label`, generated tokens/s | {own:.0f} tokens/s | {ratio:.3f} x bare `LLM.generate` "
             "| at least 0.95 x |"
         )
+    if "batch_budget" in which:
+        r = in_process("batch_budget")
+        ratio = r["plain_seconds_extrapolated"] / r["seconds"]
+        found.append(
+            f"| `BatchBudget`, 1,000,000 questions x 9 budgets, one core | {r['seconds']:.1f} s, peak "
+            f"{r['peak_mib']:.0f} MiB ({r['inputs_mib']:.0f} before) | {ratio:.0f} x faster than a plain Python heap "
+            f"({r['different_choices']} different choices), {100 * r['share_spent']:.4f}% of the total spent "
+            "| at most 5 s, 2 GiB, 100% |"
+        )
+    if "bootstrap" in which:
+        r = in_process("bootstrap")
+        ratio = r["plain_seconds_extrapolated"] / r["seconds"]
+        found.append(
+            f"| paired bootstrap, 10,000 resamples x 10,000 questions x 20 policies, accuracy and tokens | "
+            f"{r['seconds']:.1f} s, peak {r['peak_mib']:.0f} MiB | {ratio:.1f} x faster than a NumPy loop (largest "
+            f"difference {r['largest_difference']:.0e}) | at most 10 s |"
+        )
     return found
 
 
 def main() -> None:
     """Run what is asked for and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("which", nargs="*", default=["curves", "features", "label"])
+    parser.add_argument("which", nargs="*", default=["curves", "features", "label", "batch_budget", "bootstrap"])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--part", choices=sorted(PARTS), help=argparse.SUPPRESS)
     args = parser.parse_args()

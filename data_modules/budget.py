@@ -34,6 +34,8 @@ from t2.store.reader import ShardReader
 POLL_SECONDS = 1.0
 MIN_QUESTIONS = {"train": 8, "validation": 4, "test": 4}
 """Fewest questions of a split for its numbers to mean anything at all."""
+MIN_CROSS_VALIDATED = 40
+"""Fewest questions for five folds with three folds inside each."""
 
 
 class BudgetDataModule(L.LightningDataModule):
@@ -67,7 +69,8 @@ class BudgetDataModule(L.LightningDataModule):
             splits: shares of train, validation, calibration and test questions.
             batch_size: questions of an optimizer step.
             features: folder of the feature cache; None: `features` inside the pool.
-            allow_proxy: hub id or folder of another LLM that gives the features; None: the pool's own LLM.
+            allow_proxy: hub id or folder of another LLM that gives the features; None: the pool's own LLM. An
+                imported pool needs it.
             max_epochs: linked from `trainer.max_epochs`; decides how fast the train set grows.
             seed: of the order within an epoch.
             stall_timeout_seconds: longest wait without a new sample.
@@ -88,20 +91,20 @@ class BudgetDataModule(L.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Render and check the questions; on a finished pool this needs no model."""
-        prepare(self.job)
+        prepare(self.job, self.proxy)
 
     def setup(self, stage: str) -> None:
         """Features of all prompts first (the LLM is freed again), then the labeller if samples are missing."""
         if not self._ready:
-            self.prepared = prepare(self.job)
+            self.prepared = prepare(self.job, self.proxy)
             self._rows = self._rows_by_split()
             self.grader = PoolGrader(ShardReader(self.prepared.paths), self.job.task.grader)
             self.grader.refresh()
             self.feature_spec, self.features_QLD = self._features()
-            self._prompt_tokens = [len(prompt) for prompt in self.prepared.prompts]
             self._labels: dict[str, tuple[GradedPool, BudgetLabels]] = {}
             self._ready = True
-        self._start_labeller_if_needed()
+        if stage != "cross_validate":  # which uses what is there
+            self._start_labeller_if_needed()
         if stage in ("fit", "validate"):
             self._wait_for(self._rows["validation"])
         elif stage == "test":
@@ -131,13 +134,14 @@ class BudgetDataModule(L.LightningDataModule):
         train = self.split("train") if self.all_labelled("train") else None
         return {
             "base_model": {name: spec.model.get(name) for name in ("id", "revision", "fingerprint")},
-            "features": {**asdict(self.feature_spec), "layers": list(self.feature_spec.layers)},
+            "features": {**asdict(self.feature_spec), "layers": list(self.feature_spec.layers), **self._proxy_facts},
             "prompt": spec.prompt,
             "sampling": spec.sampling,
             "labels": {
                 "eps": self.eps,
                 "samples_per_question": self.job.samples_per_question,
                 "grader": self.job.task.grader.version,
+                "cost_unit": spec.cost_unit,
                 "questions": {name: len(rows) for name, rows in self._rows.items()},
             },
             "mean_tokens_per_sample": float(train[0].mean_tokens_Q.mean()) if train else None,
@@ -190,6 +194,23 @@ class BudgetDataModule(L.LightningDataModule):
         self.grader.refresh()
         return self._missing(self._rows[name]) == 0
 
+    def complete_questions(self) -> tuple[GradedPool, BudgetLabels, Tensor, list[str]]:
+        """Every question of the job that is labelled, whatever its split: samples, labels, features, texts.
+
+        Raises:
+            T2Error: too few for cross-validation.
+        """
+        complete = self._complete_ids()
+        rows = sorted(r for rows in self._rows.values() for r in rows)
+        rows = [row for row in rows if self.prepared.questions[row].id in complete]
+        if len(rows) < MIN_CROSS_VALIDATED:
+            raise T2Error(
+                f"Expected at least {MIN_CROSS_VALIDATED} labelled questions to cross-validate, got {len(rows)}. "
+                "Label more: t2 label --config FILE"
+            )
+        pool, labels = self._labelled("complete", rows)
+        return pool, labels, self.features_QLD[rows], [self.prepared.questions[row].text for row in rows]
+
     def state_dict(self) -> dict[str, Any]:
         """What a run with this checkpoint must have in common with the one that wrote it."""
         return {
@@ -230,6 +251,7 @@ class BudgetDataModule(L.LightningDataModule):
     def _features(self) -> tuple[FeatureSpec, Tensor]:
         """From the cache, or from the LLM, which is freed before a labeller starts."""
         proxy = resolve_model(self.proxy) if self.proxy else None
+        self._proxy_facts = {"model_id": proxy.id, "model_revision": proxy.revision} if proxy else {}
         facts = self.prepared.spec.model if proxy is None else proxy.as_json()
         layers = choose_layers(self.layer_choice, facts["num_layers"])
         spec = FeatureSpec(facts["fingerprint"], layers)
@@ -258,8 +280,12 @@ class BudgetDataModule(L.LightningDataModule):
             log_path = self.prepared.paths.root / "label.log"
             self._labeller = LabellerProcess(self.job, self.fractions, log_path)
 
+    def _complete_ids(self) -> set[str]:
+        imported = self.prepared.spec.imported  # complete from the start, often without greedy answers
+        return self.grader.complete_ids(self.job.samples_per_question, with_greedy=not imported)
+
     def _missing(self, rows: Sequence[int]) -> int:
-        complete = self.grader.complete_ids(self.job.samples_per_question)
+        complete = self._complete_ids()
         return sum(self.prepared.questions[row].id not in complete for row in rows)
 
     def _wait_for(self, rows: Sequence[int]) -> None:
@@ -288,7 +314,7 @@ class BudgetDataModule(L.LightningDataModule):
     def _labelled(self, key: str, rows: Sequence[int]) -> tuple[GradedPool, BudgetLabels]:
         if key not in self._labels:
             questions = [self.prepared.questions[row] for row in rows]
-            tokens = [self._prompt_tokens[row] for row in rows]
+            tokens = [self.prepared.prompt_tokens[row] for row in rows]
             pool = self.grader.pool(questions, tokens, self.job.samples_per_question)
             self._labels[key] = pool, budget_labels(pool, self.grid, self.eps)
         return self._labels[key]

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from t2.errors import T2Error
-from t2.spec import LabelJob
-from t2.splits import SplitFractions
+from t2.job_config import read_job
 
 
 def label(config: str, preview: int = 0) -> None:
@@ -48,38 +47,73 @@ def export(checkpoint: str, folder: str | None = None) -> None:
     print(f"Exported the head to {export_checkpoint(checkpoint, folder or Path(checkpoint).with_suffix(''))}")
 
 
-def read_job(config: str) -> tuple[LabelJob, SplitFractions]:
-    """The `data.pool` and `data.splits` of a config that train.py reads too.
+def import_samples(
+    path: str, pool: str, grader: str | None = None, tokenizer: str | None = None, model: str | None = None
+) -> None:
+    """Turn stored answers (JSONL, one question a line) into a pool.
 
-    Raises:
-        T2Error: no such file, no YAML, no `data.pool`, or a key or value that does not fit.
+    Args:
+        path: file of {"id", "question", "answer", "samples": [{"text" or "answer", "correct"?, "tokens"?}]} lines.
+        pool: folder of the new pool.
+        grader: "numeric" or "exact" grades again; by default the file's flags or string equality count.
+        tokenizer: folder or hub id of the tokenizer that counts tokens which the file does not give.
+        model: what produced the samples, for the record.
     """
-    import yaml
-    from jsonargparse import ArgumentError, ArgumentParser
+    from t2.importing import import_file
 
-    import t2.sampling
-    import t2.tasks  # noqa: F401  # their classes must be imported to be named without a module path
-
-    try:
-        content: Any = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise T2Error(f"Expected a YAML config, got {config}: {' '.join(str(error).split())}") from error
-    data = content.get("data") if isinstance(content, dict) else None
-    if not isinstance(data, dict) or "pool" not in data:
-        raise T2Error(f"Expected the key `data.pool` in {config}, got none. See configs/ for examples.")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(LabelJob, "pool")
-    parser.add_class_arguments(SplitFractions, "splits")
-    try:
-        parsed = parser.parse_object({"pool": data["pool"], "splits": data.get("splits") or {}})
-        built = parser.instantiate_classes(parsed)
-    except ArgumentError as error:
-        raise T2Error(f"Expected a valid `data.pool` in {config}, got: {' '.join(str(error).split())}") from error
-    return built.pool, built.splits
+    print(import_file(path, pool, grader, tokenizer, model))
 
 
-COMMANDS: dict[str, Any] = {"label": label, "export": export}
-POSITIONAL = {"export"}
+def curse(pool: str, out: str = "curse", grader: str | None = None, eps: float = 0.02) -> None:
+    """How bad is overscaling: accuracy curve, N*, N_D, M_D, sample types, and what triggers the curse.
+
+    Args:
+        pool: folder of a pool, or a config.
+        out: folder of curse.json, figures and index.html.
+        grader: "numeric", "exact" or "given"; by default the config's or the pool's own.
+        eps: accuracy given up to call N enough.
+    """
+    import torch
+    from rich.console import Console
+
+    from t2.curves.labels import cut_grid
+    from t2.evaluation.curse import curse_report
+    from t2.loading import load_pool
+    from t2.reports.curse import terminal_table, write_curse_report
+    from t2.spec import DEFAULT_GRID
+
+    torch.set_num_threads(1)  # thousands of small products: threads get in each other's way
+    loaded = load_pool(pool, grader)
+    grid = cut_grid(DEFAULT_GRID, int(loaded.pool.present_QM.sum(1).min()))
+    report = curse_report(loaded.pool, grid, eps)
+    Console().print(terminal_table(report, loaded.cost_unit))
+    for path in write_curse_report(report, Path(out), f"Overscaling: {loaded.name}", loaded.notes, loaded.cost_unit):
+        print(path)
+
+
+def report(pool: str, out: str = "report", predictions: str | None = None, grader: str | None = None) -> None:
+    """Heads x policies from out-of-fold predictions: accuracy against tokens, tuned out of fold, with intervals.
+
+    Args:
+        pool: folder of a pool, or a config.
+        out: folder of report.md, report.json, frontier.png and index.html.
+        predictions: file of `train.py cross_validate`; by default `predictions.safetensors` inside the pool.
+        grader: "numeric", "exact" or "given"; by default the config's or the pool's own.
+    """
+    from t2.reports.command import report_of
+
+    for path in report_of(pool, Path(out), predictions, grader):
+        print(path)
+
+
+COMMANDS: dict[str, Any] = {
+    "label": label,
+    "import": import_samples,
+    "curse": curse,
+    "report": report,
+    "export": export,
+}
+POSITIONAL = {"import", "curse", "report", "export"}
 """Commands whose required arguments are written without their names."""
 
 

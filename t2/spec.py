@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from t2.errors import T2Error
+
 DEFAULT_GRID: tuple[int, ...] = (1, 3, 5, 7, 9, 12, 16, 24, 32)
 """Budgets N in samples. 2 is left out: A(2) = A(1) when nothing abstains."""
 
@@ -165,6 +167,38 @@ class Sampler(ABC):
         """End everything `open` started. Safe to call twice."""
 
 
+@dataclass
+class NoSampler(Sampler):
+    """Stands where no sampler is named; whoever wants to draw with it is told so.
+
+    A dataclass, because a saved config can name its defaults only if they are.
+    """
+
+    @property
+    def settings(self) -> SamplingSettings:
+        """There are none.
+
+        Raises:
+            T2Error: always.
+        """
+        raise self._missing()
+
+    def open(self, model_folder: str, engine_seed: int) -> None:
+        """Refuse."""
+        raise self._missing()
+
+    def stream(self, requests: Iterable[SampleRequest]) -> Iterator[SampleResult]:
+        """Refuse."""
+        raise self._missing()
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+    @staticmethod
+    def _missing() -> T2Error:
+        return T2Error("Expected `data.pool.sampler` to draw samples with, got none. See configs/ for examples.")
+
+
 @dataclass(frozen=True)
 class LabelJob:
     """A pool of samples: where it lies, who answers what, how often. The config key `data.pool`."""
@@ -174,7 +208,8 @@ class LabelJob:
     model: str
     """hub id or folder of the LLM"""
     task: Task
-    sampler: Sampler
+    sampler: Sampler = field(default_factory=NoSampler)
+    """draws what is missing; an imported pool needs none"""
     revision: str | None = None
     """hub revision; resolved to a commit and recorded"""
     prompt: PromptSpec = field(default_factory=PromptSpec)

@@ -1,13 +1,22 @@
-"""Intervals over questions: the paired percentile bootstrap. Pure, seeded."""
+"""Intervals over questions: the paired percentile bootstrap. Pure, seeded.
+
+Questions that share a dedup key are not independent. With `clusters_Q` whole clusters are drawn (Davison and Hinkley,
+"Bootstrap Methods and their Application", 1997, section 3.8), and a mean is the drawn questions' sum over their number.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from t2.errors import T2Error
+
 _RESAMPLES_AT_ONCE = 512
+_DRAWS_AT_ONCE = 1 << 23
+"""Bounds memory: 64 MiB of draws and as much of weights at a time, whatever the number of questions."""
 
 
 @dataclass(frozen=True)
@@ -21,23 +30,80 @@ class Interval:
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
+    def scaled(self, factor: float) -> Interval:
+        """In another unit (points as a share)."""
+        return Interval(factor * self.value, factor * self.low, factor * self.high)
 
-def resampled_means(values_QP: Tensor, num_resamples: int = 2000, seed: int = 0) -> Tensor:
+
+@dataclass(frozen=True)
+class PairedIntervals:
+    """A policy against a reference on the same questions, both intervals from the same resamples."""
+
+    accuracy_difference: Interval
+    """accuracy of the policy minus that of the reference (a share)"""
+    token_ratio: Interval
+    """mean tokens of the policy over those of the reference"""
+
+
+def clusters_of(dedup_keys: Sequence[str]) -> Tensor:
+    """Number of each question's key, (Q,), in order of first appearance."""
+    number: dict[str, int] = {}
+    return torch.tensor([number.setdefault(key, len(number)) for key in dedup_keys], dtype=torch.long)
+
+
+def resampled_means(
+    values_QP: Tensor, num_resamples: int = 2000, seed: int = 0, clusters_Q: Tensor | None = None
+) -> Tensor:
     """Means of each column over questions drawn with replacement, (R, P) float64; all columns share the draws.
 
     Sharing the draws is what makes differences between columns paired.
+
+    Args:
+        values_QP: one column for each quantity.
+        num_resamples: R.
+        seed: of the draws; the same seed draws the same questions in every function of this module.
+        clusters_Q: cluster of each question, any integers; None: each question is its own.
+
+    Raises:
+        T2Error: no question, or not one cluster per question.
     """
     values_QP = values_QP.double()
-    num_questions = len(values_QP)
-    generator = torch.Generator().manual_seed(seed)
+    row_Q, num_units = _units(len(values_QP), clusters_Q)
+    # Clusters have different numbers of questions: a column of ones counts those that were drawn.
+    with_count = torch.cat([values_QP, torch.ones(len(values_QP), 1, dtype=torch.float64)], 1)
+    sums_UP = with_count if row_Q is None else with_count.new_zeros(num_units, with_count.shape[1])
+    if row_Q is not None:
+        sums_UP.index_add_(0, row_Q, with_count)
     means = []
-    for start in range(0, num_resamples, _RESAMPLES_AT_ONCE):
-        rows = min(_RESAMPLES_AT_ONCE, num_resamples - start)
-        drawn = torch.randint(num_questions, (rows, num_questions), generator=generator)
-        weight_RQ = torch.zeros(rows, num_questions, dtype=torch.float64)
-        weight_RQ.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=torch.float64))
-        means.append(weight_RQ @ values_QP / num_questions)
-    return torch.cat(means)
+    for drawn_RU in _draws(num_units, num_resamples, seed):
+        weight_RU = torch.zeros(drawn_RU.shape, dtype=torch.float64)
+        weight_RU.scatter_add_(1, drawn_RU, torch.ones((), dtype=torch.float64).expand(drawn_RU.shape))
+        total_RP = weight_RU @ sums_UP
+        means.append(total_RP[:, :-1] / total_RP[:, -1:])
+    return torch.cat(means) if means else values_QP.new_zeros(0, values_QP.shape[1])
+
+
+def resampled_rows(
+    num_questions: int, num_resamples: int = 2000, seed: int = 0, clusters_Q: Tensor | None = None
+) -> Iterator[Tensor]:
+    """The questions of each resample as indices, for statistics that are no means of columns (an area, N_D).
+
+    The same draws as `resampled_means`. A resample of clusters has as many clusters as there are, and as many
+    questions as these hold.
+    """
+    row_Q, num_units = _units(num_questions, clusters_Q)
+    if row_Q is None:
+        for drawn_RU in _draws(num_units, num_resamples, seed):
+            yield from drawn_RU
+        return
+    order_Q = torch.argsort(row_Q, stable=True)
+    size_U = torch.bincount(row_Q, minlength=num_units)
+    start_U = size_U.cumsum(0) - size_U
+    for drawn_RU in _draws(num_units, num_resamples, seed):
+        for drawn_U in drawn_RU:
+            size = size_U[drawn_U]
+            first = start_U[drawn_U] - (size.cumsum(0) - size)
+            yield order_Q[torch.repeat_interleave(first, size) + torch.arange(int(size.sum()))]
 
 
 def interval(value: float, resamples_R: Tensor, level: float = 0.95) -> Interval:
@@ -47,13 +113,84 @@ def interval(value: float, resamples_R: Tensor, level: float = 0.95) -> Interval
     return Interval(value, low, high)
 
 
-def mean_interval(values_Q: Tensor, num_resamples: int = 2000, seed: int = 0) -> Interval:
+def mean_interval(
+    values_Q: Tensor, num_resamples: int = 2000, seed: int = 0, clusters_Q: Tensor | None = None
+) -> Interval:
     """Mean over questions with its interval."""
-    return interval(float(values_Q.double().mean()), resampled_means(values_Q[:, None], num_resamples, seed)[:, 0])
+    means_RP = resampled_means(values_Q[:, None], num_resamples, seed, clusters_Q)
+    return interval(float(values_Q.double().mean()), means_RP[:, 0])
 
 
-def ratio_interval(over_Q: Tensor, under_Q: Tensor, num_resamples: int = 2000, seed: int = 0) -> Interval:
+def ratio_interval(
+    over_Q: Tensor, under_Q: Tensor, num_resamples: int = 2000, seed: int = 0, clusters_Q: Tensor | None = None
+) -> Interval:
     """Ratio of two means (for tokens), paired."""
-    means = resampled_means(torch.stack([over_Q, under_Q], 1), num_resamples, seed)
+    means_RP = resampled_means(torch.stack([over_Q, under_Q], 1), num_resamples, seed, clusters_Q)
     value = float(over_Q.double().mean() / under_Q.double().mean())
-    return interval(value, means[:, 0] / means[:, 1])
+    return interval(value, means_RP[:, 0] / means_RP[:, 1])
+
+
+def paired_intervals(
+    correct_QP: Tensor,
+    tokens_QP: Tensor,
+    reference: int = 0,
+    num_resamples: int = 2000,
+    seed: int = 0,
+    clusters_Q: Tensor | None = None,
+    level: float = 0.95,
+) -> list[PairedIntervals]:
+    """Accuracy difference and token ratio of every policy against one of them, all from the same resamples.
+
+    Args:
+        correct_QP: accuracy of each question under each policy.
+        tokens_QP: tokens that each policy spends on it.
+        reference: column of the reference; its own row is exactly 0 and 1.
+        num_resamples: R.
+        seed: of the draws.
+        clusters_Q: cluster of each question, any integers; None: each question is its own.
+        level: of each interval alone, not of all together.
+
+    Raises:
+        T2Error: shapes that differ, or a reference that is no column.
+    """
+    num_policies = correct_QP.shape[1]
+    if correct_QP.shape != tokens_QP.shape or not 0 <= reference < num_policies:
+        raise T2Error(
+            f"Expected accuracies and tokens of the same questions and policies and a reference among them, got shapes "
+            f"{tuple(correct_QP.shape)} and {tuple(tokens_QP.shape)}, reference {reference}."
+        )
+    values_QP = torch.cat([correct_QP.double(), tokens_QP.double()], 1)
+    resampled_RP = resampled_means(values_QP, num_resamples, seed, clusters_Q)
+    found = []
+    for means in (values_QP.mean(0, keepdim=True), resampled_RP):
+        accuracy, tokens = means[:, :num_policies], means[:, num_policies:]
+        found.append((accuracy - accuracy[:, reference, None], tokens / tokens[:, reference, None]))
+    (difference_1P, ratio_1P), (difference_RP, ratio_RP) = found
+    return [
+        PairedIntervals(
+            interval(float(difference_1P[0, p]), difference_RP[:, p], level),
+            interval(float(ratio_1P[0, p]), ratio_RP[:, p], level),
+        )
+        for p in range(num_policies)
+    ]
+
+
+def _units(num_questions: int, clusters_Q: Tensor | None) -> tuple[Tensor | None, int]:
+    """Which drawn unit a question belongs to (None: it is one itself), and how many units there are."""
+    if num_questions < 1:
+        raise T2Error("Expected at least one question to resample, got none.")
+    if clusters_Q is None:
+        return None, num_questions
+    if clusters_Q.shape != (num_questions,):
+        raise T2Error(f"Expected one cluster for each of {num_questions} questions, got {tuple(clusters_Q.shape)}.")
+    clusters_U, row_Q = torch.unique(clusters_Q, return_inverse=True)
+    return row_Q, len(clusters_U)
+
+
+def _draws(num_units: int, num_resamples: int, seed: int) -> Iterator[Tensor]:
+    """Units drawn with replacement, (R, U) at a time; the numbers do not depend on how many at a time."""
+    generator = torch.Generator().manual_seed(seed)
+    at_once = max(1, min(_RESAMPLES_AT_ONCE, _DRAWS_AT_ONCE // num_units))
+    for start in range(0, num_resamples, at_once):
+        rows = min(at_once, num_resamples - start)
+        yield torch.randint(num_units, (rows, num_units), generator=generator)

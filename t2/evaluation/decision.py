@@ -24,10 +24,13 @@ class BinnedCurves:
     acc_NK: Tensor
     """mean training curve of each bin"""
 
+    def bin_of(self, score_B: Tensor) -> Tensor:
+        """The bin of each question."""
+        return torch.bucketize(score_B.double(), self.edges)
+
     def predict(self, score_B: Tensor, log_tokens_B: Tensor) -> Prediction:
         """The curve of each question's bin; the length is the head's own."""
-        bin_B = torch.bucketize(score_B.double(), self.edges)
-        return Prediction(log_tokens_B=log_tokens_B, accuracy_BK=self.acc_NK[bin_B])
+        return Prediction(log_tokens_B=log_tokens_B, accuracy_BK=self.acc_NK[self.bin_of(score_B)])
 
 
 def fit_bins(score_Q: Tensor, acc_QK: Tensor, num_bins: int = NUM_BINS) -> BinnedCurves:

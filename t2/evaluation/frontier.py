@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -41,6 +41,45 @@ def point_of(setting: float, replay: Replay) -> FrontierPoint:
         rounds=float(replay.rounds.mean()),
         peak=float(replay.peak.mean()),
     )
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """A policy at all its settings, in knob order; no hull."""
+
+    name: str
+    settings: tuple[float, ...]
+    replays: tuple[Replay, ...] = field(repr=False)
+
+    @property
+    def points(self) -> list[FrontierPoint]:
+        """Means over questions."""
+        return [point_of(s, r) for s, r in zip(self.settings, self.replays, strict=True)]
+
+    def take(self, rows: Tensor) -> Frontier:
+        """The frontier on some questions (repeated rows allowed: a bootstrap resample)."""
+        return Frontier(self.name, self.settings, tuple(replay.take(rows) for replay in self.replays))
+
+    @property
+    def tokens_P(self) -> Tensor:
+        """Mean generated tokens of each setting."""
+        return torch.stack([replay.generated_tokens.mean() for replay in self.replays])
+
+    @property
+    def accuracy_P(self) -> Tensor:
+        """Accuracy of each setting."""
+        return torch.stack([replay.correct.mean() for replay in self.replays])
+
+    def upto(self, largest: float) -> Frontier:
+        """The part with settings of at most `largest` (FixedN up to N_ref)."""
+        keep = [index for index, setting in enumerate(self.settings) if setting <= largest]
+        return Frontier(self.name, tuple(self.settings[k] for k in keep), tuple(self.replays[k] for k in keep))
+
+
+def area(frontier: Frontier, fixed: Frontier, n_ref: int) -> float:
+    """Area between a frontier and FixedN from 1 to `n_ref` samples, see `area_between`."""
+    axis = fixed.upto(n_ref)
+    return area_between(frontier.tokens_P, frontier.accuracy_P, axis.tokens_P, axis.accuracy_P)
 
 
 def interpolated(log_tokens_P: Tensor, accuracy_P: Tensor, at_X: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from t2.evaluation.compare import Frontier
+from t2.evaluation.frontier import Frontier
 
 ALLOWANCE = 0.01
 """Accuracy that the chosen setting may lose against FixedN(N_ref) on the questions that choose."""

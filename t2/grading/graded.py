@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -35,6 +35,13 @@ class GradedPool:
     """generated tokens of the greedy answer"""
     prompt_tokens_Q: Tensor
     """tokens of the prompt"""
+    greedy_present_Q: Tensor = field(default=None)  # type: ignore[assignment]  # filled below
+    """bool: there is a greedy answer; if not, its other fields are False and 0 and mean nothing"""
+
+    def __post_init__(self) -> None:
+        """Greedy answers are there unless said otherwise."""
+        if self.greedy_present_Q is None:
+            object.__setattr__(self, "greedy_present_Q", torch.ones(len(self.question_ids), dtype=torch.bool))
 
     def __len__(self) -> int:
         return len(self.question_ids)
@@ -43,7 +50,7 @@ class GradedPool:
         """The pool of some questions."""
         index = torch.as_tensor(rows, dtype=torch.long)
         picked: dict[str, Any] = {}
-        for name in (field.name for field in fields(self)):
+        for name in (each.name for each in fields(self)):
             value = getattr(self, name)
             picked[name] = value[index] if isinstance(value, Tensor) else tuple(value[i] for i in index.tolist())
         return GradedPool(**picked)

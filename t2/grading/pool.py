@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import torch
 
 from t2.errors import T2Error
+from t2.grading.given import GIVEN, GivenGrader
 from t2.grading.grade import FINISHED, gold_of, vote_of
 from t2.grading.graded import GradedPool
 from t2.hashing import digest
@@ -25,8 +26,19 @@ _Row = tuple[int, str | None, int, str]
 
 
 def grades_of_shard(reader: ShardReader, shard: str, grader: Grader) -> list[str | None]:
-    """The class each row of a shard votes for; read from the sidecar if there is one, else graded and stored."""
+    """The class each row of a shard votes for; read from the sidecar if there is one, else graded and stored.
+
+    Raises:
+        T2Error: given grades are asked of samples that were not imported.
+    """
     table = reader.tables[shard]
+    if isinstance(grader, GivenGrader):
+        if "given_class" not in table.column_names:
+            raise T2Error(
+                f"Expected grades that were imported with the samples, got none in {reader.paths.root}. "
+                f"Choose another grader than {GIVEN!r}."
+            )
+        return list(table["given_class"].to_pylist())
     slug = re.sub(r"[^A-Za-z0-9._-]+", "_", grader.version)
     path = reader.paths.grades / f"{slug}-{digest(grader.version)[:8]}" / shard
     if path.exists():
@@ -34,10 +46,24 @@ def grades_of_shard(reader: ShardReader, shard: str, grader: Grader) -> list[str
         if sidecar.num_rows == table.num_rows:
             return list(sidecar["answer_class"].to_pylist())
     texts, reasons = table["text"].to_pylist(), table["finish_reason"].to_pylist()
-    grades = [vote_of(grader, text, reason) for text, reason in zip(texts, reasons, strict=True)]
+    answers = _column(table, "given_answer")
+    grades = [
+        vote_of(grader, text, reason) if answer is None else _vote_of_answer(grader, answer, reason)
+        for text, answer, reason in zip(texts, answers, reasons, strict=True)
+    ]
     with contextlib.suppress(OSError):  # a read-only pool is graded anew each time
         write_table(path, pa.table({"answer_class": grades}, schema=_SIDECAR_SCHEMA))
     return grades
+
+
+def _column(table: pa.Table, name: str) -> list[str | None]:
+    """A column that only imported pools have."""
+    return list(table[name].to_pylist()) if name in table.column_names else [None] * table.num_rows
+
+
+def _vote_of_answer(grader: Grader, answer: str, finish_reason: str) -> str | None:
+    """`vote_of` for a bare answer, which has no marker to look for."""
+    return grader.gold_class(answer) if finish_reason == FINISHED else None
 
 
 class PoolGrader:
@@ -57,10 +83,15 @@ class PoolGrader:
             for question_id, draw, tokens, reason, grade in zip(*columns, grades, strict=True):
                 self._rows.setdefault(question_id, {}).setdefault(draw, (draw, grade, tokens, reason))
 
-    def complete_ids(self, samples_per_question: int) -> set[str]:
-        """Questions that have their greedy answer and the first M draws."""
-        wanted = {GREEDY_DRAW, *range(samples_per_question)}
+    def complete_ids(self, samples_per_question: int, with_greedy: bool = True) -> set[str]:
+        """Questions that have the first M draws and, if it counts, their greedy answer."""
+        wanted = {*range(samples_per_question), *([GREEDY_DRAW] if with_greedy else [])}
         return {question_id for question_id, rows in self._rows.items() if wanted <= rows.keys()}
+
+    def num_samples(self, question_id: str) -> int:
+        """Stored samples of a question, not counting the greedy answer."""
+        rows = self._rows.get(question_id, {})
+        return len(rows) - (GREEDY_DRAW in rows)
 
     def pool(
         self, questions: Sequence[Question], prompt_tokens: Sequence[int], max_samples: int | None = None
@@ -88,6 +119,7 @@ class PoolGrader:
         tokens_QM = torch.zeros(shape, dtype=torch.long)
         greedy_right_Q = torch.zeros(len(questions), dtype=torch.bool)
         greedy_tokens_Q = torch.zeros(len(questions), dtype=torch.long)
+        greedy_present_Q = torch.zeros(len(questions), dtype=torch.bool)
         for index, (question, rows) in enumerate(zip(questions, rows_Q, strict=True)):
             gold = gold_of(self.grader, question.answer, question.id)
             classes: dict[str, int] = {}
@@ -98,6 +130,7 @@ class PoolGrader:
             truncated_QM[index, : len(rows)] = torch.tensor([r[3] != FINISHED for r in rows])
             if greedy := self._rows[question.id].get(GREEDY_DRAW):
                 greedy_right_Q[index], greedy_tokens_Q[index] = greedy[1] == gold, greedy[2]
+                greedy_present_Q[index] = True
         return GradedPool(
             question_ids=tuple(q.id for q in questions),
             dedup_keys=tuple(q.dedup_key for q in questions),
@@ -110,6 +143,7 @@ class PoolGrader:
             greedy_right_Q=greedy_right_Q,
             greedy_tokens_Q=greedy_tokens_Q,
             prompt_tokens_Q=torch.tensor(list(prompt_tokens), dtype=torch.long),
+            greedy_present_Q=greedy_present_Q,
         )
 
     def _samples(self, question_id: str, max_samples: int | None) -> list[_Row]:

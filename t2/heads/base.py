@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -87,6 +87,12 @@ class Prediction:
         """Apply a function to every part that is known."""
         parts: dict[str, Any] = {name: None if v is None else change(v) for name, v in vars(self).items()}
         return Prediction(**parts)
+
+
+def concatenated(parts: Sequence[Prediction]) -> Prediction:
+    """Predictions of several sets of questions, one after the other."""
+    names = [name for name, value in vars(parts[0]).items() if value is not None]
+    return Prediction(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
 def rms_normalised(pooled_BLD: Tensor) -> Tensor:

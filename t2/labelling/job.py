@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from t2.spec import GREEDY_DRAW, LabelJob, Question, SampleRequest
 from t2.splits import SplitFractions, labelling_order
 from t2.store.lock import Heart, hold
 from t2.store.pool_spec import PoolSpec, check_or_create_spec, read_spec
-from t2.store.reader import ShardReader, manifest_entries, read_questions
+from t2.store.reader import ShardReader, manifest_entries, read_prompt_tokens, read_questions
 from t2.store.schema import PoolPaths
 from t2.store.writer import ShardWriter, add_shard, write_questions
 
@@ -52,13 +52,20 @@ class Prepared:
     questions: list[Question]
     """all questions of the pool, the wanted ones among them"""
     prompts: list[tuple[int, ...]]
-    """token ids of each question of the pool"""
+    """token ids of each question of the pool; of an imported one those of the proxy"""
+    prompt_tokens: list[int]
+    """tokens of each prompt as the samples paid them; 0 where an import did not know"""
 
 
-def prepare(job: LabelJob) -> Prepared:
+def prepare(job: LabelJob, proxy: str | None = None) -> Prepared:
     """Check questions and settings, create or compare the pool's spec, write its questions with their prompts.
 
-    A finished pool needs neither model nor tokenizer: its prompts are stored.
+    A finished pool needs neither model nor tokenizer: its prompts are stored. An imported pool has no prompts: they are
+    rendered for the LLM that gives the features, and nothing is written.
+
+    Args:
+        job: the pool.
+        proxy: hub id or folder of another LLM that gives the features.
 
     Raises:
         T2Error: unreadable gold answer, other model, prompt or sampling settings, changed question.
@@ -71,18 +78,17 @@ def prepare(job: LabelJob) -> Prepared:
     paths = PoolPaths(Path(job.path))
     old, old_prompts = read_questions(paths) if paths.questions.exists() else ([], [])
     questions = merge_questions(old, wanted)
+    if paths.spec.exists() and (imported := read_spec(paths)).imported:
+        _check_model(job, imported, paths)
+        return _prepare_imported(job, proxy, paths, imported, wanted)
     sampling = job.sampler.settings.as_json()
     if questions == old and not Path(job.model).is_dir() and _is_finished(paths, wanted, job):
         stored = read_spec(paths)
-        if stored.model["id"] not in (job.model, Path(job.model).name):
-            raise T2Error(
-                f"Expected the model of pool {paths.root} ({stored.model['id']}), got {job.model!r}. "
-                "Mend `data.pool.model` or choose another `data.pool.path`."
-            )
+        _check_model(job, stored, paths)
         prompt = {**asdict(job.prompt), "fingerprint": stored.prompt["fingerprint"]}
         spec = PoolSpec(stored.model, prompt, sampling)
         check_or_create_spec(paths, spec)
-        return Prepared(paths, spec, None, wanted, questions, old_prompts)
+        return Prepared(paths, spec, None, wanted, questions, old_prompts, _lengths(old_prompts))
     model = resolve_model(job.model, job.revision)
     tokenizer = load_tokenizer(model.folder)
     prompt = {**asdict(job.prompt), "fingerprint": prompt_fingerprint(tokenizer, job.prompt)}
@@ -91,7 +97,54 @@ def prepare(job: LabelJob) -> Prepared:
     prompts = old_prompts + [tuple(render(tokenizer, job.prompt, q.text)) for q in questions[len(old) :]]
     if questions != old:
         write_questions(paths, questions, prompts)
-    return Prepared(paths, spec, model, wanted, questions, prompts)
+    return Prepared(paths, spec, model, wanted, questions, prompts, _lengths(prompts))
+
+
+def _lengths(prompts: list[tuple[int, ...]]) -> list[int]:
+    return [len(prompt) for prompt in prompts]
+
+
+def _check_model(job: LabelJob, stored: PoolSpec, paths: PoolPaths) -> None:
+    """Where a model cannot be compared by its files, by its name."""
+    if stored.model["id"] not in (job.model, Path(job.model).name):
+        raise T2Error(
+            f"Expected the model of pool {paths.root} ({stored.model['id']}), got {job.model!r}. "
+            "Mend `data.pool.model` or choose another `data.pool.path`."
+        )
+
+
+def _prepare_imported(
+    job: LabelJob, proxy: str | None, paths: PoolPaths, stored: PoolSpec, wanted: list[Question]
+) -> Prepared:
+    """The questions that have enough samples, with the prompts that the proxy reads.
+
+    Raises:
+        T2Error: no proxy, a question that the pool does not have, or no question with enough samples.
+    """
+    if proxy is None:
+        raise T2Error(
+            f"Expected `data.allow_proxy` with the LLM that gives the features, got none: pool {paths.root} was "
+            f"imported, and {stored.model['id']!r} is not here. Name a hub id or folder."
+        )
+    questions, _ = read_questions(paths)
+    if unknown := sorted({question.id for question in wanted} - {question.id for question in questions}):
+        raise T2Error(
+            f"Expected questions of the imported pool {paths.root}, got {len(unknown)} others (first: {unknown[0]!r}). "
+            "Use `task: {class_path: PoolTask}` with the pool's path."
+        )
+    have, needed = held_draws(_refreshed(paths)), set(range(job.samples_per_question))
+    usable = [question for question in wanted if needed <= have.get(question.id, set())]
+    if not usable:
+        most = max((len(draws - {GREEDY_DRAW}) for draws in have.values()), default=0)
+        raise T2Error(
+            f"Expected questions with {job.samples_per_question} samples, got at most {most} in the imported pool "
+            f"{paths.root}. Lower `data.pool.samples_per_question`."
+        )
+    tokenizer = load_tokenizer(resolve_model(proxy).folder)
+    prompt = {**asdict(job.prompt), "fingerprint": prompt_fingerprint(tokenizer, job.prompt)}
+    prompts = [tuple(render(tokenizer, job.prompt, question.text)) for question in questions]
+    spec = replace(stored, prompt=prompt)
+    return Prepared(paths, spec, None, usable, questions, prompts, read_prompt_tokens(paths))
 
 
 def load_tokenizer(model_folder: Path) -> Any:
@@ -102,25 +155,34 @@ def load_tokenizer(model_folder: Path) -> Any:
 
 
 def _is_finished(paths: PoolPaths, wanted: list[Question], job: LabelJob) -> bool:
-    reader = ShardReader(paths)
-    reader.refresh()
-    have = held_draws(reader)
+    have = held_draws(_refreshed(paths))
     needed = {GREEDY_DRAW, *range(job.samples_per_question)}
     return all(needed <= have.get(question.id, set()) for question in wanted)
+
+
+def _refreshed(paths: PoolPaths) -> ShardReader:
+    reader = ShardReader(paths)
+    reader.refresh()
+    return reader
 
 
 def run(job: LabelJob, fractions: SplitFractions, on_progress: Callable[[Progress], None] | None = None) -> Progress:
     """Draw and store every sample the pool lacks. Whatever ends it, finished requests are flushed first.
 
     Raises:
-        T2Error: bad input (see `prepare`), pool held by another process, or an engine seed that the pool has.
+        T2Error: bad input (see `prepare`), an imported pool, one held by another process, or an engine seed that the
+            pool has.
     """
     paths = PoolPaths(Path(job.path))
+    if paths.spec.exists() and read_spec(paths).imported:
+        raise T2Error(
+            f"Expected a pool that t2 label fills, got {paths.root}, which was imported: samples of another source do "
+            "not belong in it. Choose another `data.pool.path`."
+        )
     with hold(paths) as heart:
         prepared = prepare(job)
         compact(paths, COMPACT_ABOVE_SHARDS)
-        reader = ShardReader(paths)
-        reader.refresh()
+        reader = _refreshed(paths)
         have = held_draws(reader)
         prompt_of = {q.id: prompt for q, prompt in zip(prepared.questions, prepared.prompts, strict=True)}
         ordered = [prepared.wanted[index] for index in labelling_order(prepared.wanted, fractions)]
@@ -223,8 +285,7 @@ def compact(paths: PoolPaths, above: int) -> None:
     old_shards = [entry["shard"] for entry in manifest_entries(paths)]
     if len(old_shards) <= above:
         return
-    reader = ShardReader(paths)
-    reader.refresh()
+    reader = _refreshed(paths)
     merged = deduplicated(pa.concat_tables(reader.tables.values()))
     name = f"{max(path.stem for path in old_manifests)}-merged"
     add_shard(paths, name, f"{name}.parquet", merged)

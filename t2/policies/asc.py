@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
-from scipy.stats import beta
+from scipy.special import betaincc
 from torch import Tensor
 
 from t2.errors import T2Error
@@ -17,7 +19,14 @@ def stop_probability(first: Tensor, second: Tensor, a: float | Tensor = 1.0, b: 
     With a = b = 1, k unanimous answers give 1 - 2^-(k+1).
     """
     over, under = first.double() + torch.as_tensor(a).double(), second.double() + torch.as_tensor(b).double()
-    return torch.as_tensor(beta.sf(0.5, over.numpy(), under.numpy()))
+    return torch.as_tensor(betaincc(over.numpy(), under.numpy(), 0.5))
+
+
+@lru_cache(maxsize=512)
+def beta_stops(states: VoteStates, threshold: float, a: float = 1.0, b: float = 1.0) -> Tensor:
+    """States in which the leader is ahead with probability `threshold`, bool (S,)."""
+    votes = torch.arange(states.cap + 1)
+    return (stop_probability(votes[:, None], votes[None, :], a, b) >= threshold)[states.first_S, states.second_S]
 
 
 def check_threshold(threshold: float, policy: str) -> float:
@@ -37,8 +46,7 @@ class ASC(TableRule):
     def __init__(self, threshold: float = 0.95, cap: int = 32) -> None:
         """Set threshold in (0.5, 1) and cap in samples."""
         self.threshold, states = check_threshold(threshold, "ASC"), vote_states(cap)
-        stop_S = stop_probability(states.first_S, states.second_S) >= threshold
-        super().__init__(stop_table(stop_S[None], states))
+        super().__init__(stop_table(beta_stops(states, threshold)[None], states))
 
 
 class HeadASC(TableRule):
@@ -61,10 +69,7 @@ class HeadASC(TableRule):
         if not 0 <= strength < float("inf"):
             raise T2Error(f"Expected a finite HeadASC strength >= 0 (pseudo-votes), got {strength}.")
         states = vote_states(cap)
-        stop_PS = torch.stack([_stops(states, threshold, strength, float(p)) for p in accuracy_P])
+        stop_PS = torch.stack(
+            [beta_stops(states, threshold, 1 + strength * p, 1 + strength * (1 - p)) for p in accuracy_P.tolist()]
+        )
         super().__init__(stop_table(stop_PS, states), prior_Q)
-
-
-def _stops(states: VoteStates, threshold: float, strength: float, accuracy: float) -> Tensor:
-    a, b = 1 + strength * accuracy, 1 + strength * (1 - accuracy)
-    return stop_probability(states.first_S, states.second_S, a, b) >= threshold

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from t2.policies.asc import check_threshold, stop_probability
+from t2.policies.asc import beta_stops, check_threshold
 from t2.policies.base import Replay
 from t2.policies.orders import Orders
 from t2.policies.states import vote_states
@@ -45,7 +45,7 @@ class DSC(Sequential):
         """Mean over the orders; each order is one pass over all questions."""
         num = min(self.cap, orders.vote_RQM.shape[2])
         states = vote_states(num)
-        stop_S = stop_probability(states.first_S, states.second_S) >= self.threshold
+        stop_S = beta_stops(states, self.threshold)
         seen = states.index_NVV[
             torch.arange(1, num + 1), orders.first_RQM[..., :num].long(), orders.second_RQM[..., :num].long()
         ]

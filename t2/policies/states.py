@@ -27,6 +27,7 @@ class VoteStates:
             (n, v1, v2) for n in range(cap + 1) for v1 in range(n + 1) for v2 in range(min(v1, n - v1) + 1)
         ]  # sorted by n
         self.drawn_S, self.first_S, self.second_S = (torch.tensor(column) for column in zip(*states, strict=True))
+        self._starts = torch.searchsorted(self.drawn_S, torch.arange(cap + 2)).tolist()
         self.index_NVV = torch.full((cap + 1, cap + 1, cap + 1), -1)
         self.index_NVV[self.drawn_S, self.first_S, self.second_S] = torch.arange(len(states))
         self.lead_S = self._after(self.first_S + 1, self.second_S)
@@ -39,8 +40,7 @@ class VoteStates:
 
     def level(self, drawn: int) -> slice:
         """The states after `drawn` samples."""
-        here = torch.nonzero(self.drawn_S == drawn).squeeze(1)
-        return slice(int(here[0]), int(here[-1]) + 1)
+        return slice(self._starts[drawn], self._starts[drawn + 1])
 
     def _after(self, first_S: Tensor, second_S: Tensor) -> Tensor:
         """Number of the successor; a state at the cap has none and points to itself."""

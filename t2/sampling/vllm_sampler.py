@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from t2.errors import T2Error
+from t2.sampling.engine_watch import EngineFacts, EngineWatch
 from t2.spec import Sample, Sampler, SampleRequest, SampleResult, SamplingSettings
 
 CPU_BLOCK_SIZE = 32
@@ -69,6 +70,7 @@ class VLLMSampler(Sampler):
         self.kv_cache_gib, self.gpu_memory_utilization = kv_cache_gib, gpu_memory_utilization
         self.tensor_parallel_size, self.enforce_eager = tensor_parallel_size, enforce_eager
         self._llm: Any = None
+        self._watch: EngineWatch | None = None
 
     @property
     def settings(self) -> SamplingSettings:
@@ -97,6 +99,28 @@ class VLLMSampler(Sampler):
                 "make install VLLM=cpu. A finished pool trains without it."
             ) from error
         self._llm = vllm.LLM(**self.engine_arguments(model_folder, engine_seed))
+        if self._watch:
+            self._llm.llm_engine.logger_manager.stat_loggers.append(self._watch)
+
+    def watch(self) -> None:
+        """Have the engine count what it does; call it before `open`, read `engine_facts`."""
+        self._watch = EngineWatch()
+
+    def cool(self) -> None:
+        """Empty the prefix cache and forget the counts, so that the next run owes nothing to the last one."""
+        if self._llm is None:
+            raise RuntimeError("VLLMSampler.cool before open")
+        if not self._llm.llm_engine.reset_prefix_cache():
+            raise RuntimeError("VLLMSampler.cool while requests are running")
+        if self._watch:
+            self._watch.clear()
+
+    @property
+    def engine_facts(self) -> EngineFacts | None:
+        """Counts since `open` or `cool`; None if nobody has asked for them."""
+        if self._llm is None:
+            raise RuntimeError("VLLMSampler.engine_facts before open")
+        return self._watch.facts(self._llm.llm_engine.vllm_config) if self._watch else None
 
     def engine_arguments(self, model_folder: str, engine_seed: int) -> dict[str, Any]:
         """Keyword arguments of `vllm.LLM`; shared with the benchmark that measures a bare engine."""
@@ -111,7 +135,7 @@ class VLLMSampler(Sampler):
             "max_model_len": self.max_model_len,
             "enforce_eager": on_cpu if self.enforce_eager is None else self.enforce_eager,
             "tensor_parallel_size": self.tensor_parallel_size,
-            "disable_log_stats": True,
+            "disable_log_stats": self._watch is None,
         }
         if self.kv_cache_gib is not None or on_cpu:
             arguments["kv_cache_memory_bytes"] = int((self.kv_cache_gib or 2.0) * 2**30)
@@ -138,20 +162,19 @@ class VLLMSampler(Sampler):
         )
 
     def stream(self, requests: Iterable[SampleRequest]) -> Iterator[SampleResult]:
-        """Yield each request when all its samples are finished; keeps the engine's queue filled."""
+        """Yield each request when all its samples are finished; keeps the engine's queue filled.
+
+        `requests` is asked again after results even if it had run dry, so that a consumer may add to a queue.
+        """
         if self._llm is None:
             raise RuntimeError("VLLMSampler.stream before open")
         engine = self._llm.llm_engine
         window = _IN_FLIGHT_FACTOR * engine.vllm_config.scheduler_config.max_num_seqs
         waiting = iter(requests)
         running: dict[str, SampleRequest] = {}
-        samples_in_flight, serial, exhausted = 0, 0, False
+        samples_in_flight, serial = 0, 0
         while True:
-            while not exhausted and samples_in_flight < window:
-                request = next(waiting, None)
-                if request is None:
-                    exhausted = True
-                    break
+            while samples_in_flight < window and (request := next(waiting, None)):
                 serial += 1
                 running[str(serial)] = request
                 samples_in_flight += len(request.draws)

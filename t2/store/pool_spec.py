@@ -8,7 +8,7 @@ from typing import Any
 
 from t2.errors import T2Error
 from t2.store.files import write_text_atomically
-from t2.store.schema import POOL_FORMAT, POOL_FORMAT_VERSION, PoolPaths
+from t2.store.schema import IMPORTED_FORMAT_VERSION, POOL_FORMAT, POOL_FORMAT_VERSION, PoolPaths
 
 _DESCRIPTIVE = {"model": {"id", "revision", "num_layers", "width"}, "prompt": {"template"}}
 """Keys that are recorded for people but not compared: the fingerprints beside them are."""
@@ -24,16 +24,34 @@ class PoolSpec:
     """template, system, shots, fingerprint"""
     sampling: dict[str, Any]
     """`SamplingSettings.as_json()`"""
+    source: dict[str, Any] | None = None
+    """imported pools alone: file, sha256, and what the import made of it; see docs/FORMATS.md"""
+    default_grader: str | None = None
+    """name of the grader that counts if none is asked for; None: the given grades, or "numeric" """
+    cost_unit: str = "tokens"
+    """"samples": nobody knows the tokens, so every sample counts 1"""
+
+    @property
+    def imported(self) -> bool:
+        """Whether the samples came from a file; no labeller ever adds to them."""
+        return self.source is not None
 
     def as_json(self) -> dict[str, Any]:
         """The content of pool.json."""
-        return {
+        content = {
             "format": POOL_FORMAT,
-            "format_version": POOL_FORMAT_VERSION,
+            "format_version": IMPORTED_FORMAT_VERSION if self.imported else POOL_FORMAT_VERSION,
             "model": self.model,
             "prompt": self.prompt,
             "sampling": self.sampling,
         }
+        if self.imported:
+            content |= {
+                "source": self.source,
+                "default_grader": self.default_grader,
+                "cost_unit": self.cost_unit,
+            }
+        return content
 
     def difference(self, other: PoolSpec) -> list[str]:
         """What keeps `other` out of this pool, as "sampling.temperature: 1.0 here, 0.7 there"; empty if it fits."""
@@ -59,9 +77,11 @@ def read_spec(paths: PoolPaths) -> PoolSpec:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise T2Error(f"Expected JSON in {paths.spec}, got {error}.") from error
     version = (raw.get("format"), raw.get("format_version"))
-    if version != (POOL_FORMAT, POOL_FORMAT_VERSION):
-        raise T2Error(f"Expected {POOL_FORMAT} version {POOL_FORMAT_VERSION}, got {version} in {paths.spec}.")
-    return PoolSpec(raw["model"], raw["prompt"], raw["sampling"])
+    readable = IMPORTED_FORMAT_VERSION if "source" in raw else POOL_FORMAT_VERSION
+    if version != (POOL_FORMAT, readable):
+        raise T2Error(f"Expected {POOL_FORMAT} version {readable}, got {version} in {paths.spec}.")
+    further = {key: raw[key] for key in ("source", "default_grader", "cost_unit") if key in raw}
+    return PoolSpec(raw["model"], raw["prompt"], raw["sampling"], **further)
 
 
 def check_or_create_spec(paths: PoolPaths, spec: PoolSpec) -> None:

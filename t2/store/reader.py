@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,17 @@ def read_questions(paths: PoolPaths) -> tuple[list[Question], list[tuple[int, ..
         rows = pq.read_table(paths.questions).to_pylist()
     except (OSError, pa.ArrowInvalid) as error:
         raise T2Error(f"Expected the pool's questions, got {paths.questions}: {error}.") from error
-    prompts = [tuple(row.pop("prompt_ids")) for row in rows]
-    return [Question(id=row.pop("question_id"), **row) for row in rows], prompts
+    names = [each.name for each in fields(Question) if each.name != "id"]
+    questions = [Question(id=row["question_id"], **{name: row[name] for name in names}) for row in rows]
+    return questions, [tuple(row["prompt_ids"]) for row in rows]
+
+
+def read_prompt_tokens(paths: PoolPaths) -> list[int]:
+    """Tokens of each question's prompt, in the order of `read_questions`; 0 where an import did not know."""
+    table = pq.read_table(paths.questions)
+    if "prompt_tokens" in table.column_names:
+        return [int(tokens) for tokens in table["prompt_tokens"].to_pylist()]
+    return [len(ids) for ids in table["prompt_ids"].to_pylist()]
 
 
 @dataclass

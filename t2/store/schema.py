@@ -9,6 +9,8 @@ import pyarrow as pa
 
 POOL_FORMAT = "t2-pool"
 POOL_FORMAT_VERSION = 1
+IMPORTED_FORMAT_VERSION = 2
+"""Of imported pools, whose further columns decide grades and cost: a reader of version 1 must not ignore them."""
 
 SAMPLE_SCHEMA = pa.schema(
     [
@@ -35,6 +37,17 @@ QUESTION_SCHEMA = pa.schema(
         ("prompt_ids", pa.list_(pa.int32())),
     ]
 )
+
+
+IMPORTED_SAMPLE_SCHEMA = pa.schema(
+    [
+        *SAMPLE_SCHEMA,
+        ("given_class", pa.string()),  # by the file's own flags or string equality; null abstains
+        ("given_answer", pa.string()),  # the bare answer, which graders read; null: they read the text
+    ]
+)
+
+IMPORTED_QUESTION_SCHEMA = pa.schema([*QUESTION_SCHEMA, ("prompt_tokens", pa.int32())])  # 0: unknown
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from t2.hashing import sha256_of_file
 from t2.spec import Question, SampleResult
 from t2.store.files import append_line, write_atomically
-from t2.store.schema import QUESTION_SCHEMA, SAMPLE_SCHEMA, PoolPaths
+from t2.store.schema import IMPORTED_QUESTION_SCHEMA, QUESTION_SCHEMA, SAMPLE_SCHEMA, PoolPaths
 
 FLUSH_SECONDS = 10.0
 """At most this much finished work is lost by kill -9."""
@@ -29,12 +29,22 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 def write_questions(paths: PoolPaths, questions: Iterable[Question], prompt_ids: Iterable[tuple[int, ...]]) -> None:
     """Replace the questions file."""
-    rows = [
+    write_table(paths.questions, pa.Table.from_pylist(_question_rows(questions, prompt_ids), schema=QUESTION_SCHEMA))
+
+
+def write_imported_questions(paths: PoolPaths, questions: Sequence[Question], prompt_tokens: Sequence[int]) -> None:
+    """Write the questions file of an imported pool: how long the prompts were, not what they were."""
+    rows = _question_rows(questions, [()] * len(questions))
+    rows = [{**row, "prompt_tokens": tokens} for row, tokens in zip(rows, prompt_tokens, strict=True)]
+    write_table(paths.questions, pa.Table.from_pylist(rows, schema=IMPORTED_QUESTION_SCHEMA))
+
+
+def _question_rows(questions: Iterable[Question], prompt_ids: Iterable[tuple[int, ...]]) -> list[dict[str, Any]]:
+    return [
         {**{name: getattr(q, name) for name in ("text", "answer", "dedup_key", "family", "size")},
          "question_id": q.id, "prompt_ids": list(ids)}
         for q, ids in zip(questions, prompt_ids, strict=True)
     ]  # fmt: skip
-    write_table(paths.questions, pa.Table.from_pylist(rows, schema=QUESTION_SCHEMA))
 
 
 @dataclass

@@ -3,5 +3,7 @@
 from t2.tasks.arith import ArithTask
 from t2.tasks.jsonl import JsonlTask
 from t2.tasks.math_steps import MathStepsTask
+from t2.tasks.pool import PoolTask
+from t2.tasks.puzzles import PuzzleTask
 
-__all__ = ["ArithTask", "JsonlTask", "MathStepsTask"]
+__all__ = ["ArithTask", "JsonlTask", "MathStepsTask", "PoolTask", "PuzzleTask"]

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from t2.errors import T2Error
-from t2.grading.exact import ExactGrader
-from t2.grading.numeric import NumericGrader
+from t2.grading.given import GRADERS
 from t2.spec import Grader, Question, Task
 
 
@@ -23,8 +22,7 @@ class JsonlTask(Task):
             grader: "numeric" (number after `####`), "exact" (text after `####`), or a grader of your own.
         """
         self.path = Path(path)
-        named: dict[str, type[NumericGrader] | type[ExactGrader]] = {"numeric": NumericGrader, "exact": ExactGrader}
-        self._grader = named[grader]() if isinstance(grader, str) else grader
+        self._grader = GRADERS[grader]() if isinstance(grader, str) else grader
 
     @property
     def grader(self) -> Grader:

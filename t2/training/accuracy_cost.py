@@ -15,14 +15,16 @@ from torch import Tensor
 
 from t2.curves.labels import BudgetLabels, dataset_optimum
 from t2.errors import T2Error
-from t2.evaluation.bootstrap import Interval, interval, mean_interval, ratio_interval
-from t2.evaluation.compare import Frontier, area, baselines, fixed_frontier, head_frontiers
+from t2.evaluation.bootstrap import clusters_of, mean_interval
+from t2.evaluation.contenders import Slice, fixed_frontier, head_frontiers, one_round, reference_frontiers
 from t2.evaluation.figures import frontier_figure
+from t2.evaluation.frontier import Frontier
+from t2.evaluation.resampled import Resampled
 from t2.export import CHECKPOINT_KEY
 from t2.grading.graded import GradedPool
 from t2.heads.base import Head, Prediction
 from t2.policies import POLICIES
-from t2.policies.base import Costs, OneRound, Replay, replay_one_round
+from t2.policies.base import OneRound, Replay
 from t2.policies.one_round import Utility
 from t2.training.module import BudgetProbe
 
@@ -80,7 +82,8 @@ class AccuracyCost(L.Callback):
             state = torch.load(checkpoint, map_location=pl_module.device, weights_only=True)["state_dict"]
             pl_module.load_state_dict({k: v for k, v in state.items() if k.startswith("head.")}, strict=False)
         evaluation = self._evaluate(trainer, pl_module)
-        frontiers = evaluation.all_frontiers()
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by Trainer when a DataModule is used
+        frontiers = evaluation.all_frontiers(*data.split("train"))
         rows = table_rows(frontiers)
         figure = frontier_figure(frontiers, f"validation, {len(evaluation.pool)} questions")
         for logger in trainer.loggers:
@@ -121,47 +124,41 @@ class ValidationResult:
     ) -> None:
         """Replay the policy and sweep its knob."""
         self.head, self.policy, self.pool, self.labels, self.prediction = head, policy, pool, labels, prediction
-        self.fixed = fixed_frontier(labels, pool)
         self.n_ref = labels.grid[dataset_optimum(labels.acc_QK)]
-        index_Q = policy.choose(prediction, Costs(labels.grid, prediction.log_tokens_B.double().exp()))
-        self.replay = replay_one_round(index_Q, labels.acc_QK, labels.grid, pool)
-        self.frontiers = head_frontiers(head, prediction, labels, pool)
+        self.on = Slice.of(pool, labels, self.n_ref, seed=0)
+        self.fixed = fixed_frontier(self.on)
+        self.replay = one_round(policy, prediction, self.on, labels.grid[-1])
+        self.frontiers = head_frontiers(head, prediction, self.on, labels.grid[-1])
         wanted = f"{head} + {type(policy).__name__}"
         self.own = next((f for f in self.frontiers if f.name == wanted), self.fixed)
+        replays = [self.replay, *self.own.replays, *self.fixed.replays]
+        self.resampled = Resampled(replays, clusters_of(pool.dedup_keys))
 
     @property
     def metrics(self) -> dict[str, Any]:
         """Value and 95% interval of area, accuracy, tokens and samples; and N_ref."""
-        replay = self.replay
+        replay, clusters_Q = self.replay, clusters_of(self.pool.dedup_keys)
+        area_points = self.resampled.area(self.own, self.fixed, self.n_ref)
         intervals = {
-            "area": self.area_interval(),
-            "accuracy": mean_interval(replay.correct),
-            "generated_tokens": mean_interval(replay.generated_tokens),
-            "total_tokens": mean_interval(replay.total_tokens),
-            "samples": mean_interval(replay.samples),
+            "area": area_points.scaled(0.01),
+            "accuracy": mean_interval(replay.correct, clusters_Q=clusters_Q),
+            "generated_tokens": mean_interval(replay.generated_tokens, clusters_Q=clusters_Q),
+            "total_tokens": mean_interval(replay.total_tokens, clusters_Q=clusters_Q),
+            "samples": mean_interval(replay.samples, clusters_Q=clusters_Q),
         }
         return {**{name: asdict(value) for name, value in intervals.items()}, "n_ref": self.n_ref}
 
-    def area_interval(self, num_resamples: int = 200) -> Interval:
-        """Area between the head's frontier and FixedN's, bootstrapped over questions."""
-        generator = torch.Generator().manual_seed(0)
-        areas = []
-        for _ in range(num_resamples):
-            rows = torch.randint(len(self.pool), (len(self.pool),), generator=generator)
-            areas.append(area(self.own.take(rows), self.fixed.take(rows), self.n_ref))
-        return interval(area(self.own, self.fixed, self.n_ref), torch.tensor(areas))
-
-    def all_frontiers(self) -> list[Frontier]:
-        """The head's frontiers beside every baseline."""
-        return [*baselines(self.labels, self.pool, self.n_ref), *self.frontiers]
+    def all_frontiers(self, train_pool: GradedPool, train_labels: BudgetLabels) -> list[Frontier]:
+        """The head's frontiers beside every reference; those that are fitted are fitted on training questions."""
+        train = Slice.of(train_pool, train_labels, self.n_ref, seed=0)
+        return [*reference_frontiers(train, self.on, self.n_ref), *self.frontiers]
 
     def verdict(self) -> str:
         """One line: the policy against the best constant of about its cost."""
         constant = int((self.fixed.tokens_P.log() - self.replay.generated_tokens.mean().log()).abs().argmin())
         other: Replay = self.fixed.replays[constant]
-        gap = mean_interval(100 * (self.replay.correct - other.correct))
-        ratio = ratio_interval(self.replay.generated_tokens, other.generated_tokens)
-        area_points = self.area_interval()
+        gap, ratio = self.resampled.difference(self.replay, other), self.resampled.ratio(self.replay, other)
+        area_points = self.resampled.area(self.own, self.fixed, self.n_ref)
         knobs = ", ".join(f"{name}={value}" for name, value in vars(self.policy).items())
         at, of = float(self.replay.generated_tokens.mean()), float(other.generated_tokens.mean())
         return (
@@ -171,7 +168,7 @@ class ValidationResult:
             f"N={self.labels.grid[constant]}: {float(other.correct.mean()):.3f} at {of:.0f}; "
             f"difference {gap.value:+.1f} points [{gap.low:+.1f}, {gap.high:+.1f}] at "
             f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] x the tokens; "
-            f"area {100 * area_points.value:+.2f} points [{100 * area_points.low:+.2f}, {100 * area_points.high:+.2f}]"
+            f"area {area_points.value:+.2f} points [{area_points.low:+.2f}, {area_points.high:+.2f}]"
         )
 
 

@@ -17,6 +17,7 @@ from t2.heads import HEADS
 from t2.policies import POLICIES
 from t2.training.accuracy_cost import AccuracyCost
 from t2.training.export_head import ExportHead
+from t2.training.trainer import T2Trainer
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -31,6 +32,11 @@ class BestCheckpoint(ModelCheckpoint):
 
 class T2CLI(LightningCLI):
     """Our callbacks are arguments of the parser: a user's own `trainer.callbacks` does not drop them."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's, and `cross_validate`."""
+        return {**LightningCLI.subcommands(), "cross_validate": {"model", "datamodule"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add `accuracy_cost`, `export` and `checkpoint`, and link what model and data share."""
@@ -85,6 +91,7 @@ def run_cli(model: type[L.LightningModule], data: type[L.LightningDataModule], a
         T2CLI(
             model,
             data,
+            trainer_class=T2Trainer,
             trainer_defaults=trainer_defaults(),
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},

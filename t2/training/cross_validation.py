@@ -1,14 +1,10 @@
-"""Outer cross-validation over questions: each is predicted once, by a head that never saw it, trained by `BudgetProbe`.
-
-For each outer fold, heads trained inside the other folds give out-of-fold predictions of the training questions too:
-they fit the common decision layer and choose settings, so nothing of the test fold decides anything.
-"""
+"""Sources for the comparison: heads trained by `BudgetProbe` inside the folds, and the controls beside them."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import lightning as L
@@ -16,11 +12,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from t2.heads.base import Head, HeadShape, Prediction, Targets
-from t2.splits import fold_of
+from t2.curves.labels import BudgetLabels
+from t2.evaluation.controls import best_layer_ridge, generator_difficulty, prompt_length, tfidf_ridge
+from t2.evaluation.sources import FitPredict, Folds, Known, Source, cross_fitted
+from t2.grading.graded import GradedPool
+from t2.heads.base import Head, HeadShape, Targets, targets_of
 from t2.training.module import BudgetProbe
 
-OUTER_FOLDS, INNER_FOLDS = 5, 3
+MakeHead = Callable[[HeadShape], Head]
 
 
 @dataclass(frozen=True)
@@ -32,25 +31,7 @@ class TrainSettings:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class FoldPrediction:
-    """One outer fold."""
-
-    test_rows: Tensor
-    """indices of the questions that are tested"""
-    train_rows: Tensor
-    """indices of all others"""
-    test: Prediction
-    """of the test questions, by a head trained on all others"""
-    train: Prediction
-    """of the training questions, out of fold inside them"""
-    test_score: Tensor
-    train_score: Tensor
-
-
-def fit_head(
-    make_head: Callable[[HeadShape], Head], shape: HeadShape, pooled_QLD: Tensor, targets: Targets, how: TrainSettings
-) -> Head:
+def fit_head(make_head: MakeHead, shape: HeadShape, pooled_QLD: Tensor, targets: Targets, how: TrainSettings) -> Head:
     """Train a head with `BudgetProbe`: all questions from the first epoch on, no validation, the last weights."""
     torch.manual_seed(how.seed)
     probe = BudgetProbe(make_head)
@@ -84,44 +65,54 @@ def _batch(rows: Tensor, pooled_QLD: Tensor, targets: Targets) -> tuple[Tensor, 
     return pooled_QLD[rows], targets.take(rows)
 
 
-def predict_rows(head: Head, pooled_BLD: Tensor) -> Prediction:
-    """Predictions without gradients."""
-    with torch.no_grad():
-        return head.predict(head(pooled_BLD))
+def head_fit_predict(
+    make_head: MakeHead, shape: HeadShape, pooled_QLD: Tensor, targets: Targets, how: TrainSettings
+) -> FitPredict:
+    """A head as a source: trained anew on each set of questions."""
+
+    def fit_predict(learn: Tensor, held: Tensor) -> Known:
+        head = fit_head(make_head, shape, pooled_QLD[learn], targets.take(learn), how)
+        with torch.no_grad():
+            prediction = head.predict(head(pooled_QLD[held]))
+        return Known(head.score(prediction).double(), prediction)
+
+    return fit_predict
 
 
-def cross_validate(
-    make_head: Callable[[HeadShape], Head],
-    shape: HeadShape,
+def sources(
+    heads: dict[str, MakeHead],
     pooled_QLD: Tensor,
-    targets: Targets,
-    dedup_keys: Sequence[str],
+    pool: GradedPool,
+    labels: BudgetLabels,
+    texts: Sequence[str],
     fold_seed: int,
     how: TrainSettings,
-) -> list[FoldPrediction]:
-    """All outer folds; questions with the same dedup key share a fold, outside and inside."""
-    outer_Q = torch.tensor([fold_of(key, OUTER_FOLDS, fold_seed) for key in dedup_keys])
-    inner_Q = torch.tensor([fold_of(key, INNER_FOLDS, 1000 + fold_seed) for key in dedup_keys])
-    folds = []
-    for fold in range(OUTER_FOLDS):
-        test_rows = torch.nonzero(outer_Q == fold).squeeze(1)
-        train_rows = torch.nonzero(outer_Q != fold).squeeze(1)
-        head = fit_head(make_head, shape, pooled_QLD[train_rows], targets.take(train_rows), how)
-        test = predict_rows(head, pooled_QLD[test_rows])
-        parts, order = [], []
-        for inner in range(INNER_FOLDS):
-            held, learn = train_rows[inner_Q[train_rows] == inner], train_rows[inner_Q[train_rows] != inner]
-            inner_head = fit_head(make_head, shape, pooled_QLD[learn], targets.take(learn), how)
-            parts.append(predict_rows(inner_head, pooled_QLD[held]))
-            order.append(held)
-        train = concatenated(parts).take(torch.cat(order).argsort())
-        folds.append(
-            FoldPrediction(test_rows, train_rows, test, train, head.score(test).double(), head.score(train).double())
-        )
-    return folds
+) -> Iterator[Source]:
+    """Every head and control, fitted in the folds of `fold_seed`, one after the other.
 
-
-def concatenated(parts: Sequence[Prediction]) -> Prediction:
-    """Predictions of several sets of questions, one after the other."""
-    names = [name for name, value in vars(parts[0]).items() if value is not None]
-    return Prediction(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+    Args:
+        heads: name -> constructor.
+        pooled_QLD: features.
+        pool: graded samples of the same questions.
+        labels: of the pool.
+        texts: the questions.
+        fold_seed: of the folds.
+        how: of the heads' training.
+    """
+    shape = HeadShape(pooled_QLD.shape[1], pooled_QLD.shape[2], labels.grid, labels.label_grid)
+    targets, folds = targets_of(labels, pool.dedup_keys), Folds.of(pool.dedup_keys, fold_seed)
+    level_Q, length_Q = labels.acc_QK.mean(1), labels.log_tokens_Q
+    for name, make_head in heads.items():
+        fit_predict = head_fit_predict(make_head, shape, pooled_QLD, targets, how)
+        yield Source(name, "head", cross_fitted(fit_predict, folds))
+    ridge = best_layer_ridge(pooled_QLD, level_Q, length_Q)
+    yield Source("best layer ridge", "activations", cross_fitted(ridge, folds))
+    yield Source("TF-IDF ridge", "text", cross_fitted(tfidf_ridge(texts, level_Q, length_Q), folds))
+    yield Source("prompt length", "text", cross_fitted(prompt_length(pool.prompt_tokens_Q, length_Q), folds))
+    if any(pool.families):
+        difficulty = generator_difficulty(pool.families, pool.sizes, level_Q, length_Q)
+        yield Source("generator difficulty", "generator", cross_fitted(difficulty, folds))
+    shuffle = torch.randperm(len(pooled_QLD), generator=torch.Generator().manual_seed(how.seed))
+    name, make_head = next(iter(heads.items()))  # one head is enough to show what chance gives
+    shuffled = head_fit_predict(make_head, shape, pooled_QLD[shuffle], targets, how)
+    yield Source(f"shuffled features ({name})", "nothing", cross_fitted(shuffled, folds))

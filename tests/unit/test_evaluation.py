@@ -15,10 +15,10 @@ from torch import Tensor
 
 from t2.curves.labels import budget_labels
 from t2.evaluation.bootstrap import Interval, interval, mean_interval, ratio_interval, resampled_means
-from t2.evaluation.compare import Frontier, area, baselines, fixed_frontier, head_frontiers
+from t2.evaluation.contenders import Slice, fixed_frontier, head_frontiers, reference_frontiers
 from t2.evaluation.decision import fit_bins
 from t2.evaluation.figures import frontier_figure
-from t2.evaluation.frontier import area_between, interpolated, point_of
+from t2.evaluation.frontier import Frontier, area, area_between, interpolated, point_of
 from t2.evaluation.tuning import cheapest_within
 from t2.grading.graded import GradedPool
 from t2.heads.base import Prediction
@@ -109,28 +109,31 @@ def test_frontier_of_some_questions() -> None:
     assert [p.setting for p in again.points] == [1, 2]
 
 
-def test_comparison_of_everything() -> None:
+def test_frontiers_of_everything() -> None:
     pool = mixed_pool()
     labels = budget_labels(pool, (1, 3, 5, 7, 9), eps=0.02)
-    fixed = fixed_frontier(labels, pool)
+    on = Slice.of(pool, labels, 9, seed=0)
+    fixed = fixed_frontier(on)
     assert fixed.settings == labels.grid
     torch.testing.assert_close(fixed.accuracy_P, labels.acc_QK.mean(0))
     torch.testing.assert_close(fixed.tokens_P, doubles(*labels.grid) * pool.mean_tokens_Q.mean())
-    found = baselines(labels, pool, cap=9)
-    assert [f.name for f in found] == ["Greedy", "FixedN", "ASC", "OwnOracle"]
-    assert all(len(f.settings) == len(f.replays) >= 8 for f in found[2:])
+    found = reference_frontiers(on, on, cap=9)
+    names = ["Greedy", "FixedN", "ASC", "ASC, short answers first", "ESC", "ESC, window answer", "Doubling"]
+    assert [f.name for f in found] == [*names, "NoHeadThenStop", "BayesOracle", "OwnOracle"]
+    assert all(len(f.settings) == len(f.replays) for f in found)
+    assert all(float(replay.samples.max()) <= 9 for f in found for replay in f.replays)
     truth = Prediction(pool.mean_tokens_Q.log(), labels.acc_QK, torch.tensor(labels.label_grid)[labels.n_star_Q].log2())
-    heads = head_frontiers("Truth", truth, labels, pool)
+    heads = head_frontiers("Truth", truth, on, 9)
     assert [f.name for f in heads] == ["Truth + Utility", "Truth + PredictedN"]
     assert area(heads[0], fixed, n_ref=9) > 0
     assert area(fixed, fixed, n_ref=9) == pytest.approx(0)
-    assert head_frontiers("Nothing", Prediction(pool.mean_tokens_Q.log()), labels, pool) == []
+    assert head_frontiers("Nothing", Prediction(pool.mean_tokens_Q.log()), on, 9) == []
 
 
 def test_figure_builds() -> None:
     pool = mixed_pool()
-    labels = budget_labels(pool, (1, 3, 5, 7, 9), eps=0.02)
-    found = [*baselines(labels, pool, cap=9), Frontier("Head", (1.0,), (replay([1], [50]),))]
+    on = Slice.of(pool, budget_labels(pool, (1, 3, 5, 7, 9), eps=0.02), 9, seed=0)
+    found = [*reference_frontiers(on, on, cap=9), Frontier("Head", (1.0,), (replay([1], [50]),))]
     figure = frontier_figure(found, "validation, 24 questions")
     (axes,) = figure.axes
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [f.name for f in found]

@@ -155,7 +155,7 @@ def test_a_finished_pool_refuses_another_models_name_also_where_there_is_no_mode
     job = job_of(tmp_path / "pool", engine_seed=5)
     run(job, FRACTIONS)
     other = LabelJob(job.path, "not/here/other-model", job.task, job.sampler, samples_per_question=4)
-    with pytest.raises(T2Error, match="Expected the model of pool .*tiny-arith.*got 'not/here/other-model'"):
+    with pytest.raises(T2Error, match=r"Expected the model of pool .*tiny-arith.*got 'not/here/other-model'"):
         run(other, FRACTIONS)
 
 

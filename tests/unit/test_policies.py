@@ -16,12 +16,13 @@ from torch import Tensor
 
 from t2.curves.labels import accuracy_on_grid, budget_labels
 from t2.errors import T2Error
-from t2.evaluation.compare import head_frontiers
+from t2.evaluation.contenders import Slice, head_frontiers
 from t2.grading.graded import GradedPool
 from t2.heads.base import Prediction
 from t2.policies import ASC, POLICIES, Costs, FixedN, Orders, OwnOracle, PredictedN, Utility
 from t2.policies.asc import stop_probability
 from t2.policies.base import Replay, mean_of, replay_greedy, replay_one_round
+from t2.policies.oracle import Halves
 from t2.policies.orders import shuffled
 from t2.voting import ABSENT, ABSTAINED, running_leaders
 
@@ -176,8 +177,8 @@ def test_true_lengths_decide_nothing() -> None:
     prediction = predicted(30, accuracy_BK=torch.rand(30, 4).sort(1).values, log2_n_B=3 * torch.rand(30))
     other = with_tokens_shuffled(pool)
     for first, second in zip(
-        head_frontiers("head", prediction, budget_labels(pool, grid, 0.02), pool),
-        head_frontiers("head", prediction, budget_labels(other, grid, 0.02), other),
+        head_frontiers("head", prediction, Slice.of(pool, budget_labels(pool, grid, 0.02), 7, 0, 2), 7),
+        head_frontiers("head", prediction, Slice.of(other, budget_labels(other, grid, 0.02), 7, 0, 2), 7),
         strict=True,
     ):
         for a, b in zip(first.replays, second.replays, strict=True):
@@ -317,6 +318,10 @@ def test_running_leaders_are_plain_majorities(rows: list[list[int]]) -> None:
 # OwnOracle
 
 
+def own_oracle(price: float, pool: GradedPool, grid: tuple[int, ...]) -> Replay:
+    return OwnOracle(price).replay(Halves.of(pool, grid), pool)
+
+
 def halves_that_disagree() -> GradedPool:
     """One half is right 5 times of 8 and rises; the other 3 times of 8 and falls; the halves' lengths differ."""
     fold = graded_pool([[0] * 16]).fold_QM()[0].tolist()
@@ -326,7 +331,7 @@ def halves_that_disagree() -> GradedPool:
 
 
 def test_own_oracle_is_never_scored_on_the_half_that_chose() -> None:
-    replay = OwnOracle(price=0.0).replay(halves_that_disagree(), (1, 3, 5, 7))
+    replay = own_oracle(0.0, halves_that_disagree(), (1, 3, 5, 7))
     # The rising half chooses 7, where the falling half is always wrong; the falling half chooses 1, where the
     # rising half is right 5 times of 8. Scored on itself it would be (1 + 3/8) / 2.
     assert replay.correct.item() == pytest.approx((0 + 5 / 8) / 2)
@@ -335,9 +340,9 @@ def test_own_oracle_is_never_scored_on_the_half_that_chose() -> None:
 
 
 def test_own_oracle_keeps_to_half_the_pool() -> None:
-    replay = OwnOracle(price=0.0).replay(random_pool(samples=16), GRID)
+    replay = own_oracle(0.0, random_pool(samples=16), GRID)
     assert replay.samples.max() <= 8
-    assert OwnOracle(price=1e6).replay(random_pool(samples=16), GRID).samples.max() == 1
+    assert own_oracle(1e6, random_pool(samples=16), GRID).samples.max() == 1
 
 
 def test_mean_of_replays() -> None:

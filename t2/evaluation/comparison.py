@@ -1,0 +1,187 @@
+"""The honest comparison: every contender fitted and tuned in the other folds, scored once on each question. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from t2.curves.labels import BudgetLabels, dataset_optimum
+from t2.evaluation.contenders import (
+    Contender,
+    Slice,
+    fixed_frontier,
+    frontier_of,
+    nothing_known,
+    of_control,
+    of_dsc,
+    of_head,
+    references,
+)
+from t2.evaluation.frontier import Frontier, area
+from t2.evaluation.sources import OUTER_FOLDS, Folds, Known, Source
+from t2.evaluation.tuning import cheapest_within
+from t2.grading.graded import GradedPool
+from t2.policies.base import Replay
+
+ALLOWANCES = (0.005, 0.01)
+"""Accuracy that a tuned setting may lose against FixedN(N_ref) on the questions that choose it; the last one leads."""
+DSC_SOURCES = ("prompt length", "TF-IDF ridge")
+"""Sources whose score orders `DSC`, besides every head."""
+STOPPERS = ("ASC", "ESC", "Doubling")
+"""Sequential rules without a head, among which `best stopper` chooses."""
+
+
+@dataclass(frozen=True)
+class FoldOutcome:
+    """A contender in one outer fold."""
+
+    chosen: tuple[int, ...]
+    """index of the tuned setting for each of `ALLOWANCES`"""
+    train_tokens: float
+    """mean generated tokens of the leading tuned setting on the training questions"""
+    train_area: float
+    """area against FixedN on the training questions"""
+    test: tuple[Replay, ...]
+    """on the test questions, at every setting"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A contender on all questions, each scored in the fold that decided nothing about it."""
+
+    name: str
+    kind: str
+    source: str
+    """what it knows beforehand: the name of a source, or "" """
+    settings: tuple[float, ...]
+    folds: tuple[FoldOutcome, ...]
+    tuned: tuple[Replay, ...]
+    """for each of `ALLOWANCES`"""
+    frontier: Frontier
+    """at every setting, to be described, not chosen from"""
+
+    @property
+    def chosen(self) -> tuple[float, ...]:
+        """The leading tuned setting of each fold."""
+        return tuple(self.settings[fold.chosen[-1]] for fold in self.folds)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All contenders at one fold seed."""
+
+    fold_seed: int
+    n_ref: tuple[int, ...]
+    """N_D of the training questions of each fold: reference budget and cap"""
+    outcomes: dict[str, Outcome]
+    reference: Replay
+    """FixedN(N_ref), N_ref from the training questions of each fold"""
+
+
+def compare(pool: GradedPool, labels: BudgetLabels, sources: Sequence[Source], fold_seed: int) -> Comparison:
+    """Run all contenders that pool and sources allow."""
+    folds = Folds.of(pool.dedup_keys, fold_seed)
+    n_ref = tuple(labels.grid[dataset_optimum(labels.acc_QK[folds.train_rows(fold)])] for fold in range(OUTER_FOLDS))
+    whole = {cap: Slice.of(pool, labels, cap, fold_seed) for cap in set(n_ref)}
+    outcomes: dict[str, Outcome] = {}
+    jobs: list[tuple[Contender, Source | None]] = [
+        (c, None) for c in references(labels.grid, halves=int(pool.present_QM.sum(1).min()) > 1)
+    ]
+    for source in sources:
+        is_head = source.kind == "head"
+        made = of_head(source.name, source.folds[0].train) if is_head else of_control(source.name)
+        jobs += [(contender, source) for contender in made]
+        if is_head or source.name in DSC_SOURCES:
+            jobs.append((of_dsc(source.name), source))
+    for contender, knower in jobs:
+        results = []
+        for fold in range(OUTER_FOLDS):
+            known = knower.folds[fold] if knower else None
+            rows = folds.train_rows(fold), folds.test_rows(fold)
+            on = whole[n_ref[fold]]
+            train_known = known.train if known else nothing_known(len(rows[0]))
+            test_known = known.test if known else nothing_known(len(rows[1]))
+            results.append(
+                _one_fold(contender, (on.take(rows[0]), train_known), (on.take(rows[1]), test_known), n_ref[fold])
+            )
+        order = torch.cat([folds.test_rows(fold) for fold in range(OUTER_FOLDS)]).argsort()
+        outcomes[contender.name] = _joined(contender, knower.name if knower else "", results, order)
+    fixed = outcomes["FixedN"]
+    at_ref = [fold.test[fixed.settings.index(n)] for fold, n in zip(fixed.folds, n_ref, strict=True)]
+    return Comparison(fold_seed, n_ref, outcomes, in_order(at_ref, order))
+
+
+def _one_fold(contender: Contender, train: tuple[Slice, Known], test: tuple[Slice, Known], n_ref: int) -> FoldOutcome:
+    run = contender.fit(*train, n_ref)
+    fitted = Frontier(contender.name, contender.settings, frontier_of(contender, run, *train))
+    fixed = fixed_frontier(train[0])
+    reference = float(fixed.accuracy_P[fixed.settings.index(n_ref)])
+    chosen = tuple(cheapest_within(fitted, reference, allowance) for allowance in ALLOWANCES)
+    return FoldOutcome(
+        chosen=chosen,
+        train_tokens=float(fitted.tokens_P[chosen[-1]]),
+        train_area=area(fitted, fixed, n_ref),
+        test=frontier_of(contender, run, *test),
+    )
+
+
+def in_order(parts: Sequence[Replay], order: Tensor) -> Replay:
+    """The folds' test questions, back in the order of the pool."""
+    return Replay(**{name: torch.cat([getattr(r, name) for r in parts])[order] for name in vars(parts[0])})
+
+
+def _joined(contender: Contender, source: str, results: Sequence[FoldOutcome], order: Tensor) -> Outcome:
+    sweep = tuple(in_order([fold.test[index] for fold in results], order) for index in range(len(contender.settings)))
+    tuned = tuple(in_order([fold.test[fold.chosen[a]] for fold in results], order) for a in range(len(ALLOWANCES)))
+    return Outcome(
+        contender.name,
+        contender.kind,
+        source,
+        contender.settings,
+        tuple(results),
+        tuned,
+        Frontier(contender.name, contender.settings, sweep),
+    )
+
+
+def best_of(
+    comparison: Comparison, names: Sequence[str], by: Callable[[FoldOutcome], float], order: Tensor, title: str
+) -> Outcome:
+    """The contender that each fold's training questions prefer: named out of fold, so it may be called the best.
+
+    Args:
+        comparison: with all contenders of `names`.
+        names: the field; frontiers are joined by index, so they must have equally many settings to be pictured.
+        by: the smaller the better, from a fold's training questions.
+        order: rows of the folds' test questions, sorted.
+        title: name of the result.
+    """
+    picks = [min(names, key=lambda name: by(comparison.outcomes[name].folds[fold])) for fold in range(OUTER_FOLDS)]
+    folds = [comparison.outcomes[name].folds[fold] for fold, name in enumerate(picks)]
+    first = comparison.outcomes[picks[0]]
+    same_knob = all(comparison.outcomes[name].settings == first.settings for name in picks)
+    tuned = tuple(in_order([fold.test[fold.chosen[a]] for fold in folds], order) for a in range(len(ALLOWANCES)))
+    settings = first.settings if same_knob else (float("nan"),)
+    sweep = (
+        tuple(in_order([fold.test[i] for fold in folds], order) for i in range(len(settings)))
+        if same_knob
+        else (tuned[-1],)
+    )
+    return Outcome(
+        f"{title} ({', '.join(sorted(set(picks)))})",
+        first.kind,
+        first.source,
+        settings,
+        tuple(folds),
+        tuned,
+        Frontier(title, settings, sweep),
+    )
+
+
+def test_order(pool: GradedPool, fold_seed: int) -> Tensor:
+    """What puts the folds' test questions, one fold after the other, back into the order of the pool."""
+    folds = Folds.of(pool.dedup_keys, fold_seed)
+    return torch.cat([folds.test_rows(fold) for fold in range(OUTER_FOLDS)]).argsort()

@@ -1,0 +1,265 @@
+"""Everything that competes: a name, a knob, how it is fitted on training questions and replayed on others. Pure.
+
+Cross-validated comparison, validation callback and `t2 evaluate` all take their contenders from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from t2.curves.labels import BudgetLabels, cut_grid
+from t2.evaluation.decision import fit_bins
+from t2.evaluation.frontier import Frontier
+from t2.evaluation.sources import Known
+from t2.grading.graded import GradedPool
+from t2.heads.base import Prediction
+from t2.policies.asc import ASC, HeadASC
+from t2.policies.base import Costs, OneRound, Replay, replay_greedy, replay_one_round
+from t2.policies.dsc import DSC
+from t2.policies.one_round import FixedN, PredictedN, Utility
+from t2.policies.oracle import BayesOracle, Halves, OwnOracle
+from t2.policies.orders import Orders
+from t2.policies.stopping import TableRule
+from t2.policies.then_stop import HeadThenStop, answer_atoms, no_head, stop_model
+from t2.policies.windows import ESC, Doubling
+
+PRICES = (0.01, 0.03, 0.1, 0.3, 0.6, 1.0, 1.5, 2.5, 4.0, 7.0, 12.0, 20.0, 35.0, 60.0, 100.0, 200.0, 500.0, 2000.0)
+"""Swept prices, accuracy points per 1,000 generated tokens."""
+SHIFTS = (-4.0, -3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+"""Swept shifts of PredictedN, in log2 samples."""
+THRESHOLDS = (0.76, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99)
+"""Swept thresholds of ASC and HeadASC."""
+WINDOWS = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
+"""Swept windows of ESC, samples."""
+SHARES = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 1.0)
+"""Swept shares of Doubling."""
+NUM_ORDERS = 32
+"""Random orders over which a sequential policy is averaged."""
+
+Kind = Literal["reference", "one round", "sequential"]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Some questions: what scores a contender, and the orders in which a sequential one sees their samples."""
+
+    pool: GradedPool
+    labels: BudgetLabels
+    orders: Orders
+    arrivals: Orders
+    """orders in which short answers come first"""
+    halves: Halves | None
+    """for the oracles; None if a question has only one sample"""
+
+    @staticmethod
+    def of(pool: GradedPool, labels: BudgetLabels, cap: int, seed: int, num_orders: int = NUM_ORDERS) -> Slice:
+        """Draw the orders."""
+        halves = Halves.of(pool, labels.grid) if int(pool.present_QM.sum(1).min()) > 1 else None
+        arrivals = Orders.of_arrivals(pool, num_orders, seed, cap)
+        return Slice(pool, labels, Orders.of(pool, num_orders, seed), arrivals, halves)
+
+    def take(self, rows: Tensor) -> Slice:
+        """Some of them."""
+        halves = self.halves.take(rows) if self.halves else None
+        return Slice(
+            self.pool.take(rows), self.labels.take(rows), self.orders.take(rows), self.arrivals.take(rows), halves
+        )
+
+
+Run = Callable[[Slice, Known, float], Replay]
+"""Replay on some questions, given what is known of them, at one setting."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A policy with its knob. `fit(train, known, cap)` looks at the training questions' samples; `Run` only scores."""
+
+    name: str
+    kind: Kind
+    settings: tuple[float, ...]
+    """in knob order; NaN where there is no knob"""
+    fit: Callable[[Slice, Known, int], Run]
+
+
+def _fixed(run: Run) -> Callable[[Slice, Known, int], Run]:
+    """Nothing to fit."""
+    return lambda train, known, cap: run
+
+
+def one_round(policy: OneRound, prediction: Prediction, on: Slice, cap: int) -> Replay:
+    """Choose among budgets up to `cap` by predicted costs, score by A(N) and actual tokens."""
+    grid = cut_grid(on.labels.grid, cap)
+    if prediction.accuracy_BK is not None:
+        prediction = replace(prediction, accuracy_BK=prediction.accuracy_BK[:, : len(grid)])
+    costs = Costs(grid, prediction.log_tokens_B.double().exp())
+    return replay_one_round(policy.choose(prediction, costs), on.labels.acc_QK, grid, on.pool)
+
+
+# References: nothing is known of a question, or too much
+
+
+def _no_head_then_stop(train: Slice, known: Known, cap: int) -> Run:
+    model, tokens_P = no_head(answer_atoms(train.pool), cap), train.pool.mean_tokens_Q.mean()[None]
+    return lambda on, _, price: HeadThenStop(model, price, tokens_P).replay(on.orders)
+
+
+def _bayes_oracle(train: Slice, known: Known, cap: int) -> Run:
+    atoms = answer_atoms(train.pool)
+
+    def run(on: Slice, _: Known, price: float) -> Replay:
+        assert on.halves is not None
+        return BayesOracle(price).replay(on.halves, on.pool, atoms, train.labels.acc_QK)
+
+    return run
+
+
+def _own_oracle(on: Slice, known: Known, price: float) -> Replay:
+    assert on.halves is not None
+    return OwnOracle(price).replay(on.halves, on.pool)
+
+
+def _capped(build: Callable[[float, int], TableRule | ESC], concurrent: bool = False) -> Callable[..., Run]:
+    """A sequential rule with the reference budget as its cap."""
+
+    def fit(train: Slice, known: Known, cap: int) -> Run:
+        def run(on: Slice, _: Known, setting: float) -> Replay:
+            rule = build(setting, cap)
+            if concurrent:
+                assert isinstance(rule, TableRule)
+                return rule.replay_concurrent(on.arrivals)
+            return rule.replay(on.orders)
+
+        return run
+
+    return fit
+
+
+def references(grid: tuple[int, ...], halves: bool = True) -> list[Contender]:
+    """What every head is compared with.
+
+    Args:
+        grid: budgets of FixedN.
+        halves: whether every question has two samples, which the oracles need.
+    """
+    fixed_n = _fixed(lambda on, known, n: one_round(FixedN(int(n)), known.prediction, on, int(n)))
+    found = [
+        Contender("Greedy", "reference", (float("nan"),), _fixed(lambda on, known, _: replay_greedy(on.pool))),
+        Contender("FixedN", "reference", tuple(map(float, grid)), fixed_n),
+        Contender("ASC", "sequential", THRESHOLDS, _capped(ASC)),
+        Contender("ASC, short answers first", "sequential", THRESHOLDS, _capped(ASC, concurrent=True)),
+        Contender("ESC", "sequential", WINDOWS, _capped(lambda w, cap: ESC(int(w), cap))),
+        Contender("ESC, window answer", "sequential", WINDOWS, _capped(lambda w, cap: ESC(int(w), cap, "window"))),
+        Contender("Doubling", "sequential", SHARES, _capped(Doubling)),
+        Contender("NoHeadThenStop", "sequential", PRICES, _no_head_then_stop),
+    ]
+    oracles = [
+        Contender("BayesOracle", "reference", PRICES, _bayes_oracle),
+        Contender("OwnOracle", "reference", PRICES, _fixed(_own_oracle)),
+    ]
+    return found + (oracles if halves else [])
+
+
+# What a source makes possible
+
+
+def binned_utility(train: Slice, known: Known, cap: int) -> Run:
+    """The common decision layer: score -> bin -> mean training curve of the bin -> `Utility`."""
+    bins = fit_bins(known.score_B, train.labels.acc_QK)
+    return lambda on, k, price: one_round(Utility(price), bins.predict(k.score_B, k.prediction.log_tokens_B), on, cap)
+
+
+def head_then_stop(train: Slice, known: Known, cap: int) -> Run:
+    """`HeadThenStop` whose prior is the training questions of the bin."""
+    bins = fit_bins(known.score_B, train.labels.acc_QK)
+    member_PQ = torch.nn.functional.one_hot(bins.bin_of(known.score_B), len(bins.acc_NK)).T.double()
+    model = stop_model(answer_atoms(train.pool), member_PQ, cap)
+    tokens_P = (member_PQ @ train.pool.mean_tokens_Q) / member_PQ.sum(1).clamp(min=1)
+    tokens_P = torch.where(member_PQ.sum(1) > 0, tokens_P, train.pool.mean_tokens_Q.mean())
+    return lambda on, k, price: HeadThenStop(model, price, tokens_P, bins.bin_of(k.score_B)).replay(on.orders)
+
+
+def head_asc(train: Slice, known: Known, cap: int) -> Run:
+    """`HeadASC` whose prior is the mean accuracy of one sample in the bin."""
+    bins = fit_bins(known.score_B, train.labels.acc_QK)
+    return lambda on, k, threshold: HeadASC(threshold, cap, bins.acc_NK[:, 0], bins.bin_of(k.score_B)).replay(on.orders)
+
+
+def dsc(train: Slice, known: Known, cap: int) -> Run:
+    """`DSC`, hardest first by the score; which end of it is hard is read off the training questions."""
+    first_Q, score_Q = train.labels.acc_QK[:, 0], known.score_B.double()
+    sign = 1.0 if float(((first_Q - first_Q.mean()) * (score_Q - score_Q.mean())).sum()) >= 0 else -1.0
+    return lambda on, k, threshold: DSC(-sign * k.score_B, threshold, cap).replay(on.orders)
+
+
+def native_utility(train: Slice, known: Known, cap: int) -> Run:
+    """`Utility` on the head's own curve."""
+    return lambda on, k, price: one_round(Utility(price), k.prediction, on, cap)
+
+
+def native_predicted(train: Slice, known: Known, cap: int) -> Run:
+    """`PredictedN` on the head's own N*."""
+    return lambda on, k, shift: one_round(PredictedN(shift), k.prediction, on, cap)
+
+
+def of_control(name: str) -> list[Contender]:
+    """A control: the common decision layer, one round or as a prior for stopping."""
+    return [
+        Contender(f"{name} + bins + Utility", "one round", PRICES, binned_utility),
+        Contender(f"{name} + HeadThenStop", "sequential", PRICES, head_then_stop),
+    ]
+
+
+def of_head(name: str, known: Known) -> list[Contender]:
+    """A head: as a control, and with every policy that its prediction has the parts for."""
+    found = of_control(name)
+    if known.prediction.accuracy_BK is not None:
+        found.append(Contender(f"{name} + Utility", "one round", PRICES, native_utility))
+    if known.prediction.log2_n_B is not None:
+        found.append(Contender(f"{name} + PredictedN", "one round", SHIFTS, native_predicted))
+    found.append(Contender(f"{name} + HeadASC", "sequential", THRESHOLDS, head_asc))
+    return found
+
+
+def of_dsc(name: str) -> Contender:
+    """`DSC` ordered by a source's score."""
+    return Contender(f"DSC by {name}", "sequential", (0.76, 0.85, 0.9, 0.95), dsc)
+
+
+def frontier_of(contender: Contender, run: Run, on: Slice, known: Known) -> tuple[Replay, ...]:
+    """Replays at all settings."""
+    return tuple(run(on, known, setting) for setting in contender.settings)
+
+
+def nothing_known(num: int) -> Known:
+    """For contenders that look at no prediction."""
+    return Known(torch.zeros(num, dtype=torch.float64), Prediction(log_tokens_B=torch.zeros(num)))
+
+
+def fixed_frontier(on: Slice) -> Frontier:
+    """FixedN at every budget of the grid."""
+    contender = next(c for c in references(on.labels.grid, halves=False) if c.name == "FixedN")
+    return fitted_frontier(contender, on, on, nothing_known(len(on.pool)), on.labels.grid[-1])
+
+
+def fitted_frontier(contender: Contender, train: Slice, on: Slice, known: Known, cap: int) -> Frontier:
+    """A contender that needs no prediction of the training questions: fitted on their samples, replayed on others."""
+    run = contender.fit(train, nothing_known(len(train.pool)), cap)
+    return Frontier(contender.name, contender.settings, frontier_of(contender, run, on, known))
+
+
+def reference_frontiers(train: Slice, on: Slice, cap: int) -> list[Frontier]:
+    """Everything that knows nothing of a question beforehand, or too much, fitted on the training questions."""
+    known = nothing_known(len(on.pool))
+    return [fitted_frontier(c, train, on, known, cap) for c in references(on.labels.grid, on.halves is not None)]
+
+
+def head_frontiers(name: str, prediction: Prediction, on: Slice, cap: int) -> list[Frontier]:
+    """A head's own one-round policies, as far as its prediction has the parts for them."""
+    known = Known(torch.zeros(len(on.pool)), prediction)
+    own = (native_utility, native_predicted)
+    return [fitted_frontier(c, on, on, known, cap) for c in of_head(name, known) if c.fit in own]

@@ -1,0 +1,138 @@
+"""What two halves of each pool agree on: the reliability of everything that is computed from samples. Pure.
+
+The halves are those of `GradedPool.fold_QM`. A target whose halves disagree is noise, and no head can predict it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from t2.curves.labels import accuracy_on_grid, cut_grid, smallest_enough
+from t2.evaluation.bootstrap import Interval, clusters_of, interval, resampled_rows
+from t2.grading.graded import GradedPool
+
+TARGETS = ("first_accuracy", "top_accuracy", "gain", "n_star", "log_tokens")
+"""A(1); A at the largest budget up to M/2; their difference; N*; log of the mean generated tokens of a sample."""
+_RESAMPLES_AT_ONCE = 128
+_DECIMALS = 9
+"""Curves are sums of floats: two that are equal on paper tie in rank although they differ by rounding."""
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Curves and lengths of both halves of each pool."""
+
+    grid: tuple[int, ...]
+    """budgets in samples, up to the smallest half"""
+    samples: int
+    """of the smallest half"""
+    acc_QK: tuple[Tensor, Tensor]
+    """A(N) on `grid` from each half alone"""
+    tokens_Q: tuple[Tensor, Tensor]
+    """mean generated tokens of a sample of each half"""
+
+
+def half_curves(pool: GradedPool, grid: Sequence[int]) -> Halves | None:
+    """Curves of both halves, on the grid cut to the smallest half; None if a half has no sample.
+
+    The smallest half has M/2 samples (rounded down), so its budgets are those on which N* is defined.
+    """
+    fold_QM = pool.fold_QM()
+    chosen = [pool.present_QM & (fold_QM == half) for half in (0, 1)]
+    samples = min(int(chosen_QM.sum(1).min()) for chosen_QM in chosen)
+    if samples < 1:
+        return None
+    budgets = cut_grid(grid, samples)
+    acc = [accuracy_on_grid(pool, budgets, chosen_QM) for chosen_QM in chosen]
+    tokens = [(pool.tokens_QM * chosen_QM).sum(1).double() / chosen_QM.sum(1) for chosen_QM in chosen]
+    return Halves(budgets, samples, (acc[0], acc[1]), (tokens[0], tokens[1]))
+
+
+def reliability(
+    pool: GradedPool, grid: Sequence[int], eps: float, num_resamples: int = 1000, seed: int = 0
+) -> dict[str, Interval]:
+    """Spearman correlation between the halves of each of `TARGETS`, over questions.
+
+    It is that of a target from half the samples; `spearman_brown` steps it up to the whole pool. What a head can reach
+    against a target from the whole pool is at most about the square root of that (attenuation by noise).
+
+    Args:
+        pool: graded samples.
+        grid: budgets in samples; those up to M/2 are used.
+        eps: tolerance of N*, accuracy.
+        num_resamples: bootstrap resamples of questions; those of one dedup key are drawn together.
+        seed: of the resamples.
+
+    Returns:
+        Targets by name. One that is the same for all questions has no correlation and is left out; a pool with fewer
+        than 2 samples a question has none.
+    """
+    halves = half_curves(pool, grid)
+    return {} if halves is None else reliability_of(halves, clusters_of(pool.dedup_keys), eps, num_resamples, seed)
+
+
+def reliability_of(
+    halves: Halves, clusters_Q: Tensor, eps: float, num_resamples: int = 1000, seed: int = 0
+) -> dict[str, Interval]:
+    """`reliability` of halves that are already there."""
+    first, second = (_targets(halves.acc_QK[half], halves.tokens_Q[half], eps) for half in (0, 1))
+    once_Q1 = torch.ones(len(clusters_Q), 1, dtype=torch.float64)
+    values = {name: float(spearman(first[name], second[name], once_Q1)) for name in TARGETS}
+    values = {name: value for name, value in values.items() if value == value}
+    drawn: dict[str, list[Tensor]] = {name: [] for name in values}
+    resamples = resampled_rows(len(clusters_Q), num_resamples, seed, clusters_Q)
+    while rows := list(islice(resamples, _RESAMPLES_AT_ONCE)):
+        weight_QR = torch.stack([torch.bincount(r, minlength=len(clusters_Q)) for r in rows], 1).double()
+        for name, parts in drawn.items():
+            parts.append(spearman(first[name], second[name], weight_QR))
+    found = {}
+    for name, parts in drawn.items():
+        rho_R = torch.cat(parts)
+        rho_R = rho_R[~rho_R.isnan()]  # a resample that holds one value alone says nothing
+        if len(rho_R):
+            found[name] = interval(values[name], rho_R)
+    return found
+
+
+def spearman(first_Q: Tensor, second_Q: Tensor, weight_QR: Tensor) -> Tensor:
+    """Rank correlation where question q counts weight_qr times, shape (R,), float64; NaN where a side is constant.
+
+    Ranks are taken anew in each column, ties share their mean rank: the same as repeating the questions.
+
+    Args:
+        first_Q: one value a question, compared to nine decimals.
+        second_Q: the other.
+        weight_QR: how often each question counts, R columns.
+    """
+    total_R = weight_QR.sum(0)
+    ranks = []
+    for value_Q in (first_Q, second_Q):
+        _, group_Q = torch.unique(value_Q.double().round(decimals=_DECIMALS), return_inverse=True)
+        size_GR = weight_QR.new_zeros(int(group_Q.max()) + 1, weight_QR.shape[1]).index_add_(0, group_Q, weight_QR)
+        # The mean rank of all is (total + 1) / 2; what is left is centred, so that nothing cancels.
+        centred_GR = size_GR.cumsum(0) - size_GR / 2 - total_R / 2
+        ranks.append(centred_GR[group_Q])
+    product_R = (weight_QR * ranks[0] * ranks[1]).sum(0)
+    first_R, second_R = ((weight_QR * rank_QR.square()).sum(0) for rank_QR in ranks)
+    return product_R / (first_R * second_R).sqrt()
+
+
+def spearman_brown(half: Interval) -> Interval:
+    """Reliability of the whole pool from that of a half: 2r / (1 + r) (Spearman 1910, Brown 1910), at least -1.
+
+    Exact for means of independent samples, as A(1); for A(N), which uses all subsets, and for N* it is a guide.
+    """
+    value, low, high = (max(2 * r / (1 + r), -1.0) if r > -1 else -1.0 for r in (half.value, half.low, half.high))
+    return Interval(value, low, high)
+
+
+def _targets(acc_QK: Tensor, tokens_Q: Tensor, eps: float) -> dict[str, Tensor]:
+    """Each target from one half."""
+    first_Q, top_Q = acc_QK[:, 0], acc_QK[:, -1]
+    values = (first_Q, top_Q, top_Q - first_Q, smallest_enough(acc_QK, eps), tokens_Q.clamp(min=1).log())
+    return dict(zip(TARGETS, values, strict=True))

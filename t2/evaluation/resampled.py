@@ -1,0 +1,72 @@
+"""Statements about replays with intervals, all on the same resamples of questions. Pure, seeded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from t2.evaluation.bootstrap import Interval, interval, resampled_means
+from t2.evaluation.frontier import Frontier, area, area_between
+from t2.policies.base import Replay
+
+NUM_RESAMPLES = 2000
+NUM_AREA_RESAMPLES = 500
+
+
+class Resampled:
+    """Bootstrap means of accuracy and generated tokens of many replays; what is compared shares its resamples."""
+
+    def __init__(self, replays: Iterable[Replay], clusters_Q: Tensor | None = None) -> None:
+        """Draw the resamples.
+
+        Args:
+            replays: of the same questions; every statement is about some of them.
+            clusters_Q: the same number for questions that are drawn together (a dedup key); None: each alone.
+        """
+        self._keep = list({id(replay): replay for replay in replays}.values())  # kept, so that an id stays theirs
+        self._column = {id(replay): 2 * index for index, replay in enumerate(self._keep)}
+        values_QP = torch.stack([v for r in self._keep for v in (r.correct, r.generated_tokens)], 1)
+        self.means_RP = resampled_means(values_QP, NUM_RESAMPLES, clusters_Q=clusters_Q)
+
+    def accuracy_R(self, replay: Replay) -> Tensor:
+        """Accuracy (a share) in each resample."""
+        return self.means_RP[:, self._column[id(replay)]]
+
+    def tokens_R(self, replay: Replay) -> Tensor:
+        """Generated tokens a question in each resample."""
+        return self.means_RP[:, self._column[id(replay)] + 1]
+
+    def accuracy(self, replay: Replay) -> Interval:
+        """In percent."""
+        return interval(100 * float(replay.correct.mean()), 100 * self.accuracy_R(replay))
+
+    def tokens(self, replay: Replay) -> Interval:
+        """Generated tokens a question."""
+        return interval(float(replay.generated_tokens.mean()), self.tokens_R(replay))
+
+    def difference(self, first: Replay, second: Replay) -> Interval:
+        """Accuracy points, paired."""
+        value = 100 * float(first.correct.mean() - second.correct.mean())
+        return interval(value, 100 * (self.accuracy_R(first) - self.accuracy_R(second)))
+
+    def ratio(self, first: Replay, second: Replay) -> Interval:
+        """Of generated tokens, paired."""
+        value = float(first.generated_tokens.mean() / second.generated_tokens.mean())
+        return interval(value, self.tokens_R(first) / self.tokens_R(second))
+
+    def area(self, frontier: Frontier, fixed: Frontier, n_ref: int) -> Interval:
+        """Area against FixedN, points."""
+        return interval(100 * area(frontier, fixed, n_ref), self.areas_R(frontier, fixed, n_ref))
+
+    def areas_R(self, frontier: Frontier, fixed: Frontier, n_ref: int) -> Tensor:
+        """Area in each of the first `NUM_AREA_RESAMPLES` resamples, points."""
+        axis = fixed.upto(n_ref)
+        mine, theirs = (
+            [torch.stack([part(r) for r in f.replays], 1) for part in (self.tokens_R, self.accuracy_R)]
+            for f in (frontier, axis)
+        )
+        return 100 * torch.tensor(
+            [area_between(mine[0][r], mine[1][r], theirs[0][r], theirs[1][r]) for r in range(NUM_AREA_RESAMPLES)]
+        )

@@ -1,0 +1,102 @@
+"""What a comparison may know of each question beforehand, always out of fold. Pure.
+
+A *source* is anything that looks at a question before decoding: a head, or a control that uses text alone. Per outer
+fold it says something about the test questions (fitted on all training questions) and about the training questions
+(out of fold inside them), so that bins, tables and settings are chosen without a look at the test questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from t2.heads.base import Prediction, concatenated
+from t2.splits import fold_of
+
+OUTER_FOLDS, INNER_FOLDS = 5, 3
+SourceKind = Literal["head", "activations", "text", "generator", "nothing"]
+"""What a source looks at. All but heads are controls."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a source says of B questions."""
+
+    score_B: Tensor
+    """one number, for the common decision layer; only its order matters"""
+    prediction: Prediction
+    """at least the length; a curve or N* where the source has them"""
+
+    def take(self, rows: Tensor) -> Known:
+        """What it says of some of them."""
+        return Known(self.score_B[rows], self.prediction.take(rows))
+
+
+@dataclass(frozen=True)
+class FoldKnown:
+    """One outer fold."""
+
+    train: Known
+    """of the training questions (`Folds.train_rows`), out of fold inside them"""
+    test: Known
+    """of the test questions (`Folds.test_rows`)"""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source on all outer folds."""
+
+    name: str
+    kind: SourceKind
+    folds: tuple[FoldKnown, ...]
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Outer and inner folds of Q questions; those that share a dedup key share both."""
+
+    outer_Q: Tensor
+    inner_Q: Tensor
+
+    @staticmethod
+    def of(dedup_keys: Sequence[str], fold_seed: int) -> Folds:
+        """By hash: they depend on keys and seed alone."""
+        return Folds(
+            torch.tensor([fold_of(key, OUTER_FOLDS, fold_seed) for key in dedup_keys]),
+            torch.tensor([fold_of(key, INNER_FOLDS, 1000 + fold_seed) for key in dedup_keys]),
+        )
+
+    def test_rows(self, fold: int) -> Tensor:
+        """Questions that fold `fold` tests."""
+        return torch.nonzero(self.outer_Q == fold).squeeze(1)
+
+    def train_rows(self, fold: int) -> Tensor:
+        """All others."""
+        return torch.nonzero(self.outer_Q != fold).squeeze(1)
+
+
+FitPredict = Callable[[Tensor, Tensor], Known]
+"""(rows to learn from, rows to predict) -> what is known of the latter."""
+
+
+def cross_fitted(fit_predict: FitPredict, folds: Folds) -> tuple[FoldKnown, ...]:
+    """All outer folds of a source: 1 + `INNER_FOLDS` fits each."""
+    found = []
+    for fold in range(OUTER_FOLDS):
+        train_rows = folds.train_rows(fold)
+        inner_T = folds.inner_Q[train_rows]
+        held = [train_rows[inner_T == inner] for inner in range(INNER_FOLDS)]
+        parts = [
+            fit_predict(train_rows[inner_T != inner], held[inner]) for inner in range(INNER_FOLDS) if len(held[inner])
+        ]
+        order = torch.cat(held).argsort()
+        train = Known(
+            torch.cat([part.score_B for part in parts])[order],
+            concatenated([part.prediction for part in parts]).take(order),
+        )
+        found.append(FoldKnown(train, fit_predict(train_rows, folds.test_rows(fold))))
+    return tuple(found)

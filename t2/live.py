@@ -1,0 +1,245 @@
+"""Policies on the running engine: fresh samples, wall time, sequences at once, KV cache; and whether replay told so.
+
+Replay scores a policy on stored samples, as an expected value. Here every question is asked once, as a server would ask
+it: one request with n samples, or one request a round. Votes, ties and abstentions are the code that replay uses.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from t2.errors import T2Error
+from t2.evaluation.bootstrap import Interval, interval, resampled_means
+from t2.grading.grade import gold_of, vote_of
+from t2.labelling.job import fresh_engine_seed
+from t2.model_files import resolve_model
+from t2.policies.base import Replay
+from t2.policies.rules import Rule
+from t2.sampling.engine_watch import EngineFacts
+from t2.sampling.vllm_sampler import VLLMSampler
+from t2.spec import Grader, LabelJob, Question, Sample, Sampler, SampleRequest
+from t2.store.pool_spec import PoolSpec, read_spec
+from t2.store.reader import ShardReader
+from t2.store.schema import PoolPaths
+from t2.voting import majority
+
+
+@dataclass(frozen=True)
+class LiveResult:
+    """One run of one policy."""
+
+    question_ids: tuple[str, ...]
+    measured: Replay
+    """as replay reports it, but one draw instead of an expected value: correct is 0 or 1"""
+    seconds: float
+    """from the first request to the last answer; loading the engine is left out"""
+    engine: EngineFacts | None
+    """None: the sampler is no vLLM engine, or one that was opened without `watch`"""
+
+    def as_json(self) -> dict[str, Any]:
+        """Totals, engine, and every question, as JSON values."""
+        measured = self.measured
+        tokens, samples = float(measured.generated_tokens.sum()), float(measured.samples.sum())
+        totals = {
+            "questions": len(self.question_ids),
+            "accuracy": float(measured.correct.mean()),
+            "samples": samples,
+            "generated_tokens": tokens,
+            "prompt_tokens": float(measured.prompt_tokens.sum()),
+            "rounds_per_question": float(measured.rounds.mean()),
+            "seconds": self.seconds,
+            "samples_per_second": samples / self.seconds,
+            "generated_tokens_per_second": tokens / self.seconds,
+        }
+        names = ("correct", "samples", "generated_tokens", "prompt_tokens", "rounds", "peak")
+        columns = [self.question_ids, *(getattr(measured, name).tolist() for name in names)]
+        rows = [dict(zip(("id", *names), row, strict=True)) for row in zip(*columns, strict=True)]
+        facts = None if self.engine is None else {**asdict(self.engine), "prefix_hit_rate": self.engine.prefix_hit_rate}
+        return {"totals": totals, "engine": facts, "questions": rows}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Live minus replay, mean over questions. If replay tells the truth, both are 0 up to their intervals."""
+
+    accuracy: Interval
+    """a share, not points"""
+    generated_tokens: Interval
+    """tokens per question"""
+
+    @property
+    def holds(self) -> bool:
+        """Whether 0 lies in both intervals; where all is well, each 95% interval leaves it out in one run of twenty."""
+        return all(part.low <= 0 <= part.high for part in (self.accuracy, self.generated_tokens))
+
+    def as_json(self) -> dict[str, Any]:
+        """The intervals and the verdict."""
+        return {
+            "accuracy_difference": asdict(self.accuracy),
+            "generated_tokens_difference": asdict(self.generated_tokens),
+            "holds": self.holds,
+        }
+
+
+def agreement(live: Replay, replay: Replay, level: float = 0.95, num_resamples: int = 2000, seed: int = 0) -> Agreement:
+    """Whether a live run agrees with the replay of the same policy on the same questions, in the same order.
+
+    Live is one draw of each question and replay an expected value over its stored samples, so each question's
+    difference has mean 0 and carries the noise of both. They are independent between questions: the bootstrap over
+    questions counts all of it.
+
+    Args:
+        live: `LiveResult.measured`.
+        replay: the policy's replay.
+        level: of each interval.
+        num_resamples: of the bootstrap.
+        seed: of the bootstrap.
+    """
+    differences = (live.correct - replay.correct, live.generated_tokens - replay.generated_tokens)
+    means_R2 = resampled_means(torch.stack(differences, 1), num_resamples, seed)
+    return Agreement(
+        *(interval(float(each.mean()), means_R, level) for each, means_R in zip(differences, means_R2.T, strict=True))
+    )
+
+
+def evaluate_live(
+    job: LabelJob,
+    questions: Sequence[Question],
+    prompts: Sequence[Sequence[int]],
+    contenders: Mapping[str, Sequence[Rule]],
+) -> dict[str, LiveResult]:
+    """Run policies on one engine, one after the other, each with an empty prefix cache. Nothing is stored.
+
+    Args:
+        job: model, sampler and grader; its pool has the samples that live is to agree with.
+        questions: what is asked.
+        prompts: token ids of each question's prompt, as the pool stores them.
+        contenders: name of a policy -> one rule a question.
+
+    Raises:
+        T2Error: no pool, no such model, vLLM is not installed, the job's model or sampling setting is not the pool's,
+            or its engine seed is one of the pool's, so that it would draw the stored samples again.
+    """
+    sampler, paths = job.sampler, PoolPaths(Path(job.path))
+    spec, model = read_spec(paths), resolve_model(job.model, job.revision)
+    live_spec = PoolSpec(model.as_json(), spec.prompt, sampler.settings.as_json())
+    if difference := spec.difference(live_spec):
+        raise T2Error(
+            f"Expected live samples as pool {paths.root} has them, got a difference in {'; '.join(difference)}. "
+            "Change the config back or choose another `data.pool.path`."
+        )
+    reader = ShardReader(paths)
+    reader.refresh()
+    seed = fresh_engine_seed(reader.engine_seeds(), job.engine_seed)
+    if isinstance(sampler, VLLMSampler):
+        sampler.watch()
+    try:
+        sampler.open(str(model.folder), seed)
+        return {
+            name: live_run(sampler, job.task.grader, questions, prompts, rules) for name, rules in contenders.items()
+        }
+    finally:
+        sampler.close()
+
+
+def live_run(
+    sampler: Sampler,
+    grader: Grader,
+    questions: Sequence[Question],
+    prompts: Sequence[Sequence[int]],
+    rules: Sequence[Rule],
+) -> LiveResult:
+    """Ask all questions at once; each proceeds at its own pace, later rounds queue behind what is waiting already.
+
+    Args:
+        sampler: open; an engine starts with an empty prefix cache, and gives facts if it is watched.
+        grader: of the questions.
+        questions: distinct ids.
+        prompts: token ids of each.
+        rules: one a question.
+    """
+    asked = {
+        question.id: _Asked(question.id, tuple(prompt), rule, grader)
+        for question, prompt, rule in zip(questions, prompts, rules, strict=True)
+    }
+    golds = [gold_of(grader, question.answer, question.id) for question in questions]
+    queue = _Queue()
+    if isinstance(sampler, VLLMSampler):
+        sampler.cool()
+    start = time.perf_counter()
+    for one in asked.values():
+        queue.add(one.next_request())
+    for result in sampler.stream(queue):
+        one = asked[result.request.question_id]
+        one.take(result.samples)
+        queue.add(one.next_request())
+    seconds = time.perf_counter() - start
+    everyone = list(asked.values())
+    measured = Replay(
+        correct=_column(majority(one.votes) == gold for one, gold in zip(everyone, golds, strict=True)),
+        samples=_column(len(one.votes) for one in everyone),
+        generated_tokens=_column(one.tokens for one in everyone),
+        prompt_tokens=_column(len(one.prompt_ids) for one in everyone),
+        rounds=_column(one.rounds for one in everyone),
+        peak=_column(one.peak for one in everyone),
+    )
+    facts = sampler.engine_facts if isinstance(sampler, VLLMSampler) else None
+    return LiveResult(tuple(asked), measured, seconds, facts)
+
+
+@dataclass
+class _Asked:
+    """A question while it is being answered."""
+
+    question_id: str
+    prompt_ids: tuple[int, ...]
+    rule: Rule
+    grader: Grader
+    votes: list[str | None] = field(default_factory=list)
+    tokens: int = 0
+    rounds: int = 0
+    peak: int = 0
+
+    def next_request(self) -> SampleRequest | None:
+        """What the rule wants next; None: it has stopped."""
+        extra = self.rule.extra(self.votes)
+        if extra < 1:
+            return None
+        self.rounds, self.peak = self.rounds + 1, max(self.peak, extra)
+        drawn = len(self.votes)
+        return SampleRequest(self.question_id, self.prompt_ids, tuple(range(drawn, drawn + extra)))
+
+    def take(self, samples: Iterable[Sample]) -> None:
+        """Count votes and charge every sample, truncated ones too."""
+        for sample in samples:
+            self.votes.append(vote_of(self.grader, sample.text, sample.finish_reason))
+            self.tokens += len(sample.token_ids)
+
+
+class _Queue(Iterator[SampleRequest]):
+    """Requests in order of arrival. Unlike other iterators it may go on after it has run dry."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[SampleRequest] = deque()
+
+    def add(self, request: SampleRequest | None) -> None:
+        """Append a request; None is none."""
+        if request is not None:
+            self._waiting.append(request)
+
+    def __next__(self) -> SampleRequest:
+        if not self._waiting:
+            raise StopIteration
+        return self._waiting.popleft()
+
+
+def _column(values: Iterable[float]) -> Tensor:
+    return torch.tensor([float(value) for value in values], dtype=torch.float64)

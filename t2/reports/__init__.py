@@ -1,0 +1,1 @@
+"""Reports for people: terminal tables, JSON, pictures, self-contained HTML pages. Writes files, reads none."""

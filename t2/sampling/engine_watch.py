@@ -1,0 +1,78 @@
+"""What a vLLM engine did during a run: sequences at once, KV cache, prefix cache. Reads its statistics, imports none.
+
+`EngineWatch` has the methods that vLLM calls on a stat logger while requests run. What `record` gets is no stable
+interface of vLLM; `tests/vllm/test_live.py` checks what is read from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """What the engine did since it was last cold, as its scheduler counts."""
+
+    max_num_seqs: int
+    """sequences it may run at once"""
+    kv_cache_tokens: int
+    """tokens that its KV cache holds"""
+    peak_running: int
+    """most sequences of one step"""
+    peak_kv_use: float
+    """largest share of the KV cache in use, read at the end of a step, when finished sequences have left it"""
+    prefix_queries: int
+    """prompt tokens looked up in the prefix cache: each sample looks up its whole prompt"""
+    prefix_hits: int
+    """prompt tokens found there, so that they were not computed again"""
+    generated_tokens: int
+    """tokens of all samples, counted by the engine"""
+
+    @property
+    def prefix_hit_rate(self) -> float:
+        """Share of the prompt tokens of all samples that came from the prefix cache."""
+        return self.prefix_hits / max(1, self.prefix_queries)
+
+
+class EngineWatch:
+    """A vLLM stat logger that keeps peaks and sums; `record` is called once a step."""
+
+    def __init__(self) -> None:
+        """Count from zero."""
+        self.clear()
+
+    def clear(self) -> None:
+        """Start again from zero."""
+        self.peak_running, self.peak_kv_use = 0, 0.0
+        self.prefix_queries, self.prefix_hits, self.generated_tokens = 0, 0, 0
+
+    def record(self, scheduler_stats: Any, iteration_stats: Any, **_: Any) -> None:
+        """Take in one step."""
+        if scheduler_stats is None:
+            return
+        ended = 0
+        if iteration_stats is not None:
+            ended = len(iteration_stats.finished_requests)
+            self.generated_tokens += iteration_stats.num_generation_tokens
+        # The scheduler counts after the step: those that ended in it ran too.
+        self.peak_running = max(self.peak_running, scheduler_stats.num_running_reqs + ended)
+        self.peak_kv_use = max(self.peak_kv_use, scheduler_stats.kv_cache_usage)
+        self.prefix_queries += scheduler_stats.prefix_cache_stats.queries
+        self.prefix_hits += scheduler_stats.prefix_cache_stats.hits
+
+    def log(self) -> None:
+        """Print nothing."""
+
+    def facts(self, vllm_config: Any) -> EngineFacts:
+        """The counts, and what they are to be compared with."""
+        cache = vllm_config.cache_config
+        return EngineFacts(
+            max_num_seqs=vllm_config.scheduler_config.max_num_seqs,
+            kv_cache_tokens=cache.num_gpu_blocks * cache.block_size,
+            peak_running=self.peak_running,
+            peak_kv_use=self.peak_kv_use,
+            prefix_queries=self.prefix_queries,
+            prefix_hits=self.prefix_hits,
+            generated_tokens=self.generated_tokens,
+        )

@@ -1,0 +1,540 @@
+"""`t2 import`: what a file says is what the pool holds, and what cannot be true is one line with the place."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import t2.importing
+from t2.errors import T2Error
+from t2.grading.given import given_classes, grader_named
+from t2.grading.graded import GradedPool
+from t2.hashing import sha256_of_file
+from t2.importing import ImportSummary, import_file
+from t2.loading import load_pool
+from t2.spec import GREEDY_DRAW, Question, SamplingSettings
+from t2.store.pool_spec import PoolSpec, check_or_create_spec, read_spec
+from t2.store.reader import ShardReader, manifest_entries, read_prompt_tokens, read_questions
+from t2.store.sample_file import GivenSample
+from t2.store.schema import IMPORTED_FORMAT_VERSION, PoolPaths
+from t2.voting import ABSENT, ABSTAINED
+
+Import = Callable[..., ImportSummary]
+
+
+def question(id: Any = "q", samples: Any = ({"answer": "7"},), **more: Any) -> dict[str, Any]:
+    return {"id": id, "question": f"question {id}", "answer": "7", "samples": list(samples), **more}
+
+
+def samples(*answers: Any, **common: Any) -> list[dict[str, Any]]:
+    return [{"answer": answer, **common} for answer in answers]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "samples.jsonl"
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    return tmp_path / "pool"
+
+
+@pytest.fixture
+def run(file: Path, pool: Path) -> Import:
+    """Writes rows (or raw bytes) to the file and imports it."""
+
+    def write_and_import(*rows: Any, **options: Any) -> ImportSummary:
+        raw = rows[0] if rows and isinstance(rows[0], bytes) else "\n".join(map(json.dumps, rows)).encode()
+        file.write_bytes(raw)
+        return import_file(str(file), str(pool), **options)
+
+    return write_and_import
+
+
+def stored(pool: Path) -> list[dict[str, Any]]:
+    reader = ShardReader(PoolPaths(pool))
+    reader.refresh()
+    return [row for table in reader.tables.values() for row in table.to_pylist()]
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+# What is stored
+
+
+def test_an_imported_pool_is_an_ordinary_pool(run: Import, file: Path, pool: Path) -> None:
+    row = question(
+        "a",
+        [{"text": "so #### 7", "answer": "7", "tokens": 5}, {"text": "#### 8", "tokens": 3, "finish_reason": "length"}],
+        prompt_tokens=11,
+        dedup_key="k",
+        family="sums",
+        size=4,
+        greedy={"answer": "7", "tokens": 2},
+        other_field=[1],
+    )
+    summary = run(row, model="gpt-x")
+    paths = PoolPaths(pool)
+    assert read_questions(paths) == ([Question("a", "question a", "7", "k", "sums", 4)], [()])
+    assert read_prompt_tokens(paths) == [11]
+    shown = ("draw", "num_tokens", "text", "finish_reason", "given_class", "given_answer", "token_ids")
+    assert [tuple(r[name] for name in shown) for r in stored(pool)] == [
+        (GREEDY_DRAW, 2, "7", "stop", "7", "7", []),
+        (0, 5, "so #### 7", "stop", "7", "7", []),
+        (1, 3, "#### 8", "length", None, None, []),
+    ]
+    assert [entry["rows"] for entry in manifest_entries(paths)] == [3]
+    content = json.loads(paths.spec.read_text())
+    assert (content["format"], content["format_version"]) == ("t2-pool", IMPORTED_FORMAT_VERSION)
+    assert content["model"]["id"] == "gpt-x"
+    assert content["model"]["num_layers"] is content["model"]["revision"] is content["sampling"]["temperature"] is None
+    assert content["source"] == summary.source
+    assert summary.source == {
+        "file": "samples.jsonl",
+        "sha256": sha256_of_file(file),
+        "tokenizer": None,
+        "questions": 1,
+        "samples": 2,
+        "greedy": 1,
+        "tokens_counted": 0,
+        "classes_from_text": 0,
+        "unfinished": {"length": 1},
+    }
+    assert sorted(path.name for path in pool.parent.iterdir()) == ["pool", "samples.jsonl"]
+    assert "\n".join(summary.lines()) == (
+        f"samples.jsonl imported: 1 questions, 2 samples -> {pool}\n"
+        "1 samples abstain because they did not finish: finish_reason 'length' 1."
+    )
+
+
+def test_what_is_left_out_has_a_default(run: Import, pool: Path) -> None:
+    run(question("a", prompt_tokens=None, family=None, greedy=None))
+    assert read_questions(PoolPaths(pool))[0] == [Question("a", "question a", "7", "question a", "", 0)]
+    assert read_spec(PoolPaths(pool)).model["id"] == "unknown"
+
+
+def test_numbers_are_stored_as_they_are_written(run: Import, pool: Path) -> None:
+    line = b'{"id": 3, "question": 1.50, "answer": 0.50, "samples": [{"answer": 0.50}, {"answer": 1e5}]}'
+    run(line)
+    (only,) = read_questions(PoolPaths(pool))[0]
+    assert (only.id, only.text, only.answer) == ("3", "1.50", "0.50")
+    assert [row["text"] for row in stored(pool)] == ["0.50", "1e5"]
+
+
+STRANGE = [
+    "<script>alert('x')</script>",
+    "\x00\x07\x1b[31m\t\r\n  ",
+    "\u202egnp.exe",
+    "７",
+    "a\u2028b\x85c",
+    "🧮" * 3,
+    "#" * 1_000_000,
+]
+
+
+@pytest.mark.parametrize("text", STRANGE, ids=range(len(STRANGE)))
+def test_strange_texts_are_stored_as_they_are(run: Import, pool: Path, text: str) -> None:
+    run(question(samples=[{"text": text}, {"answer": text}, {"answer": "7"}]))
+    assert [(row["text"], row["given_answer"]) for row in stored(pool)] == [(text, None), (text, text), ("7", "7")]
+
+
+def test_a_megabyte_of_digits_is_a_text_like_any_other(run: Import, pool: Path) -> None:
+    digits = b"1" * 1_000_000
+    run(b'{"id": 1, "question": "?", "answer": 7, "samples": [{"answer": ' + digits + b"}]}")
+    assert stored(pool)[0]["text"] == digits.decode()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=5), st.booleans())
+def test_any_text_comes_back(texts: list[str], escaped: bool) -> None:
+    """However a JSON writer escapes, and whatever line separators are inside."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        file, pool = Path(folder) / "s.jsonl", Path(folder) / "pool"
+        row = question(samples=[{"text": text} for text in texts])
+        file.write_text(json.dumps(row, ensure_ascii=escaped) + "\r\n\r\n", encoding="utf-8", newline="")
+        import_file(str(file), str(pool))
+        assert [row["text"] for row in stored(pool)] == texts
+
+
+def test_shards_are_bounded_and_lose_nothing(run: Import, pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(t2.importing, "_ROWS_PER_SHARD", 5)
+    run(*(question(i, samples(*range(3)), greedy={"answer": "7"}) for i in range(7)))
+    assert [entry["rows"] for entry in manifest_entries(PoolPaths(pool))] == [8, 8, 8, 4]
+    expected = [(str(i), draw) for i in range(7) for draw in range(-1, 3)]
+    assert [(row["question_id"], row["draw"]) for row in stored(pool)] == expected
+
+
+def test_long_texts_end_a_shard_too(run: Import, pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(t2.importing, "_CHARACTERS_PER_SHARD", 100)
+    run(*(question(i, [{"text": "x" * 60}]) for i in range(3)))
+    assert [entry["rows"] for entry in manifest_entries(PoolPaths(pool))] == [1, 1, 1]
+
+
+# Grades
+
+
+def graded(pool: Path, grader: str | None = None) -> GradedPool:
+    return load_pool(pool, grader).pool
+
+
+def test_string_equality_counts_without_flags(run: Import, pool: Path) -> None:
+    run(question(samples=samples("7", " 7. ", "８", "8", None, ""), answer=" 7."))
+    got = graded(pool)
+    assert got.vote_QM.tolist() == [[0, 0, 1, 1, ABSTAINED, ABSTAINED]]
+    assert got.right_QM.tolist() == [[True, True, False, False, False, False]]
+
+
+def test_flags_count_before_strings(run: Import, pool: Path) -> None:
+    rows = [{"answer": "1/2", "correct": True}, {"answer": "0.50", "correct": True}, {"answer": "0.5"}]
+    rows += [{"answer": "1/2"}, {"answer": "x", "correct": False}, {"answer": "y", "correct": None}]
+    run(question(samples=rows, answer="0.5"))
+    got = graded(pool)
+    assert got.vote_QM.tolist() == [[0, 0, 0, 0, 1, 2]]
+    assert got.right_QM.tolist() == [[True, True, True, True, False, False]]
+
+
+def test_unfinished_samples_abstain_whatever_their_flag(run: Import, pool: Path) -> None:
+    rows = [{"answer": "7", "correct": flag, "finish_reason": "length"} for flag in (True, False, None)]
+    run(question(samples=[*rows, {"answer": None, "correct": False}]))
+    got = graded(pool)
+    assert got.vote_QM.tolist() == [[ABSTAINED] * 4]
+    assert got.truncated_QM.tolist() == [[True, True, True, False]]
+
+
+def test_a_text_without_answer_is_its_own_class_and_that_is_said(run: Import, pool: Path) -> None:
+    summary = run(
+        question(samples=[{"text": "7"}, {"text": "it is 8"}, {"text": "8!"}, {"text": "ok", "correct": True}])
+    )
+    assert graded(pool).vote_QM.tolist() == [[0, 1, 2, 0]]
+    assert summary.source["classes_from_text"] == 2
+    assert any("2 samples vote for their whole text" in line for line in summary.lines())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("789"), st.sampled_from([True, False, None])), min_size=1, max_size=8))
+def test_classes_agree_with_a_plain_reading_of_the_rule(drawn: list[tuple[str, bool | None]]) -> None:
+    rows = [GivenSample(a, a, True, flag, 1, "stop") for a, flag in drawn]
+    right = {a for a, flag in drawn if flag is True}
+    wrong = {a for a, flag in drawn if flag is False}
+    if "7" in wrong or right & wrong:
+        with pytest.raises(T2Error, match="at f:1"):
+            given_classes("7", rows, "f:1")
+    else:
+        assert given_classes("7", rows, "f:1") == ["7" if a in right or a == "7" else a for a, _ in drawn]
+
+
+def test_a_grader_reads_texts_by_marker_and_answers_bare(run: Import, pool: Path) -> None:
+    rows = [{"text": "3+4 #### 7.0"}, {"text": "7"}, {"answer": "14/2"}, {"answer": "#### 7"}]
+    rows += [{"text": "no marker", "answer": "7"}, {"answer": None}, {"answer": "7", "finish_reason": "length"}]
+    run(question(samples=rows), grader="numeric")
+    loaded = load_pool(pool)
+    assert loaded.grader == grader_named("numeric").version
+    assert loaded.pool.right_QM.tolist() == [[True, False, True, True, True, False, False]]
+    assert loaded.pool.vote_QM.tolist() == [[0, ABSTAINED, 0, 0, 0, ABSTAINED, ABSTAINED]]
+
+
+def test_the_default_grader_is_recorded_and_can_be_overruled(run: Import, pool: Path) -> None:
+    run(question(samples=samples("7.0", "7")), grader="numeric")
+    assert read_spec(PoolPaths(pool)).default_grader == "numeric"
+    assert graded(pool).right_QM.tolist() == [[True, True]]
+    assert graded(pool, "given").right_QM.tolist() == [[False, True]]
+    assert graded(pool, "exact").right_QM.tolist() == [[False, True]]
+
+
+def test_grades_of_two_graders_do_not_meet(run: Import, pool: Path) -> None:
+    run(question(samples=samples("7.0", "7")))
+    assert graded(pool, "numeric").right_QM.tolist() == [[True, True]]
+    assert graded(pool, "exact").right_QM.tolist() == [[False, True]]
+    assert graded(pool, "numeric").right_QM.tolist() == [[True, True]]
+
+
+# Cost
+
+
+def test_tokens_are_taken_as_given(run: Import, pool: Path) -> None:
+    assert run(question(samples=samples(1, 2, tokens=9), prompt_tokens=4)).cost_unit == "tokens"
+    assert graded(pool).tokens_QM.tolist() == [[9, 9]]
+    assert graded(pool).prompt_tokens_Q.tolist() == [4]
+
+
+def test_without_tokens_cost_is_in_samples_and_says_so(run: Import, pool: Path) -> None:
+    summary = run(question("a", samples(1, 2), prompt_tokens=4), question("b"))
+    assert summary.cost_unit == "samples"
+    assert json.loads((pool / "pool.json").read_text())["cost_unit"] == "samples"
+    assert any("Cost is in samples, not tokens" in line for line in summary.lines())
+    loaded = load_pool(pool)
+    assert loaded.cost_unit == "samples"
+    assert loaded.pool.tokens_QM.tolist() == [[1, 1], [1, 0]]
+    assert loaded.pool.prompt_tokens_Q.tolist() == [0, 0]
+    assert "Cost is in samples, not tokens" in loaded.notes[0]
+
+
+def test_a_tokenizer_counts_what_is_missing(run: Import, pool: Path, tiny_arith: str) -> None:
+    """The tiny LLM's tokenizer has one token a character."""
+    rows = [
+        {"text": "3+4#7"},
+        {"text": "3+4#7", "finish_reason": "length"},
+        {"answer": "12"},
+        {"answer": 1, "tokens": 9},
+    ]
+    summary = run({**question("a", rows, greedy={"text": "#7"}), "question": "3+4"}, tokenizer=tiny_arith)
+    assert summary.cost_unit == "tokens"
+    assert (summary.source["tokenizer"], summary.source["tokens_counted"]) == ("tiny-arith", 4)
+    got = graded(pool)
+    assert got.tokens_QM.tolist() == [[6, 5, 3, 9]]
+    assert got.greedy_tokens_Q.tolist() == [3]
+    assert got.prompt_tokens_Q.tolist() == [3]
+    assert any("Tokens of 4 samples were counted" in note for note in load_pool(pool).notes)
+
+
+def test_given_prompt_tokens_are_not_counted_again(run: Import, pool: Path, tiny_arith: str) -> None:
+    run(question(prompt_tokens=77), tokenizer=tiny_arith)
+    assert read_prompt_tokens(PoolPaths(pool)) == [77]
+
+
+# The same import again, or another one
+
+
+def test_the_same_file_again_is_a_no_op_that_says_so(run: Import, pool: Path) -> None:
+    row = question(samples=samples(7, 8, tokens=2))
+    first = run(row, grader="exact", model="m")
+    before = everything(pool)
+    again = run(row, grader="exact", model="m")
+    assert (first.already_there, again.already_there) == (False, True)
+    assert again.source == first.source
+    assert next(again.lines()).startswith("samples.jsonl was imported before, nothing to do: 1 questions, 2 samples")
+    assert everything(pool) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"grader": "exact"}, "--grader None there, exact asked"),
+        ({"model": "m"}, "--model unknown there, m asked"),
+        ({"tokenizer": "some/tokenizer"}, "--tokenizer None there, some/tokenizer asked"),
+    ],
+)
+def test_other_options_are_refused(run: Import, pool: Path, options: dict[str, str], named: str) -> None:
+    run(question())
+    before = everything(pool)
+    with pytest.raises(T2Error, match=named):
+        run(question(), **options)
+    assert everything(pool) == before
+
+
+def test_another_file_is_refused(run: Import, pool: Path) -> None:
+    run(question())
+    before = everything(pool)
+    with pytest.raises(T2Error, match=r"\(samples.jsonl\), got a difference in file \w+ there, \w+ asked"):
+        run(question("another"))
+    assert everything(pool) == before
+
+
+def test_a_labelled_pool_is_refused(run: Import, pool: Path) -> None:
+    spec = PoolSpec({"id": "m", "fingerprint": "f"}, {"fingerprint": "e"}, SamplingSettings().as_json())
+    check_or_create_spec(PoolPaths(pool), spec)
+    before = everything(pool)
+    with pytest.raises(T2Error, match=r"which t2 label fills\. Choose another `--pool`"):
+        run(question())
+    assert everything(pool) == before
+
+
+def test_a_folder_with_something_else_is_refused(run: Import, pool: Path) -> None:
+    pool.mkdir()
+    (pool / "thesis.tex").write_text("x")
+    with pytest.raises(T2Error, match="with something else"):
+        run(question())
+    assert everything(pool) == {"thesis.tex": b"x"}
+
+
+def test_a_file_in_the_way_is_refused(run: Import, pool: Path) -> None:
+    pool.write_text("x")
+    with pytest.raises(T2Error, match="with something else"):
+        run(question())
+
+
+def test_an_empty_folder_is_filled(run: Import, pool: Path) -> None:
+    pool.mkdir()
+    run(question())
+    assert len(stored(pool)) == 1
+
+
+# Nothing half
+
+
+@pytest.mark.parametrize("step", ["add_shard", "write_imported_questions", "check_or_create_spec"])
+def test_an_interrupted_import_leaves_nothing(
+    run: Import, pool: Path, file: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def die(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(t2.importing, step, die)
+        with pytest.raises(KeyboardInterrupt):
+            run(question())
+    assert list(pool.parent.iterdir()) == [file]
+    run(question())
+    assert len(stored(pool)) == 1
+
+
+def test_a_bad_last_line_leaves_nothing(run: Import, pool: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(t2.importing, "_ROWS_PER_SHARD", 1)
+    with pytest.raises(T2Error, match=r"samples\.jsonl:2"):
+        run(question("a"), {"id": "b"})
+    assert list(pool.parent.iterdir()) == [file]
+
+
+def test_kill_9_leaves_no_pool_and_the_next_import_makes_it(file: Path, pool: Path) -> None:
+    file.write_text(json.dumps(question()))
+    code = (
+        "import os, signal, sys, t2.importing as m\n"
+        "m.write_imported_questions = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "m.import_file(sys.argv[1], sys.argv[2])"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code, str(file), str(pool)], cwd=root, env=os.environ, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not pool.exists()
+    import_file(str(file), str(pool))
+    assert len(stored(pool)) == 1
+
+
+# Bad input, by message
+
+
+def bad(rows: Any, message: str) -> Any:
+    return pytest.param(rows, message)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        bad([b""], r"at least one question, got an empty file: .*samples\.jsonl"),
+        bad([b"\n \n"], "at least one question"),
+        bad([b'{"id": "a"'], r"Expected a JSON object, got '\{\"id\": \"a\"' at .*samples\.jsonl:1"),
+        bad([b"\n[1, 2]"], r"Expected a JSON object, got .* at .*samples\.jsonl:2"),
+        bad([b"[" * 100_000], "Expected a JSON object"),
+        bad([b'{"id": "caf\xe9"}'], r"Expected UTF-8, got byte 0xe9 at offset 11 of .*samples\.jsonl:1"),
+        bad([b"\xff\xfe{"], "Expected UTF-8, got byte 0xff"),
+        bad([question(), question()], r"Expected unique ids, got 'q' on lines 1 and 2 of"),
+        bad([question(1), question("1")], "Expected unique ids, got '1' on lines 1 and 2"),
+        bad([question(id=None)], "Expected the field 'id', got nothing at"),
+        bad([question(id=["a"])], r"Expected a text as `id`, got \['a'\]"),
+        bad([question(question=" ")], "Expected the field 'question', got ' '"),
+        bad([question(answer=None)], "Expected the field 'answer', got nothing"),
+        bad([question(answer=True)], "Expected a text as `answer`, got True"),
+        bad([question(answer=".")], r"that grader 'given' can read, got '\.'"),
+        bad([question(size=-1)], "Expected an integer of at least 0 as `size`, got -1"),
+        bad([question(size=2**31)], "Expected an integer of at least 0 as `size`, got 2147483648"),
+        bad([question(family={})], r"Expected a text as `family`, got \{\}"),
+        bad([question(prompt_tokens=1.5)], "as `prompt_tokens`, got 1.5"),
+        bad([{"id": "a", "question": "?", "answer": "7"}], "Expected the field 'samples' with a list, got nothing"),
+        bad([question(samples=())], "Expected samples of at least one question, got none in"),
+        bad([{**question(), "samples": {}}], r"Expected the field 'samples' with a list, got \{\}"),
+        bad([question(samples=["7"])], r"Expected an object with 'text' or 'answer', got '7' in samples\[0\] at"),
+        bad([question(samples=[{"tokens": 3}])], r"Expected 'text' or 'answer', got the fields \['tokens'\]"),
+        bad([question(samples=samples(7, [8]))], r"as `answer`, got \['8'\] in samples\[1\] at .*samples\.jsonl:1"),
+        bad([question(samples=samples(7, tokens=-1))], "as `tokens`, got -1 in"),
+        bad([question(samples=samples(7, tokens="3"))], "as `tokens`, got '3' in"),
+        bad([question(samples=samples(7, tokens=True))], "as `tokens`, got True in"),
+        bad([question(samples=samples(7, correct="yes"))], "Expected true or false as `correct`, got 'yes'"),
+        bad([question(samples=samples(7, correct=1))], "Expected true or false as `correct`, got 1 in"),
+        bad([question(samples=samples(7, finish_reason=[]))], r"Expected a text as `finish_reason`, got \[\]"),
+        bad([question(greedy=[])], r"Expected an object with 'text' or 'answer', got \[\] in greedy at"),
+        bad([question(greedy={"answer": 7, "tokens": "x"})], "as `tokens`, got 'x' in greedy at"),
+        bad([question(samples=samples("7", correct=False))], "Expected `correct: true` for the gold answer, got"),
+        bad([question(samples=samples(None, correct=True))], "Expected an answer in every sample with `correct: true`"),
+        bad(
+            [question(samples=[{"answer": "x", "correct": True}, {"answer": " X", "correct": False}])],
+            "Expected one `correct` flag for equal answers, got true and false for 'x' at",
+        ),
+        bad(
+            [question("a", samples(1, tokens=1)), question("b")],
+            r"in every sample or in none, got some with \(.*:1\) and some without \(.*:2\). .* --tokenizer ID",
+        ),
+        bad([question(samples=[{"text": "\ud83e"}])], "got half a surrogate pair in `text` of samples"),
+    ],
+)
+def test_bad_input_is_one_line_with_the_place(
+    run: Import, pool: Path, file: Path, rows: list[Any], message: str
+) -> None:
+    with pytest.raises(T2Error, match=message) as caught:
+        run(*rows)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+    assert list(pool.parent.iterdir()) == [file]
+
+
+def test_a_missing_file(pool: Path) -> None:
+    with pytest.raises(T2Error, match=r"Expected a file of samples, got nowhere\.jsonl\. Check the path\."):
+        import_file("nowhere.jsonl", str(pool))
+    with pytest.raises(T2Error, match="Expected a file of samples"):
+        import_file(str(pool.parent), str(pool))
+
+
+def test_an_unknown_grader(run: Import) -> None:
+    with pytest.raises(T2Error, match=r"grader among \['exact', 'given', 'numeric'\], got 'latex'"):
+        run(question(), grader="latex")
+
+
+def test_an_unknown_tokenizer(run: Import, pool: Path, file: Path) -> None:
+    with pytest.raises(T2Error, match=r"Expected a tokenizer folder or hub id, got '/no/such/folder'"):
+        run(question(), tokenizer="/no/such/folder")
+    assert list(pool.parent.iterdir()) == [file]
+
+
+def test_a_gold_answer_that_the_grader_cannot_read(run: Import) -> None:
+    with pytest.raises(T2Error, match=r"grader 'numeric-2-####-1' can read, got 'seven' at .*samples\.jsonl:1"):
+        run(question(answer="seven"), grader="numeric")
+
+
+# Unusual, but a pool
+
+
+@pytest.mark.parametrize(
+    ("rows", "present", "right"),
+    [
+        ([question(samples=samples(7))], [[True]], [[True]]),
+        ([question(samples=samples(8, 9))], [[True, True]], [[False, False]]),
+        ([question(samples=samples(7, 7))], [[True, True]], [[True, True]]),
+        ([question(samples=samples(None, None))], [[True, True]], [[False, False]]),
+        ([question("a", samples(7, 7, 8)), question("b", samples(7))], [[1, 1, 1], [1, 0, 0]], [[1, 1, 0], [1, 0, 0]]),
+        ([question("a", ()), question("b", samples(7, 8))], [[True, True]], [[True, False]]),
+    ],
+    ids=["one question, one sample", "none correct", "all correct", "all abstain", "ragged", "an empty list"],
+)
+def test_unusual_pools_are_accepted(run: Import, pool: Path, rows: list[Any], present: Any, right: Any) -> None:
+    run(*rows)
+    got = graded(pool)
+    assert got.present_QM.tolist() == [[bool(x) for x in row] for row in present]
+    assert got.right_QM.tolist() == [[bool(x) for x in row] for row in right]
+    assert bool(((got.vote_QM == ABSENT) == ~got.present_QM).all())
+
+
+def test_a_byte_order_mark_is_no_mistake(run: Import, pool: Path) -> None:
+    run(b"\xef\xbb\xbf" + json.dumps(question()).encode())
+    assert len(stored(pool)) == 1
+
+
+def test_greedy_answers_are_there_or_not(run: Import, pool: Path) -> None:
+    run(question("a", greedy={"answer": "7"}), question("b", greedy={"answer": "8"}), question("c"))
+    got = graded(pool)
+    assert got.greedy_present_Q.tolist() == [True, True, False]
+    assert got.greedy_right_Q.tolist() == [True, False, False]
+    assert got.take([2, 0]).greedy_present_Q.tolist() == [False, True]
