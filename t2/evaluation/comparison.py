@@ -62,11 +62,8 @@ class Outcome:
     """for each of `ALLOWANCES`"""
     frontier: Frontier
     """at every setting, to be described, not chosen from"""
-
-    @property
-    def chosen(self) -> tuple[float, ...]:
-        """The leading tuned setting of each fold."""
-        return tuple(self.settings[fold.chosen[-1]] for fold in self.folds)
+    chosen: tuple[float, ...]
+    """the leading tuned setting of each fold"""
 
 
 @dataclass(frozen=True)
@@ -144,6 +141,7 @@ def _joined(contender: Contender, source: str, results: Sequence[FoldOutcome], o
         tuple(results),
         tuned,
         Frontier(contender.name, contender.settings, sweep),
+        tuple(contender.settings[fold.chosen[-1]] for fold in results),
     )
 
 
@@ -178,6 +176,7 @@ def best_of(
         tuple(folds),
         tuned,
         Frontier(title, settings, sweep),
+        tuple(comparison.outcomes[name].settings[fold.chosen[-1]] for fold, name in zip(folds, picks, strict=True)),
     )
 
 

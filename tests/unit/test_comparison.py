@@ -12,7 +12,7 @@ from test_policies import random_pool
 from t2.curves.labels import budget_labels
 from t2.errors import T2Error
 from t2.evaluation.bootstrap import clusters_of
-from t2.evaluation.comparison import compare
+from t2.evaluation.comparison import best_of, compare
 from t2.evaluation.comparison import test_order as order_of_tests
 from t2.evaluation.controls import best_layer_ridge, generator_difficulty, prompt_length, tfidf_ridge
 from t2.evaluation.sources import OUTER_FOLDS, Folds, Known, Source, cross_fitted
@@ -155,3 +155,21 @@ def test_bad_predictions(tmp_path: Path) -> None:
     (tmp_path / "bad.safetensors").write_bytes(b"no")
     with pytest.raises(T2Error, match="Expected a predictions file"):
         load_predictions(tmp_path / "bad.safetensors")
+
+
+def test_the_best_of_a_field_may_change_its_knob_between_folds() -> None:
+    """Its settings were looked up under the first fold's knob: an index error on a real pool."""
+    source = knowing(0.3)
+    comparison = compare(POOL, LABELS, [source], 0)
+    names = ["ASC", "ESC", "Doubling"]
+    preferred = iter(["ESC", "ASC", "Doubling", "ASC", "ESC"])
+    liked = {id(comparison.outcomes[next(preferred)].folds[fold]) for fold in range(OUTER_FOLDS)}
+    best = best_of(comparison, names, lambda fold: 0.0 if id(fold) in liked else 1.0, order_of_tests(POOL, 0), "best")
+    assert best.name == "best (ASC, Doubling, ESC)"
+    assert best.chosen[0] in comparison.outcomes["ESC"].settings
+    assert len(best.chosen) == OUTER_FOLDS
+    assert len(best.frontier.replays) == 1
+    assert torch.equal(
+        best.tuned[-1].correct[FOLDS.test_rows(2)],
+        comparison.outcomes["Doubling"].tuned[-1].correct[FOLDS.test_rows(2)],
+    )
