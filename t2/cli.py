@@ -61,7 +61,8 @@ def import_samples(
     """
     from t2.importing import import_file
 
-    print(import_file(path, pool, grader, tokenizer, model))
+    for line in import_file(path, pool, grader, tokenizer, model).lines():
+        print(line)
 
 
 def curse(pool: str, out: str = "curse", grader: str | None = None, eps: float = 0.02) -> None:

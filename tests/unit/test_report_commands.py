@@ -1,0 +1,40 @@
+"""`t2 import`, `t2 curse` and `t2 report` as a user types them, on a pool written by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from t2.cli import main
+
+
+def hand_written(path: Path, num_questions: int = 12) -> None:
+    lines = []
+    for q in range(num_questions):
+        samples = [{"answer": "7" if s <= q % 6 else f"{s}<b>", "tokens": 10 + s} for s in range(6)]
+        lines.append(json.dumps({"id": f"q{q}", "question": f"What is {q}?", "answer": "7", "samples": samples}))
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def test_import_then_curse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hand_written(tmp_path / "mine.jsonl")
+    main(["import", str(tmp_path / "mine.jsonl"), str(tmp_path / "pool")])
+    assert "imported: 12 questions, 72 samples" in capsys.readouterr().out
+    main(["curse", str(tmp_path / "pool"), "--out", str(tmp_path / "curse")])
+    found = json.loads((tmp_path / "curse" / "curse.json").read_text(encoding="utf-8"))
+    assert found
+    page = (tmp_path / "curse" / "index.html").read_text(encoding="utf-8")
+    assert "data:image/png;base64," in page
+    assert "<b>" not in page.replace("<body", "")
+
+
+def test_report_without_predictions_names_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hand_written(tmp_path / "mine.jsonl")
+    main(["import", str(tmp_path / "mine.jsonl"), str(tmp_path / "pool")])
+    with pytest.raises(SystemExit) as stopped:
+        main(["report", str(tmp_path / "pool"), "--out", str(tmp_path / "report")])
+    assert stopped.value.code == 2
+    assert "python train.py cross_validate --config FILE" in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()
