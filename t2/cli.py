@@ -48,7 +48,11 @@ def export(checkpoint: str, folder: str | None = None) -> None:
 
 
 def import_samples(
-    path: str, pool: str, grader: str | None = None, tokenizer: str | None = None, model: str | None = None
+    path: str,
+    pool: str = "pools/imported",
+    grader: str | None = None,
+    tokenizer: str | None = None,
+    model: str | None = None,
 ) -> None:
     """Turn stored answers (JSONL, one question a line) into a pool.
 

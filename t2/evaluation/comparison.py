@@ -21,7 +21,7 @@ from t2.evaluation.contenders import (
     references,
 )
 from t2.evaluation.frontier import Frontier, area
-from t2.evaluation.sources import OUTER_FOLDS, Folds, Known, Source
+from t2.evaluation.sources import OUTER_FOLDS, FoldKnown, Folds, Source
 from t2.evaluation.tuning import cheapest_within
 from t2.grading.graded import GradedPool
 from t2.policies.base import Replay
@@ -76,6 +76,8 @@ class Comparison:
     outcomes: dict[str, Outcome]
     reference: Replay
     """FixedN(N_ref), N_ref from the training questions of each fold"""
+    test_order: Tensor
+    """`Folds.test_order`"""
 
 
 def compare(pool: GradedPool, labels: BudgetLabels, sources: Sequence[Source], fold_seed: int) -> Comparison:
@@ -93,36 +95,46 @@ def compare(pool: GradedPool, labels: BudgetLabels, sources: Sequence[Source], f
         jobs += [(contender, source) for contender in made]
         if is_head or source.name in DSC_SOURCES:
             jobs.append((of_dsc(source.name), source))
+    sides = [_Fold.of(whole[n_ref[fold]], folds, fold, n_ref[fold]) for fold in range(OUTER_FOLDS)]
+    order = folds.test_order
     for contender, knower in jobs:
-        results = []
-        for fold in range(OUTER_FOLDS):
-            known = knower.folds[fold] if knower else None
-            rows = folds.train_rows(fold), folds.test_rows(fold)
-            on = whole[n_ref[fold]]
-            train_known = known.train if known else nothing_known(len(rows[0]))
-            test_known = known.test if known else nothing_known(len(rows[1]))
-            results.append(
-                _one_fold(contender, (on.take(rows[0]), train_known), (on.take(rows[1]), test_known), n_ref[fold])
-            )
-        order = torch.cat([folds.test_rows(fold) for fold in range(OUTER_FOLDS)]).argsort()
+        results = [side.outcome(contender, knower.folds[fold] if knower else None) for fold, side in enumerate(sides)]
         outcomes[contender.name] = _joined(contender, knower.name if knower else "", results, order)
     fixed = outcomes["FixedN"]
     at_ref = [fold.test[fixed.settings.index(n)] for fold, n in zip(fixed.folds, n_ref, strict=True)]
-    return Comparison(fold_seed, n_ref, outcomes, in_order(at_ref, order))
+    return Comparison(fold_seed, n_ref, outcomes, in_order(at_ref, order), order)
 
 
-def _one_fold(contender: Contender, train: tuple[Slice, Known], test: tuple[Slice, Known], n_ref: int) -> FoldOutcome:
-    run = contender.fit(*train, n_ref)
-    fitted = Frontier(contender.name, contender.settings, frontier_of(contender, run, *train))
-    fixed = fixed_frontier(train[0])
-    reference = float(fixed.accuracy_P[fixed.settings.index(n_ref)])
-    chosen = tuple(cheapest_within(fitted, reference, allowance) for allowance in ALLOWANCES)
-    return FoldOutcome(
-        chosen=chosen,
-        train_tokens=float(fitted.tokens_P[chosen[-1]]),
-        train_area=area(fitted, fixed, n_ref),
-        test=frontier_of(contender, run, *test),
-    )
+@dataclass(frozen=True)
+class _Fold:
+    """What all contenders share in one outer fold."""
+
+    train: Slice
+    test: Slice
+    n_ref: int
+    fixed: Frontier
+    """FixedN on the training questions"""
+
+    @staticmethod
+    def of(on: Slice, folds: Folds, fold: int, n_ref: int) -> _Fold:
+        """Cut the slices once; orders are the large part of them."""
+        train = on.take(folds.train_rows(fold))
+        return _Fold(train, on.take(folds.test_rows(fold)), n_ref, fixed_frontier(train))
+
+    def outcome(self, contender: Contender, known: FoldKnown | None) -> FoldOutcome:
+        """Fit and tune on the training questions, replay on the test questions."""
+        train_known = known.train if known else nothing_known(len(self.train.pool))
+        test_known = known.test if known else nothing_known(len(self.test.pool))
+        run = contender.fit(self.train, train_known, self.n_ref)
+        fitted = Frontier(contender.name, contender.settings, frontier_of(contender, run, self.train, train_known))
+        reference = float(self.fixed.accuracy_P[self.fixed.settings.index(self.n_ref)])
+        chosen = tuple(cheapest_within(fitted, reference, allowance) for allowance in ALLOWANCES)
+        return FoldOutcome(
+            chosen=chosen,
+            train_tokens=float(fitted.tokens_P[chosen[-1]]),
+            train_area=area(fitted, self.fixed, self.n_ref),
+            test=frontier_of(contender, run, self.test, test_known),
+        )
 
 
 def in_order(parts: Sequence[Replay], order: Tensor) -> Replay:
@@ -145,18 +157,16 @@ def _joined(contender: Contender, source: str, results: Sequence[FoldOutcome], o
     )
 
 
-def best_of(
-    comparison: Comparison, names: Sequence[str], by: Callable[[FoldOutcome], float], order: Tensor, title: str
-) -> Outcome:
+def best_of(comparison: Comparison, names: Sequence[str], by: Callable[[FoldOutcome], float], title: str) -> Outcome:
     """The contender that each fold's training questions prefer: named out of fold, so it may be called the best.
 
     Args:
         comparison: with all contenders of `names`.
-        names: the field; frontiers are joined by index, so they must have equally many settings to be pictured.
+        names: the field; frontiers are joined by index, so they must have the same settings to be pictured.
         by: the smaller the better, from a fold's training questions.
-        order: rows of the folds' test questions, sorted.
         title: name of the result.
     """
+    order = comparison.test_order
     picks = [min(names, key=lambda name: by(comparison.outcomes[name].folds[fold])) for fold in range(OUTER_FOLDS)]
     folds = [comparison.outcomes[name].folds[fold] for fold, name in enumerate(picks)]
     first = comparison.outcomes[picks[0]]
@@ -178,9 +188,3 @@ def best_of(
         Frontier(title, settings, sweep),
         tuple(comparison.outcomes[name].settings[fold.chosen[-1]] for fold, name in zip(folds, picks, strict=True)),
     )
-
-
-def test_order(pool: GradedPool, fold_seed: int) -> Tensor:
-    """What puts the folds' test questions, one fold after the other, back into the order of the pool."""
-    folds = Folds.of(pool.dedup_keys, fold_seed)
-    return torch.cat([folds.test_rows(fold) for fold in range(OUTER_FOLDS)]).argsort()

@@ -1,6 +1,6 @@
 """Everything that competes: a name, a knob, how it is fitted on training questions and replayed on others. Pure.
 
-Cross-validated comparison, validation callback and `t2 evaluate` all take their contenders from here.
+Cross-validated comparison and validation callback both take their contenders from here.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from t2.curves.halves import Halves, half_curves
 from t2.curves.labels import BudgetLabels, cut_grid
 from t2.evaluation.decision import fit_bins
 from t2.evaluation.frontier import Frontier
@@ -22,7 +23,7 @@ from t2.policies.asc import ASC, HeadASC
 from t2.policies.base import Costs, OneRound, Replay, replay_greedy, replay_one_round
 from t2.policies.dsc import DSC
 from t2.policies.one_round import FixedN, PredictedN, Utility
-from t2.policies.oracle import BayesOracle, Halves, OwnOracle
+from t2.policies.oracle import BayesOracle, OwnOracle
 from t2.policies.orders import Orders
 from t2.policies.stopping import TableRule
 from t2.policies.then_stop import HeadThenStop, answer_atoms, no_head, stop_model
@@ -59,9 +60,8 @@ class Slice:
     @staticmethod
     def of(pool: GradedPool, labels: BudgetLabels, cap: int, seed: int, num_orders: int = NUM_ORDERS) -> Slice:
         """Draw the orders."""
-        halves = Halves.of(pool, labels.grid) if int(pool.present_QM.sum(1).min()) > 1 else None
         arrivals = Orders.of_arrivals(pool, num_orders, seed, cap)
-        return Slice(pool, labels, Orders.of(pool, num_orders, seed), arrivals, halves)
+        return Slice(pool, labels, Orders.of(pool, num_orders, seed), arrivals, half_curves(pool, labels.grid))
 
     def take(self, rows: Tensor) -> Slice:
         """Some of them."""

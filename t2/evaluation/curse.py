@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from t2.curves.halves import half_curves
 from t2.curves.labels import DATASET_EPS, accuracy_on_grid, check_grid, cut_grid, dataset_optimum
 from t2.curves.majority import MAX_SAMPLES
 from t2.curves.types import TYPE_TOLERANCE, sample_types
 from t2.errors import T2Error
 from t2.evaluation.bootstrap import Interval, clusters_of, mean_interval
-from t2.evaluation.halves import TARGETS, half_curves, reliability, reliability_of, spearman_brown
 from t2.evaluation.overscaling import (
     WHOLE,
     Curves,
@@ -30,6 +30,7 @@ from t2.evaluation.overscaling import (
     rows_of_means,
     swept_settings,
 )
+from t2.evaluation.reliability import TARGETS, reliability, reliability_of, spearman_brown
 from t2.evaluation.triggers import TypeRow, agreement, joint_types, kappa, rise, type_columns, type_rows
 from t2.grading.graded import GradedPool
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from t2.curves.halves import Halves
 from t2.curves.labels import cut_grid, smallest_enough
 from t2.evaluation.bootstrap import Interval, interval, resampled_means
-from t2.evaluation.halves import Halves
 
 SWEPT_EPS = (0.0, 0.01, 0.02, 0.05)
 SWEPT_DATASET_EPS = (0.0, 0.0025, 0.005, 0.01, 0.02)

@@ -74,6 +74,11 @@ class Folds:
         """Questions that fold `fold` tests."""
         return torch.nonzero(self.outer_Q == fold).squeeze(1)
 
+    @property
+    def test_order(self) -> Tensor:
+        """What puts the folds' test questions, one fold after the other, back into the order of the pool."""
+        return torch.cat([self.test_rows(fold) for fold in range(OUTER_FOLDS)]).argsort()
+
     def train_rows(self, fold: int) -> Tensor:
         """All others."""
         return torch.nonzero(self.outer_Q != fold).squeeze(1)

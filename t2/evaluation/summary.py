@@ -82,26 +82,23 @@ class Summary:
     best_head: str
 
 
-def summarise(
-    comparisons: Sequence[Comparison], sources: Sequence[Source], test_order: Tensor, clusters_Q: Tensor
-) -> Summary:
+def summarise(comparisons: Sequence[Comparison], sources: Sequence[Source], clusters_Q: Tensor) -> Summary:
     """Rows, ladder and claims.
 
     Args:
         comparisons: one for each fold seed; intervals are of the first.
         sources: of the first.
-        test_order: of the first (`comparison.test_order`).
         clusters_Q: the same number for questions that share a dedup key.
     """
     first = comparisons[0]
     n_ref = int(torch.tensor([n for c in comparisons for n in c.n_ref]).mode().values)
-    named = _named_out_of_fold(first, sources, test_order)
+    named = _named_out_of_fold(first, sources)
     outcomes = [*first.outcomes.values(), *named.values()]
     replays = [r for o in outcomes for r in (*o.tuned, *o.frontier.replays)]
     resampled = Resampled([first.reference, *replays], clusters_Q)
     rows = {o.name: _row(o, comparisons, resampled, n_ref) for o in outcomes}
     reference = _reference_row(first, resampled)
-    ladder = [named[key] if key in named else first.outcomes[key] for key in _ladder(first, sources) if key]
+    ladder = [named[key] if key in named else first.outcomes[key] for key in _ladder(first, sources)]
     controls = [f"{s.name} + bins + Utility" for s in sources if s.kind != "head"]
     best = named["best one-round head by area"]
     best_R, fixed = (
@@ -134,7 +131,7 @@ def summarise(
     )
 
 
-def _named_out_of_fold(first: Comparison, sources: Sequence[Source], order: Tensor) -> dict[str, Outcome]:
+def _named_out_of_fold(first: Comparison, sources: Sequence[Source]) -> dict[str, Outcome]:
     """The best of a field, named by each fold's training questions."""
     heads = [s.name for s in sources if s.kind == "head"]
     known = first.outcomes
@@ -154,7 +151,7 @@ def _named_out_of_fold(first: Comparison, sources: Sequence[Source], order: Tens
         return -fold.train_area
 
     return {
-        title: best_of(first, names, largest_area if by_area else fewest_tokens, order, title)
+        title: best_of(first, names, largest_area if by_area else fewest_tokens, title)
         for title, (names, by_area) in fields.items()
     }
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from t2.curves.halves import Halves
 from t2.curves.types import TYPE_NAMES, sample_types
 from t2.evaluation.bootstrap import Interval
-from t2.evaluation.halves import Halves
 from t2.evaluation.overscaling import (
     WHOLE,
     Curves,

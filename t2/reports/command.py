@@ -8,7 +8,7 @@ import torch
 
 from t2.curves.labels import budget_labels
 from t2.evaluation.bootstrap import clusters_of
-from t2.evaluation.comparison import compare, test_order
+from t2.evaluation.comparison import compare
 from t2.evaluation.summary import summarise
 from t2.loading import load_pool
 from t2.predictions import PREDICTIONS_FILE, check_questions, load_predictions
@@ -29,7 +29,7 @@ def report_of(source: str, out: Path, predictions: str | None = None, grader: st
     labels = budget_labels(pool, stored.of.grid, stored.of.eps)
     comparisons = [compare(pool, labels, sources, seed) for seed, sources in stored.by_seed.items()]
     first = next(iter(stored.by_seed))
-    summary = summarise(comparisons, stored.by_seed[first], test_order(pool, first), clusters_of(pool.dedup_keys))
+    summary = summarise(comparisons, stored.by_seed[first], clusters_of(pool.dedup_keys))
     header = (
         f"{len(pool)} questions x {stored.of.samples_per_question} samples; 5-fold over questions, fold seeds "
         f"{', '.join(map(str, stored.by_seed))}; N_ref = {summary.n_ref}; settings chosen out of fold to lose at most "

@@ -59,18 +59,25 @@ def cells(row: Row) -> tuple[str, ...]:
     )
 
 
+def claims(summary: Summary) -> tuple[str, ...]:
+    """What the report claims, a sentence each."""
+    over = "; ".join(f"{name} {span(value, 2)}" for name, value in summary.area_over_controls.items())
+    return (
+        *(
+            f"{letter}. {CLAIMS[letter]}: {pair.first} against {pair.second}: token ratio {span(pair.ratio, 2)}, "
+            f"accuracy difference {span(pair.difference, 2)} points."
+            for letter, pair in summary.pairs.items()
+        ),
+        f"d. Area of {summary.best_head} minus that of each control, points: {over}.",
+    )
+
+
 def markdown(summary: Summary, header: str) -> str:
     """The report as Markdown."""
     lines = [header, "", f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
     lines += [f"| {' | '.join(cells(row))} |" for row in summary.rows]
     lines += ["", "Claims (paired over questions, everything named and tuned out of fold):", ""]
-    for letter, pair in summary.pairs.items():
-        lines.append(
-            f"- {letter}. {CLAIMS[letter]}: {pair.first} against {pair.second}: token ratio {span(pair.ratio, 2)}, "
-            f"accuracy difference {span(pair.difference, 2)} points."
-        )
-    over = "; ".join(f"{name} {span(value, 2)}" for name, value in summary.area_over_controls.items())
-    lines += [f"- d. Area of {summary.best_head} minus that of each control, points: {over}."]
+    lines += [f"- {claim}" for claim in claims(summary)]
     lines += ["", "Waste ladder (generated tokens at settings chosen to lose at most 1 point):", ""]
     lines += [f"- {row.name}: ratio {span(row.ratio, 2)} at {span(row.difference, 2)} points" for row in summary.ladder]
     return "\n".join([*lines, ""])
@@ -91,15 +98,10 @@ def write_report(
         columns=("policy", "ratio of generated tokens", "accuracy against FixedN(N_ref), points"),
         rows=tuple((row.name, span(row.ratio, 2), span(row.difference, 2)) for row in summary.ladder),
     )
-    claims = tuple(
-        f"{letter}. {CLAIMS[letter]}: {pair.first} against {pair.second}: token ratio {span(pair.ratio, 2)}, accuracy "
-        f"difference {span(pair.difference, 2)} points."
-        for letter, pair in summary.pairs.items()
-    )
     sections = [
         Section("Accuracy against tokens", figures=(Figure(png, "Accuracy against generated tokens"),)),
         Section("Waste ladder", tables=(ladder,)),
-        Section("Claims", paragraphs=claims),
+        Section("Claims", paragraphs=claims(summary)),
         Section("All contenders", tables=(table,)),
     ]
     files = {

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from random import Random
 
-from t2.errors import T2Error
-from t2.grading.numeric import NumericGrader
-from t2.spec import Grader, Question, Task
+from t2.spec import Question
+from t2.tasks.generated import GeneratedTask
 from t2.tasks.math_families import FAMILIES
 
 
-class MathStepsTask(Task):
+class MathStepsTask(GeneratedTask):
     """Questions from all families and sizes in turn, so that every prefix is balanced."""
 
     def __init__(self, num_questions: int = 600, seed: int = 0, families: list[str] | None = None) -> None:
@@ -22,36 +21,16 @@ class MathStepsTask(Task):
             seed: of the generator.
             families: names of `t2.tasks.math_families.FAMILIES`; None means all.
         """
-        names = list(FAMILIES) if families is None else families
-        if unknown := sorted(set(names) - set(FAMILIES)):
-            raise T2Error(f"Expected families among {sorted(FAMILIES)}, got {unknown}. Change `task.families`.")
-        if num_questions < 1 or not names:
-            raise T2Error(f"Expected at least one question and one family, got {num_questions} and {names}.")
-        self.num_questions, self.seed, self.families = num_questions, seed, names
+        super().__init__(num_questions, seed, families, FAMILIES)
 
-    @property
-    def grader(self) -> Grader:
-        """The number after `####`."""
-        return NumericGrader()
+    def cells(self) -> list[tuple[str, int]]:
+        """All sizes of a family, then the next family."""
+        return [(name, size) for name in self.families for size in FAMILIES[name][1]]
 
-    def questions(self) -> list[Question]:
-        """Question i is cell i mod (number of family-size cells); repeated texts are skipped."""
-        cells = [(name, size) for name in self.families for size in FAMILIES[name][1]]
-        found: list[Question] = []
-        seen: set[str] = set()
-        index = 0
-        while len(found) < self.num_questions:
-            family, size = cells[index % len(cells)]
-            text, answer = FAMILIES[family][0](Random(f"{self.seed}/{index}"), size)
-            index += 1
-            if text in seen:
-                if index > 100 * self.num_questions + 1000:
-                    raise T2Error(f"Expected {self.num_questions} distinct questions, found {len(found)}. Ask fewer.")
-                continue
-            seen.add(text)
-            question_id = f"math-{self.seed}-{index - 1:06d}"
-            found.append(Question(question_id, text, str(answer), _dedup_key(family, text), family, size))
-        return found
+    def question(self, index: int, family: str, size: int) -> Question:
+        """By the family's generator."""
+        text, answer = FAMILIES[family][0](Random(f"{self.seed}/{index}"), size)
+        return Question(f"math-{self.seed}-{index:06d}", text, str(answer), _dedup_key(family, text), family, size)
 
 
 def _dedup_key(family: str, text: str) -> str:

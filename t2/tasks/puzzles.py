@@ -9,16 +9,15 @@ from __future__ import annotations
 import re
 from random import Random
 
-from t2.errors import T2Error
-from t2.grading.numeric import NumericGrader
-from t2.spec import Grader, Question, Task
+from t2.spec import Question
+from t2.tasks.generated import GeneratedTask
 from t2.tasks.puzzle_families import FAMILIES, SIZES
 
 _ABOUT_WORDS = ("letters", "counting")
 """Families whose questions differ in their words, not in their numbers alone."""
 
 
-class PuzzleTask(Task):
+class PuzzleTask(GeneratedTask):
     """Questions from all families and sizes in turn, so that every prefix is balanced."""
 
     def __init__(self, num_questions: int = 300, seed: int = 0, families: list[str] | None = None) -> None:
@@ -29,38 +28,17 @@ class PuzzleTask(Task):
             seed: of the generator.
             families: names of `t2.tasks.puzzle_families.FAMILIES`; None means all.
         """
-        names = list(FAMILIES) if families is None else families
-        if unknown := sorted(set(names) - set(FAMILIES)):
-            raise T2Error(f"Expected families among {sorted(FAMILIES)}, got {unknown}. Change `task.families`.")
-        if num_questions < 1 or not names:
-            raise T2Error(f"Expected at least one question and one family, got {num_questions} and {names}.")
-        self.num_questions, self.seed, self.families = num_questions, seed, names
+        super().__init__(num_questions, seed, families, FAMILIES)
 
-    @property
-    def grader(self) -> Grader:
-        """The number after `####`."""
-        return NumericGrader()
+    def cells(self) -> list[tuple[str, int]]:
+        """All families of a size, then the next size."""
+        return [(name, size) for size in SIZES for name in self.families]
 
-    def questions(self) -> list[Question]:
-        """Question i is cell i mod (number of family-size cells); repeated texts are skipped.
-
-        Raises:
-            T2Error: the families have fewer distinct questions than are asked for.
-        """
-        cells = [(name, size) for size in SIZES for name in self.families]
-        found: dict[str, Question] = {}
-        index = 0
-        while len(found) < self.num_questions:
-            if index > 100 * self.num_questions + 1000:
-                raise T2Error(f"Expected {self.num_questions} distinct questions, found {len(found)}. Ask fewer.")
-            family, size = cells[index % len(cells)]
-            text, answer = FAMILIES[family](Random(f"puzzle/{self.seed}/{index}"), size)
-            question_id = f"puzzle-{self.seed}-{index:06d}"
-            found.setdefault(
-                text, Question(question_id, text, str(answer), _dedup_key(family, size, text), family, size)
-            )
-            index += 1
-        return list(found.values())
+    def question(self, index: int, family: str, size: int) -> Question:
+        """By the family's generator."""
+        text, answer = FAMILIES[family](Random(f"puzzle/{self.seed}/{index}"), size)
+        key = _dedup_key(family, size, text)
+        return Question(f"puzzle-{self.seed}-{index:06d}", text, str(answer), key, family, size)
 
 
 def _dedup_key(family: str, size: int, text: str) -> str:

@@ -13,7 +13,6 @@ from t2.curves.labels import budget_labels
 from t2.errors import T2Error
 from t2.evaluation.bootstrap import clusters_of
 from t2.evaluation.comparison import best_of, compare
-from t2.evaluation.comparison import test_order as order_of_tests
 from t2.evaluation.controls import best_layer_ridge, generator_difficulty, prompt_length, tfidf_ridge
 from t2.evaluation.sources import OUTER_FOLDS, Folds, Known, Source, cross_fitted
 from t2.evaluation.summary import summarise
@@ -98,7 +97,7 @@ def test_settings_and_n_ref_come_from_training_questions_alone() -> None:
 
 
 def test_a_head_that_knows_beats_one_that_guesses() -> None:
-    order, clusters = order_of_tests(POOL, 0), clusters_of(POOL.dedup_keys)
+    clusters = clusters_of(POOL.dedup_keys)
     guess = replace(knowing(0.0), name="Shuffled", kind="nothing")
     guess = replace(
         guess,
@@ -108,7 +107,7 @@ def test_a_head_that_knows_beats_one_that_guesses() -> None:
     )
     sources = [knowing(0.02), guess]
     comparison = compare(POOL, LABELS, sources, 0)
-    summary = summarise([comparison], sources, order, clusters)
+    summary = summarise([comparison], sources, clusters)
     rows = {row.name: row for row in summary.rows}
     assert rows["FixedN(N_ref)"].ratio.value == 1
     assert rows["Oracle head + Utility"].ratio.high < 1
@@ -123,7 +122,7 @@ def test_a_head_that_knows_beats_one_that_guesses() -> None:
 def test_report_files(tmp_path: Path) -> None:
     source = knowing(0.1)
     comparison = compare(POOL, LABELS, [source], 0)
-    summary = summarise([comparison], [source], order_of_tests(POOL, 0), clusters_of(POOL.dedup_keys))
+    summary = summarise([comparison], [source], clusters_of(POOL.dedup_keys))
     paths = write_report(summary, comparison, tmp_path, "<b>title</b>", "header")
     assert sorted(path.name for path in paths) == ["frontier.png", "index.html", "report.json", "report.md"]
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
@@ -164,7 +163,7 @@ def test_the_best_of_a_field_may_change_its_knob_between_folds() -> None:
     names = ["ASC", "ESC", "Doubling"]
     preferred = iter(["ESC", "ASC", "Doubling", "ASC", "ESC"])
     liked = {id(comparison.outcomes[next(preferred)].folds[fold]) for fold in range(OUTER_FOLDS)}
-    best = best_of(comparison, names, lambda fold: 0.0 if id(fold) in liked else 1.0, order_of_tests(POOL, 0), "best")
+    best = best_of(comparison, names, lambda fold: 0.0 if id(fold) in liked else 1.0, "best")
     assert best.name == "best (ASC, Doubling, ESC)"
     assert best.chosen[0] in comparison.outcomes["ESC"].settings
     assert len(best.chosen) == OUTER_FOLDS

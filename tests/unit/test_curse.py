@@ -15,13 +15,14 @@ from scipy.stats import spearmanr
 from sklearn.metrics import cohen_kappa_score
 from torch import Tensor
 
+from t2.curves.halves import half_curves
 from t2.curves.labels import accuracy_on_grid, dataset_optimum, overscaling_index, smallest_enough
 from t2.curves.types import TYPE_NAMES, sample_types
 from t2.errors import T2Error
 from t2.evaluation.bootstrap import Interval, clusters_of, resampled_rows
 from t2.evaluation.curse import CurseReport, curse_report, reliability, spearman_brown
-from t2.evaluation.halves import TARGETS, half_curves, spearman
 from t2.evaluation.overscaling import PLAIN_RULE
+from t2.evaluation.reliability import TARGETS, spearman
 from t2.grading.graded import GradedPool
 from t2.voting import ABSENT, ABSTAINED
 

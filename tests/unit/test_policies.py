@@ -22,7 +22,7 @@ from t2.heads.base import Prediction
 from t2.policies import ASC, POLICIES, Costs, FixedN, Orders, OwnOracle, PredictedN, Utility
 from t2.policies.asc import stop_probability
 from t2.policies.base import Replay, mean_of, replay_greedy, replay_one_round
-from t2.policies.oracle import Halves
+from t2.policies.oracle import oracle_halves
 from t2.policies.orders import shuffled
 from t2.voting import ABSENT, ABSTAINED, running_leaders
 
@@ -319,7 +319,7 @@ def test_running_leaders_are_plain_majorities(rows: list[list[int]]) -> None:
 
 
 def own_oracle(price: float, pool: GradedPool, grid: tuple[int, ...]) -> Replay:
-    return OwnOracle(price).replay(Halves.of(pool, grid), pool)
+    return OwnOracle(price).replay(oracle_halves(pool, grid), pool)
 
 
 def halves_that_disagree() -> GradedPool:

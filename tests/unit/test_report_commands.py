@@ -20,7 +20,7 @@ def hand_written(path: Path, num_questions: int = 12) -> None:
 
 def test_import_then_curse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hand_written(tmp_path / "mine.jsonl")
-    main(["import", str(tmp_path / "mine.jsonl"), str(tmp_path / "pool")])
+    main(["import", str(tmp_path / "mine.jsonl"), "--pool", str(tmp_path / "pool")])
     assert "imported: 12 questions, 72 samples" in capsys.readouterr().out
     main(["curse", str(tmp_path / "pool"), "--out", str(tmp_path / "curse")])
     found = json.loads((tmp_path / "curse" / "curse.json").read_text(encoding="utf-8"))
@@ -32,7 +32,7 @@ def test_import_then_curse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 def test_report_without_predictions_names_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hand_written(tmp_path / "mine.jsonl")
-    main(["import", str(tmp_path / "mine.jsonl"), str(tmp_path / "pool")])
+    main(["import", str(tmp_path / "mine.jsonl"), "--pool", str(tmp_path / "pool")])
     with pytest.raises(SystemExit) as stopped:
         main(["report", str(tmp_path / "pool"), "--out", str(tmp_path / "report")])
     assert stopped.value.code == 2

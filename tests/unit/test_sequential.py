@@ -17,7 +17,7 @@ from t2.curves.labels import accuracy_on_grid
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
 from t2.policies import ASC, DSC, ESC, BayesOracle, Doubling, HeadASC, HeadThenStop, Orders, TableRule
-from t2.policies.oracle import Halves
+from t2.policies.oracle import oracle_halves
 from t2.policies.states import vote_states
 from t2.policies.stopping import Sequential, stop_table
 from t2.policies.then_stop import AnswerAtoms, answer_atoms, no_head, optimal_stops, stop_model
@@ -414,7 +414,7 @@ def test_bayes_oracle_is_posterior_mean_utility_by_hand() -> None:
     pool = random_pool(num=10, samples=16)
     grid, train = (1, 3, 5), random_pool(num=20, samples=16, seed=5)
     atoms, curve_JK = answer_atoms(train), accuracy_on_grid(train, grid)
-    replay = BayesOracle(price=3.0).replay(Halves.of(pool, grid), pool, atoms, curve_JK)
+    replay = BayesOracle(price=3.0).replay(oracle_halves(pool, grid), pool, atoms, curve_JK)
     fold = pool.fold_QM()
     for q in range(10):
         got = []
@@ -437,7 +437,7 @@ def test_bayes_oracle_is_posterior_mean_utility_by_hand() -> None:
 def test_oracles_need_two_samples() -> None:
     """A half without samples has no curve: it raised a ValueError from the depths."""
     with pytest.raises(T2Error, match="at least 2 samples of each question for an oracle"):
-        Halves.of(graded_pool([[0], [1]]), (1,))
+        oracle_halves(graded_pool([[0], [1]]), (1,))
     assert own_oracle(1.0, graded_pool([[0, 0], [1, 0]]), (1,)).samples.tolist() == [1, 1]
 
 

@@ -1,4 +1,4 @@
-"""What two halves of each pool agree on: the reliability of everything that is computed from samples. Pure.
+"""Reliability: how far two halves of each pool agree on everything that is computed from samples. Pure.
 
 The halves are those of `GradedPool.fold_QM`. A target whose halves disagree is noise, and no head can predict it.
 """
@@ -6,13 +6,13 @@ The halves are those of `GradedPool.fold_QM`. A target whose halves disagree is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 import torch
 from torch import Tensor
 
-from t2.curves.labels import accuracy_on_grid, cut_grid, smallest_enough
+from t2.curves.halves import Halves, half_curves
+from t2.curves.labels import smallest_enough
 from t2.evaluation.bootstrap import Interval, clusters_of, interval, resampled_rows
 from t2.grading.graded import GradedPool
 
@@ -21,36 +21,6 @@ TARGETS = ("first_accuracy", "top_accuracy", "gain", "n_star", "log_tokens")
 _RESAMPLES_AT_ONCE = 128
 _DECIMALS = 9
 """Curves are sums of floats: two that are equal on paper tie in rank although they differ by rounding."""
-
-
-@dataclass(frozen=True)
-class Halves:
-    """Curves and lengths of both halves of each pool."""
-
-    grid: tuple[int, ...]
-    """budgets in samples, up to the smallest half"""
-    samples: int
-    """of the smallest half"""
-    acc_QK: tuple[Tensor, Tensor]
-    """A(N) on `grid` from each half alone"""
-    tokens_Q: tuple[Tensor, Tensor]
-    """mean generated tokens of a sample of each half"""
-
-
-def half_curves(pool: GradedPool, grid: Sequence[int]) -> Halves | None:
-    """Curves of both halves, on the grid cut to the smallest half; None if a half has no sample.
-
-    The smallest half has M/2 samples (rounded down), so its budgets are those on which N* is defined.
-    """
-    fold_QM = pool.fold_QM()
-    chosen = [pool.present_QM & (fold_QM == half) for half in (0, 1)]
-    samples = min(int(chosen_QM.sum(1).min()) for chosen_QM in chosen)
-    if samples < 1:
-        return None
-    budgets = cut_grid(grid, samples)
-    acc = [accuracy_on_grid(pool, budgets, chosen_QM) for chosen_QM in chosen]
-    tokens = [(pool.tokens_QM * chosen_QM).sum(1).double() / chosen_QM.sum(1) for chosen_QM in chosen]
-    return Halves(budgets, samples, (acc[0], acc[1]), (tokens[0], tokens[1]))
 
 
 def reliability(
