@@ -1,4 +1,4 @@
-"""Benchmarks as ratios within one run: `python benchmarks/run.py [curves|features|label|batch_budget|bootstrap ...]`.
+"""Benchmarks as ratios within one run: `python benchmarks/run.py [WHICH ...]`, all by default.
 
 Prints a Markdown table. Figures with the CPU they were measured on are in benchmarks/README.md. Each comparison runs in
 processes of its own, in turn (A B A B ...), and reports the median ratio.
@@ -24,10 +24,12 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = str(ROOT / "assets" / "tiny-arith")
-LABEL_QUESTIONS, LABEL_SAMPLES = 400, 32
+LABEL_QUESTIONS, LABEL_SAMPLES = 250, 32
 FEATURE_PROMPTS, FEATURE_TOKENS = 256, 96
 BATCH_QUESTIONS, PLAIN_BATCH_QUESTIONS = 1_000_000, 20_000
 BOOTSTRAP_QUESTIONS, BOOTSTRAP_POLICIES, BOOTSTRAP_RESAMPLES, PLAIN_RESAMPLES = 10_000, 20, 10_000, 100
+CURSE_QUESTIONS, CURSE_SAMPLES, CURSE_RUNS = 10_000, 64, 3
+WHICH = ["curves", "features", "label", "batch_budget", "bootstrap", "curse"]
 
 
 def plain_accuracy(counts: list[int], right: int, abstained: int) -> list[float]:
@@ -124,7 +126,7 @@ def _peak_mib() -> float:
 def _label_sampler() -> Any:
     from t2.sampling import VLLMSampler
 
-    return VLLMSampler(max_tokens=128, max_num_seqs=128)
+    return VLLMSampler(max_tokens=128, max_num_seqs=128, dtype="float32")
 
 
 def _label_prompts() -> list[list[int]]:
@@ -283,6 +285,54 @@ def run_bootstrap() -> dict[str, Any]:
     }
 
 
+def _write_samples(path: Path) -> None:
+    """A file for `t2 import`: 24 answers with shares from a Dirichlet(0.25), one of them right, 6% cut off."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    shares = rng.dirichlet(np.full(24, 0.25), size=CURSE_QUESTIONS)
+    with path.open("w", encoding="utf-8") as file:
+        for question, share in enumerate(shares):
+            answers = rng.choice(24, size=CURSE_SAMPLES, p=share).tolist()
+            tokens = rng.integers(20, 200, CURSE_SAMPLES).tolist()
+            samples = [
+                {"answer": answer, "tokens": spent, "finish_reason": "length" if spent >= 189 else "stop"}
+                for answer, spent in zip(answers, tokens, strict=True)
+            ]
+            gold = int(rng.choice(24, p=share))
+            row = {"id": question, "question": f"question {question}", "answer": gold, "samples": samples}
+            file.write(json.dumps(row) + "\n")
+
+
+def _timed(*command: str) -> float:
+    """Seconds of a process from its start to its end."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def run_curse() -> dict[str, Any]:
+    """`t2 curse` on an imported pool, from start to end, against a process that only loads and grades the pool."""
+    from t2.importing import import_file
+
+    with tempfile.TemporaryDirectory() as folder:
+        file, pool = f"{folder}/samples.jsonl", f"{folder}/pool"
+        _write_samples(Path(file))
+        started = time.perf_counter()
+        import_file(file, pool)
+        import_seconds = time.perf_counter() - started
+        curse = ["-m", "t2.cli", "curse", pool, "--out", f"{folder}/curse"]
+        load = "import sys, t2.loading as m; m.load_pool(sys.argv[1])"
+        pairs = [(_timed(*curse), _timed("-c", load, pool)) for _ in range(CURSE_RUNS)]
+    return {
+        "seconds": statistics.median(pair[0] for pair in pairs),
+        "load_seconds": statistics.median(pair[1] for pair in pairs),
+        "ratio": statistics.median(pair[0] / pair[1] for pair in pairs),
+        "import_seconds": import_seconds,
+        "peak_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
+    }
+
+
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     name.removeprefix("run_"): part for name, part in list(globals().items()) if name.startswith("run_")
 }
@@ -348,13 +398,21 @@ def rows(which: list[str], repeats: int) -> list[str]:
             f"{r['seconds']:.1f} s, peak {r['peak_mib']:.0f} MiB | {ratio:.1f} x faster than a NumPy loop (largest "
             f"difference {r['largest_difference']:.0e}) | at most 10 s |"
         )
+    if "curse" in which:
+        r = in_process("curse")
+        found.append(
+            f"| `t2 curse`, {CURSE_QUESTIONS:,} questions x {CURSE_SAMPLES} samples, start to end of the command | "
+            f"{r['seconds']:.1f} s, peak {r['peak_mib']:.0f} MiB (`t2 import` before: {r['import_seconds']:.1f} s) | "
+            f"{r['ratio']:.1f} x a process that only loads and grades the pool ({r['load_seconds']:.1f} s) "
+            "| at most 10 s |"
+        )
     return found
 
 
 def main() -> None:
     """Run what is asked for and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("which", nargs="*", default=["curves", "features", "label", "batch_budget", "bootstrap"])
+    parser.add_argument("which", nargs="*", default=WHICH)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--part", choices=sorted(PARTS), help=argparse.SUPPRESS)
     args = parser.parse_args()

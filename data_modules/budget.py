@@ -20,6 +20,7 @@ from t2.activations.cache import FeatureCache, FeatureSpec, cached_features
 from t2.activations.layers import LayerChoice, choose_layers
 from t2.curves.labels import BudgetLabels, budget_labels, check_grid, cut_grid
 from t2.errors import T2Error
+from t2.export import SEEN_KEY, key_digest
 from t2.grading.graded import GradedPool
 from t2.grading.pool import PoolGrader
 from t2.heads.base import HeadShape, Targets, targets_of
@@ -56,6 +57,7 @@ class BudgetDataModule(L.LightningDataModule):
         features: str | None = None,
         allow_proxy: str | None = None,
         max_epochs: int = 100,
+        min_calibration: int = 0,
         seed: int = 0,
         stall_timeout_seconds: float = 1800.0,
     ) -> None:
@@ -72,6 +74,8 @@ class BudgetDataModule(L.LightningDataModule):
             allow_proxy: hub id or folder of another LLM that gives the features; None: the pool's own LLM. An
                 imported pool needs it.
             max_epochs: linked from `trainer.max_epochs`; decides how fast the train set grows.
+            min_calibration: fewest calibration questions with keys of their own that `fit` accepts; linked from
+                `calibration`, 0 unless its mode is "required".
             seed: of the order within an epoch.
             stall_timeout_seconds: longest wait without a new sample.
         """
@@ -85,8 +89,11 @@ class BudgetDataModule(L.LightningDataModule):
         self.fractions = splits
         self.features_root = Path(features) if features else Path(pool.path) / "features"
         self.proxy, self.max_epochs, self.seed = allow_proxy, max_epochs, seed
+        self.min_calibration = min_calibration
         self.stall_timeout_seconds = stall_timeout_seconds
         self._labeller: LabellerProcess | None = None
+        self._threads: int | None = None
+        """threads of this process before it shared the CPU with a labeller"""
         self._ready = False
 
     def prepare_data(self) -> None:
@@ -98,6 +105,8 @@ class BudgetDataModule(L.LightningDataModule):
         if not self._ready:
             self.prepared = prepare(self.job, self.proxy)
             self._rows = self._rows_by_split()
+            if stage == "fit":
+                self._check_calibration()
             self.grader = PoolGrader(ShardReader(self.prepared.paths), self.job.task.grader)
             self.grader.refresh()
             self.feature_spec, self.features_QLD = self._features()
@@ -115,6 +124,7 @@ class BudgetDataModule(L.LightningDataModule):
         if self._labeller is not None:
             self._labeller.stop()
             self._labeller = None
+        self._share_cores()
 
     def on_exception(self, exception: BaseException) -> None:
         """End the labeller also when the run fails: Lightning does not call `teardown` then."""
@@ -145,6 +155,7 @@ class BudgetDataModule(L.LightningDataModule):
                 "questions": {name: len(rows) for name, rows in self._rows.items()},
             },
             "mean_tokens_per_sample": float(train[0].mean_tokens_Q.mean()) if train else None,
+            SEEN_KEY: sorted(map(key_digest, {*self.dedup_keys("train"), *self.dedup_keys("validation")})),
         }
 
     def train_set(self, epoch: int) -> tuple[Tensor, Targets]:
@@ -152,6 +163,7 @@ class BudgetDataModule(L.LightningDataModule):
         train = self._rows["train"]
         rows = train[: schedule.ready(epoch, len(train), self.max_epochs)]
         self._wait_for(rows)
+        self._share_cores()
         return self._tensors(f"train[:{len(rows)}]", rows)
 
     def is_stage_start(self, epoch: int) -> bool:
@@ -188,6 +200,18 @@ class BudgetDataModule(L.LightningDataModule):
     def features(self, name: str) -> Tensor:
         """Pooled features of a split, (Q, L, D), in labelling order."""
         return self.features_QLD[self._rows[name]]
+
+    def dedup_keys(self, name: str) -> list[str]:
+        """Keys of a split's questions, in labelling order; they are known before any label."""
+        return [self.prepared.questions[row].dedup_key for row in self._rows[name]]
+
+    def wait_for(self, name: str) -> None:
+        """Return when a split is labelled; starts a labeller if none runs.
+
+        Raises:
+            T2Error: the labeller died, or no sample came for too long.
+        """
+        self._wait_for(self._rows[name])
 
     def all_labelled(self, name: str) -> bool:
         """Whether a split is complete."""
@@ -248,6 +272,16 @@ class BudgetDataModule(L.LightningDataModule):
                 )
         return rows
 
+    def _check_calibration(self) -> None:
+        """Before the LLM is loaded and anything is labelled: are there enough questions for what was asked?"""
+        found = len(set(self.dedup_keys("calibration")))
+        if found < self.min_calibration:
+            raise T2Error(
+                f"Expected at least {self.min_calibration} calibration questions with keys of their own for "
+                f"`calibration.mode: required`, got {found}. Add questions, raise `data.splits.calibration`, "
+                "`calibration.alpha` or `calibration.delta`, or choose mode auto."
+            )
+
     def _features(self) -> tuple[FeatureSpec, Tensor]:
         """From the cache, or from the LLM, which is freed before a labeller starts."""
         proxy = resolve_model(self.proxy) if self.proxy else None
@@ -279,6 +313,22 @@ class BudgetDataModule(L.LightningDataModule):
         if self._labeller is None and self._missing(everything) and not is_held(self.prepared.paths):
             log_path = self.prepared.paths.root / "label.log"
             self._labeller = LabellerProcess(self.job, self.fractions, log_path)
+        self._share_cores()
+
+    def _share_cores(self) -> None:
+        """Train on one thread while a labeller of this run has the CPU; on all again when it has ended.
+
+        Its engine keeps a thread on every core. Small products on several threads then wait for each other at each
+        step, and hold up the engine: `make quickstart` took five times as long.
+        """
+        on_cpu = not torch.cuda.is_available()
+        beside = self._labeller is not None and self._labeller.process.is_alive() and on_cpu
+        if beside and self._threads is None:
+            self._threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+        elif not beside and self._threads is not None:
+            torch.set_num_threads(self._threads)
+            self._threads = None
 
     def _complete_ids(self) -> set[str]:
         imported = self.prepared.spec.imported  # complete from the start, often without greedy answers

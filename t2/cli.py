@@ -69,30 +69,29 @@ def import_samples(
         print(line)
 
 
-def curse(pool: str, out: str = "curse", grader: str | None = None, eps: float = 0.02) -> None:
+def curse(
+    pool: str,
+    out: str = "curse",
+    grader: str | None = None,
+    eps: float | None = None,
+    min_samples: int | None = None,
+) -> None:
     """How bad is overscaling: accuracy curve, N*, N_D, M_D, sample types, and what triggers the curse.
 
     Args:
         pool: folder of a pool, or a config.
         out: folder of curse.json, figures and index.html.
         grader: "numeric", "exact" or "given"; by default the config's or the pool's own.
-        eps: accuracy given up to call N enough.
+        eps: accuracy given up to call N enough; by default the config's `data.eps`, else 0.02.
+        min_samples: leave out questions with fewer samples.
     """
-    import torch
     from rich.console import Console
 
-    from t2.curves.labels import cut_grid
-    from t2.evaluation.curse import curse_report
-    from t2.loading import load_pool
-    from t2.reports.curse import terminal_table, write_curse_report
-    from t2.spec import DEFAULT_GRID
+    from t2.reports.curse_command import curse_of
 
-    torch.set_num_threads(1)  # thousands of small products: threads get in each other's way
-    loaded = load_pool(pool, grader)
-    grid = cut_grid(DEFAULT_GRID, int(loaded.pool.present_QM.sum(1).min()))
-    report = curse_report(loaded.pool, grid, eps)
-    Console().print(terminal_table(report, loaded.cost_unit))
-    for path in write_curse_report(report, Path(out), f"Overscaling: {loaded.name}", loaded.notes, loaded.cost_unit):
+    answer = curse_of(pool, Path(out), grader, eps, min_samples)
+    Console().print(answer.shown)
+    for path in answer.written:
         print(path)
 
 
@@ -111,14 +110,43 @@ def report(pool: str, out: str = "report", predictions: str | None = None, grade
         print(path)
 
 
+def evaluate(
+    head: str,
+    pool: str,
+    out: str = "evaluation",
+    live: int = 0,
+    proxy: str | None = None,
+    features: str | None = None,
+    grader: str | None = None,
+    min_samples: int | None = None,
+) -> None:
+    """What an exported head is worth on any pool of its model: all that `report` shows, and the head as exported.
+
+    Args:
+        head: folder or hub id of the exported head.
+        pool: folder of a pool, or a config. Questions that the head has learned from are left out.
+        out: folder of report.md, report.json, frontier.png, index.html, and live.json.
+        live: ask this many of the questions anew through the engine of the config, policy by policy.
+        proxy: hub id or folder of the LLM that the head reads, where the pool does not lead to it (imported pools).
+        features: folder of the feature caches; by default the config's, else `features` inside the pool.
+        grader: "numeric", "exact" or "given"; by default the config's or the pool's own.
+        min_samples: leave out questions with fewer samples.
+    """
+    from t2.evaluating.command import evaluate_head
+
+    for path in evaluate_head(head, pool, Path(out), live, proxy, features, grader, min_samples):
+        print(path)
+
+
 COMMANDS: dict[str, Any] = {
     "label": label,
     "import": import_samples,
     "curse": curse,
+    "evaluate": evaluate,
     "report": report,
     "export": export,
 }
-POSITIONAL = {"import", "curse", "report", "export"}
+POSITIONAL = {"import", "curse", "evaluate", "report", "export"}
 """Commands whose required arguments are written without their names."""
 
 

@@ -1,8 +1,11 @@
-"""Heads as files: `config.json`, `model.safetensors` and a model card. Loads without Lightning, LLM or pickle."""
+"""Heads as files: config, weights, digests of the questions seen, card. They load without Lightning, LLM or pickle."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +27,23 @@ HEAD_FORMAT_VERSION = 1
 CHECKPOINT_KEY = "t2"
 """Where a Lightning checkpoint holds what export needs, as primitives."""
 _STATE_PREFIX = "head."
+SEEN_KEY = "seen_questions"
+"""Of a checkpoint's record: digests of the questions that chose weights, checkpoint or setting. A file in an export."""
+SEEN_QUESTIONS_FILE = "seen_questions.txt"
+
+
+def key_digest(dedup_key: str) -> str:
+    """What stands for a question in `seen_questions.txt`: the first 16 hex digits of its key's SHA-256."""
+    return hashlib.sha256(dedup_key.encode()).hexdigest()[:16]
 
 
 class BudgetHead:
     """An exported head with its policy: pooled activations in, numbers of samples out."""
 
-    def __init__(self, config: dict[str, Any], head: Head) -> None:
+    def __init__(self, config: dict[str, Any], head: Head, seen: Iterable[str] | None = None) -> None:
         """Use `from_pretrained`."""
+        self.seen: frozenset[str] = frozenset(seen or ())
+        self.records_seen = seen is not None
         self.config, self.head = config, head.eval()
         self.policy = policy_from_record(config.get("policy", {}))
 
@@ -53,7 +66,7 @@ class BudgetHead:
         except (OSError, SafetensorError) as error:
             raise T2Error(f"Expected the head's weights in {folder / 'model.safetensors'}, got {error}.") from error
         load_exactly(head, state, str(folder))
-        return cls(config, head)
+        return cls(config, head, _read_seen(folder / SEEN_QUESTIONS_FILE))
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -64,6 +77,19 @@ class BudgetHead:
     def grid(self) -> tuple[int, ...]:
         """Budgets in samples."""
         return self.head.shape.grid
+
+    @property
+    def calibration(self) -> dict[str, Any] | None:
+        """How calibration went and what it promises; None: it was off, or the head is older than calibration."""
+        found: dict[str, Any] | None = self.config.get("calibration")
+        return found
+
+    def has_seen(self, dedup_key: str) -> bool:
+        """Whether the head learned from a question with this key, or was chosen or calibrated on one.
+
+        Says False of everything where `records_seen` is False: an older head does not know.
+        """
+        return key_digest(dedup_key) in self.seen
 
     def predict(self, pooled_BLD: Tensor) -> Prediction:
         """What the head says of questions.
@@ -106,7 +132,16 @@ def export_checkpoint(checkpoint: str | Path, folder: str | Path) -> Path:
     Raises:
         T2Error: no such file, not a checkpoint of T2, or tensors that are missing or unexpected.
     """
-    path = Path(checkpoint)
+    content = read_checkpoint(checkpoint)
+    return save_head(head_of_checkpoint(content, str(checkpoint)), content[CHECKPOINT_KEY], folder)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A Lightning checkpoint, whole, on the CPU, without pickle's dangers.
+
+    Raises:
+        T2Error: no such file, or not a checkpoint of T2.
+    """
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -117,11 +152,19 @@ def export_checkpoint(checkpoint: str | Path, folder: str | Path) -> Path:
         ) from error
     if not isinstance(content, dict) or CHECKPOINT_KEY not in content:
         raise T2Error(f"Expected a checkpoint of train.py with the key {CHECKPOINT_KEY!r}, got {path} without it.")
-    record = content[CHECKPOINT_KEY]
-    head = head_from_record(record)
+    return content
+
+
+def head_of_checkpoint(content: dict[str, Any], where: str) -> Head:
+    """The trained head in a checkpoint, in eval mode.
+
+    Raises:
+        T2Error: a head that is unknown, or tensors that are missing or unexpected.
+    """
+    head = head_from_record(content[CHECKPOINT_KEY])
     state = {k.removeprefix(_STATE_PREFIX): v for k, v in content["state_dict"].items() if k.startswith(_STATE_PREFIX)}
-    load_exactly(head, state, str(path))
-    return save_head(head, record, folder)
+    load_exactly(head, state, where)
+    return head.eval()
 
 
 def save_head(head: Head, record: dict[str, Any], folder: str | Path) -> Path:
@@ -129,16 +172,21 @@ def save_head(head: Head, record: dict[str, Any], folder: str | Path) -> Path:
 
     Args:
         head: trained.
-        record: what `head_record`, the DataModule and `AccuracyCost` put into a checkpoint.
+        record: what `head_record`, the DataModule and our callbacks put into a checkpoint.
         folder: created; files of an earlier export are replaced.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = {"format": HEAD_FORMAT, "format_version": HEAD_FORMAT_VERSION, **record}
+    seen = config.pop(SEEN_KEY, None)
     config.setdefault("policy", {"name": "FixedN", "arguments": {"n": head.shape.grid[-1]}})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
     write_atomically(folder / "model.safetensors", lambda path: save_file(tensors, path))
     write_text_atomically(folder / "README.md", model_card(config))
+    if seen is not None:
+        write_text_atomically(folder / SEEN_QUESTIONS_FILE, "".join(f"{each}\n" for each in sorted(set(seen))))
+    else:
+        (folder / SEEN_QUESTIONS_FILE).unlink(missing_ok=True)  # of an earlier export: another head's
     # The config goes last: where it is, the export is complete.
     write_text_atomically(folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
     return folder
@@ -159,6 +207,11 @@ def load_exactly(head: Head, state: dict[str, Tensor], where: str) -> None:
             f"{unexpected}, of another shape {sorted(wrong)}. Export the head again."
         )
     head.load_state_dict(state)
+
+
+def policy_record(policy: OneRound) -> dict[str, Any]:
+    """Name and arguments of a policy, which `OneRound` keeps as its attributes."""
+    return {"name": type(policy).__name__, "arguments": dict(vars(policy))}
 
 
 def policy_from_record(record: dict[str, Any]) -> OneRound:
@@ -183,9 +236,8 @@ def _folder_of(name: str | Path, revision: str | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(
-            snapshot_download(str(name), revision=revision, allow_patterns=["config.json", "model.safetensors"])
-        )
+        files = ["config.json", "model.safetensors", SEEN_QUESTIONS_FILE]
+        return Path(snapshot_download(str(name), revision=revision, allow_patterns=files))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise T2Error(
             f"Expected a folder or hub id of an exported head, got {str(name)!r} ({type(error).__name__})."
@@ -203,3 +255,16 @@ def _read_config(path: Path) -> dict[str, Any]:
     if version != (HEAD_FORMAT, HEAD_FORMAT_VERSION):
         raise T2Error(f"Expected {HEAD_FORMAT} version {HEAD_FORMAT_VERSION}, got {version} in {path}.")
     return config
+
+
+def _read_seen(path: Path) -> list[str] | None:
+    """Digests of the questions that the head learned from; None: the head was exported without them."""
+    try:
+        lines = path.read_text(encoding="utf-8").split()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise T2Error(f"Expected digests of questions in {path}, got {error}. Export the head again.") from error
+    if wrong := [line for line in lines if not re.fullmatch("[0-9a-f]{16}", line)]:
+        raise T2Error(f"Expected 16 hex digits a line in {path}, got {wrong[0][:40]!r}. Export the head again.")
+    return lines

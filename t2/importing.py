@@ -46,7 +46,9 @@ class ImportSummary:
         """The summary as text."""
         source = self.source
         verb = "was imported before, nothing to do:" if self.already_there else "imported:"
-        yield f"{source['file']} {verb} {source['questions']} questions, {source['samples']} samples -> {self.pool}"
+        yield _utf8(
+            f"{source['file']} {verb} {source['questions']} questions, {source['samples']} samples -> {self.pool}"
+        )
         yield from source_notes(source, self.cost_unit)
 
 
@@ -68,15 +70,9 @@ def import_file(
     file, target = Path(path), Path(os.path.realpath(pool))
     default_grader = None if grader in (None, GIVEN) else grader
     judge = grader_named(default_grader or GIVEN)
-    if not file.is_file():
-        raise T2Error(f"Expected a file of samples, got {path}. Check the path.")
-    identity: dict[str, Any] = {
-        "file": file.name,
-        "sha256": sha256_of_file(file),
-        "tokenizer": tokenizer and (Path(tokenizer).resolve().name if Path(tokenizer).is_dir() else tokenizer),
-    }
-    spec = _spec(identity, model or "unknown", default_grader, "tokens")
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    identity = _identity(file, tokenizer)
+    spec = _spec(identity, _utf8(model or "unknown"), default_grader, "tokens")
+    if _is_taken(target):
         there = _same_import(PoolPaths(target), spec)
         return ImportSummary(Path(pool), True, there.source or {}, there.cost_unit)
     scratch = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
@@ -89,7 +85,7 @@ def import_file(
         spec = _spec(source, spec.model["id"], default_grader, work.counter.unit)
         check_or_create_spec(work.paths, spec)
         os.rename(scratch, target)
-    except OSError as error:
+    except (OSError, pa.ArrowException) as error:
         raise T2Error(f"Expected to write the pool {target}, got: {error}. Check the folder.") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -116,6 +112,43 @@ def source_notes(source: dict[str, Any], cost_unit: str, regraded: bool = False)
             f"{bare} samples vote for their whole text, since the file names no `answer` and no grader was chosen: "
             "equal answers in other words count as different."
         )
+
+
+def _identity(file: Path, tokenizer: str | None) -> dict[str, Any]:
+    """The first keys of `source`: the file and what counts its tokens, without folders.
+
+    Raises:
+        T2Error: no such file, or one that cannot be read.
+    """
+    try:
+        if not file.is_file():
+            raise T2Error(f"Expected a file of samples, got {file}. Check the path.")
+        sha256 = sha256_of_file(file)
+    except OSError as error:
+        raise T2Error(f"Expected a file of samples, got {str(file)[:60]!r}: {error.strerror}. Check it.") from error
+    name = Path(tokenizer).resolve().name if tokenizer and os.path.isdir(tokenizer) else tokenizer
+    return {"file": _utf8(file.name), "sha256": sha256, "tokenizer": name and _utf8(name)}
+
+
+def _is_taken(target: Path) -> bool:
+    """Whether something lies where the pool should be.
+
+    Raises:
+        T2Error: nothing can lie there.
+    """
+    if str(target) != _utf8(str(target)):  # which pyarrow could not open
+        raise T2Error(
+            f"Expected a folder as `--pool` whose path UTF-8 can hold, got {str(target)[-60:]!r}. Choose another."
+        )
+    try:
+        return target.exists() and (not target.is_dir() or any(target.iterdir()))
+    except OSError as error:  # as a name that is too long
+        raise T2Error(f"Expected a folder as `--pool`, got {str(target)[:60]!r}: {error.strerror}.") from error
+
+
+def _utf8(name: str) -> str:
+    """A name that UTF-8 can hold: those of files may be any bytes, which Python passes on as surrogates."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _spec(source: dict[str, Any], model: str, default_grader: str | None, cost_unit: str) -> PoolSpec:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from t2.errors import T2Error
-from t2.evaluation.bootstrap import Interval, interval, resampled_means
+from t2.evaluation.agreement import Agreement, agreement, joint_level
 from t2.grading.grade import gold_of, vote_of
 from t2.labelling.job import fresh_engine_seed
 from t2.model_files import resolve_model
@@ -25,11 +25,14 @@ from t2.policies.base import Replay
 from t2.policies.rules import Rule
 from t2.sampling.engine_watch import EngineFacts
 from t2.sampling.vllm_sampler import VLLMSampler
-from t2.spec import Grader, LabelJob, Question, Sample, Sampler, SampleRequest
+from t2.spec import GREEDY_DRAW, Grader, LabelJob, Question, Sample, Sampler, SampleRequest
 from t2.store.pool_spec import PoolSpec, read_spec
 from t2.store.reader import ShardReader
 from t2.store.schema import PoolPaths
 from t2.voting import majority
+
+PER_QUESTION = ("correct", "samples", "generated_tokens", "prompt_tokens", "rounds", "peak")
+"""What is told of each question: the fields of `Replay` that are measured."""
 
 
 @dataclass(frozen=True)
@@ -59,55 +62,47 @@ class LiveResult:
             "samples_per_second": samples / self.seconds,
             "generated_tokens_per_second": tokens / self.seconds,
         }
-        names = ("correct", "samples", "generated_tokens", "prompt_tokens", "rounds", "peak")
-        columns = [self.question_ids, *(getattr(measured, name).tolist() for name in names)]
-        rows = [dict(zip(("id", *names), row, strict=True)) for row in zip(*columns, strict=True)]
+        columns = [self.question_ids, *(getattr(measured, name).tolist() for name in PER_QUESTION)]
+        rows = [dict(zip(("id", *PER_QUESTION), row, strict=True)) for row in zip(*columns, strict=True)]
         facts = None if self.engine is None else {**asdict(self.engine), "prefix_hit_rate": self.engine.prefix_hit_rate}
         return {"totals": totals, "engine": facts, "questions": rows}
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """Live minus replay, mean over questions. If replay tells the truth, both are 0 up to their intervals."""
+class GreedyAnswer:
+    """A rule: the one temperature 0 answer, as a contender of its own."""
 
-    accuracy: Interval
-    """a share, not points"""
-    generated_tokens: Interval
-    """tokens per question"""
+    def extra(self, votes: Sequence[Hashable | None]) -> int:
+        """One, once."""
+        return 0 if votes else 1
 
-    @property
-    def holds(self) -> bool:
-        """Whether 0 lies in both intervals; where all is well, each 95% interval leaves it out in one run of twenty."""
-        return all(part.low <= 0 <= part.high for part in (self.accuracy, self.generated_tokens))
+
+@dataclass(frozen=True)
+class LiveRow:
+    """A policy live, and what replay says of it on the same questions."""
+
+    live: LiveResult
+    replay: Replay
+    agreement: Agreement
 
     def as_json(self) -> dict[str, Any]:
-        """The intervals and the verdict."""
-        return {
-            "accuracy_difference": asdict(self.accuracy),
-            "generated_tokens_difference": asdict(self.generated_tokens),
-            "holds": self.holds,
-        }
+        """Everything of the run, the agreement, and the replay's means."""
+        replayed = {name: float(getattr(self.replay, name).mean()) for name in PER_QUESTION}
+        return {**self.live.as_json(), "agreement": self.agreement.as_json(), "replayed": replayed}
 
 
-def agreement(live: Replay, replay: Replay, level: float = 0.95, num_resamples: int = 2000, seed: int = 0) -> Agreement:
-    """Whether a live run agrees with the replay of the same policy on the same questions, in the same order.
-
-    Live is one draw of each question and replay an expected value over its stored samples, so each question's
-    difference has mean 0 and carries the noise of both. They are independent between questions: the bootstrap over
-    questions counts all of it.
+def beside_replay(live: Mapping[str, LiveResult], replays: Mapping[str, Replay]) -> dict[str, LiveRow]:
+    """Each run beside its replay; all intervals together hold with 95% probability, see `joint_level`.
 
     Args:
-        live: `LiveResult.measured`.
-        replay: the policy's replay.
-        level: of each interval.
-        num_resamples: of the bootstrap.
-        seed: of the bootstrap.
+        live: from `evaluate_live`.
+        replays: of the same names, on the stored samples of the same questions.
     """
-    differences = (live.correct - replay.correct, live.generated_tokens - replay.generated_tokens)
-    means_R2 = resampled_means(torch.stack(differences, 1), num_resamples, seed)
-    return Agreement(
-        *(interval(float(each.mean()), means_R, level) for each, means_R in zip(differences, means_R2.T, strict=True))
-    )
+    level = joint_level(len(live))
+    return {
+        name: LiveRow(run, replays[name], agreement(run.measured, replays[name], level, num_resamples=20_000))
+        for name, run in live.items()
+    }
 
 
 def evaluate_live(
@@ -215,7 +210,8 @@ class _Asked:
             return None
         self.rounds, self.peak = self.rounds + 1, max(self.peak, extra)
         drawn = len(self.votes)
-        return SampleRequest(self.question_id, self.prompt_ids, tuple(range(drawn, drawn + extra)))
+        draws = (GREEDY_DRAW,) if isinstance(self.rule, GreedyAnswer) else tuple(range(drawn, drawn + extra))
+        return SampleRequest(self.question_id, self.prompt_ids, draws)
 
     def take(self, samples: Iterable[Sample]) -> None:
         """Count votes and charge every sample, truncated ones too."""

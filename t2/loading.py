@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from t2.curves.majority import MAX_SAMPLES
 from t2.errors import T2Error
 from t2.grading.given import GivenGrader, grader_named, grader_of_pool
@@ -21,6 +19,9 @@ from t2.store.pool_spec import PoolSpec, read_spec
 from t2.store.reader import ShardReader, read_prompt_tokens, read_questions
 from t2.store.schema import PoolPaths
 from t2.voting import ABSTAINED
+
+MOST_UNREAD = 0.5
+"""Share of the finished samples beyond which it is said that the grader reads no answer in them."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,19 @@ class LoadedPool:
     """version of the grader used, "given" for given grades"""
     notes: tuple[str, ...]
     """sentences that belong into every report"""
+    source_notes: tuple[str, ...]
+    """those of them that do not follow from `pool` alone, for a report that measures `pool` and says the rest itself"""
+    job: LabelJob | None = None
+    """of the config that was named; None: a folder was"""
+
+    @property
+    def description(self) -> str:
+        """What this is, in a sentence: whose samples, from where, graded how, cost in what."""
+        origin = "" if self.spec.source is None else f", imported from {self.spec.source['file']}"
+        return (
+            f"Pool {self.name}: samples of {self.spec.model['id']}{origin}; grader {self.grader}; "
+            f"cost in {self.cost_unit}."
+        )
 
 
 @dataclass(frozen=True)
@@ -84,7 +98,7 @@ def load_pool(
         if value is not None and value < 1:
             raise T2Error(f"Expected `{name}` of at least 1 sample, got {value}.")
     path = Path(source)
-    job = None if path.is_dir() else _job_of(path)
+    job = _job_of(path)
     paths = PoolPaths(Path(job.path) if job else path)
     spec = read_spec(paths)
     judge = _grader(grader, job, spec)
@@ -106,7 +120,8 @@ def load_pool(
     most = max(reader.num_samples(question.id) for question in kept.questions)
     limit = min(most, MAX_SAMPLES, max_samples or most, job.samples_per_question if job else most)
     pool = reader.pool(kept.questions, kept.prompt_tokens, limit)
-    notes = [*_left_out(asked, len(used), fewest, spec), *_notes(pool, spec, judge), *_cut(most, limit, max_samples)]
+    about_source = [*_left_out(asked, len(used), fewest, spec), *_source_notes(pool, spec, judge)]
+    about_grades = [*_grade_notes(pool, judge), *_cut(most, limit, max_samples)]
     return LoadedPool(
         root=paths.root,
         name=paths.root.resolve().name,
@@ -116,12 +131,23 @@ def load_pool(
         prompts=tuple(kept.prompts),
         cost_unit=spec.cost_unit,
         grader=judge.version,
-        notes=tuple(notes),
+        notes=(*about_source, *_sample_notes(pool), *about_grades),
+        source_notes=(*about_source, *about_grades),
+        job=job,
     )
 
 
-def _job_of(path: Path) -> LabelJob:
-    if not path.is_file():
+def _job_of(path: Path) -> LabelJob | None:
+    """The job of a config, None for a folder."""
+    try:
+        str(path).encode()
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except (OSError, UnicodeEncodeError) as error:  # as a name that is too long, or not UTF-8
+        reason = getattr(error, "strerror", "its path is not UTF-8")
+        raise T2Error(f"Expected a pool folder or a YAML config, got {str(path)[-60:]!r}: {reason}.") from error
+    if is_folder:
+        return None
+    if not is_file:
         raise T2Error(f"Expected a pool folder or a YAML config, got {path}: no such file or folder.")
     if path.suffix == ".jsonl":
         raise T2Error(
@@ -172,14 +198,17 @@ def _cut(most: int, limit: int, max_samples: int | None) -> Iterator[str]:
         yield f"Only the first {limit} of up to {most} samples of each question are used{reason}."
 
 
-def _notes(pool: GradedPool, spec: PoolSpec, grader: Grader) -> Iterator[str]:
-    """What is unusual about the samples."""
-    given = isinstance(grader, GivenGrader)
+def _source_notes(pool: GradedPool, spec: PoolSpec, grader: Grader) -> Iterator[str]:
+    """What an import did not know."""
     if spec.source is not None:
-        yield from source_notes(spec.source, spec.cost_unit, regraded=not given)
+        yield from source_notes(spec.source, spec.cost_unit, regraded=not isinstance(grader, GivenGrader))
         if spec.cost_unit == "tokens" and bool((pool.prompt_tokens_Q == 0).any()):
             unknown = int((pool.prompt_tokens_Q == 0).sum())
             yield f"Prompt tokens of {unknown} questions are unknown: total tokens leave them out."
+
+
+def _sample_notes(pool: GradedPool) -> Iterator[str]:
+    """What is unusual about the numbers of samples."""
     samples_Q = pool.present_QM.sum(1)
     smallest, largest = int(samples_Q.min()), int(samples_Q.max())
     if smallest < largest:
@@ -190,8 +219,20 @@ def _notes(pool: GradedPool, spec: PoolSpec, grader: Grader) -> Iterator[str]:
     if not bool(pool.greedy_present_Q.all()):
         missing = int((~pool.greedy_present_Q).sum())
         yield f"No greedy answer of {missing} of {len(pool)} questions: nothing is compared with greedy decoding."
-    votes_QM = pool.vote_QM[pool.present_QM]
-    if bool(torch.all(votes_QM == ABSTAINED)):
+
+
+def _grade_notes(pool: GradedPool, grader: Grader) -> Iterator[str]:
+    """What speaks against the grader."""
+    finished_QM = pool.present_QM & ~pool.truncated_QM
+    finished, unread = int(finished_QM.sum()), int((pool.vote_QM[finished_QM] == ABSTAINED).sum())
+    if finished == 0:
+        yield "All samples abstain: none of them finished."
+    elif unread == finished:
         yield f"All samples abstain: grader {grader.version!r} reads no answer in any of them. Is it the right one?"
+    elif unread > MOST_UNREAD * finished:
+        yield (
+            f"{unread} of {finished} finished samples abstain: grader {grader.version!r} reads no answer in them. "
+            "Is it the right one?"
+        )
     elif not bool(pool.right_QM.any()):
         yield f"No sample is correct by grader {grader.version!r}. Is it the right one?"

@@ -47,7 +47,26 @@ Questions: {labels.get("questions")}.
 (log token axis). Validation chose the checkpoint, so these figures are slightly optimistic; test figures are those of
 cross-validation.
 
-## Limits
+{_calibration(config)}## Limits
 
 One model, one prompt template, one distribution of questions: on others its budgets mean nothing until measured again.
+"""
+
+
+def _calibration(config: dict[str, Any]) -> str:
+    """The section on what is promised, or that nothing is; empty for a policy that decides nothing."""
+    record = config.get("calibration")
+    if record is None:
+        return "" if config["policy"]["name"] == "FixedN" else "## Calibration\n\nNone: no accuracy is promised.\n\n"
+    if record["status"] != "calibrated":
+        return f"## Calibration\n\n{record['promise']}\n\n"
+    return f"""## Calibration
+
+**{record["promise"]}**
+
+It holds for questions of that mix, asked of the same model with the same prompt and sampling. Head, list of settings
+and N_ref were settled before the calibration labels were read, so it does not hold for a setting that was chosen after
+looking at several calibrations. Tested were {len(record["settings"])} settings, safest first; the p-value of the chosen
+one is {record["p_values"][record["chosen"]]:.3g}.
+
 """

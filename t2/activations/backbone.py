@@ -13,6 +13,7 @@ from torch import Tensor
 
 from t2.activations.layers import decoder_blocks
 from t2.activations.pooling import pool_last_token, right_pad, tapped
+from t2.hardware import emulates_16_bits
 
 TOKENS_PER_BATCH = 4096
 """Prompt tokens of one forward pass, padding included."""
@@ -21,10 +22,18 @@ MIN_SHARED_PREFIX = 32
 
 
 def load_frozen(model_folder: str | Path, dtype: str = "auto", device: str | None = None) -> Any:
-    """A decoder without its LM head, in eval mode, without gradients; on the GPU where there is one."""
+    """A decoder without its LM head, in eval mode, without gradients; on the GPU where there is one.
+
+    Args:
+        model_folder: of the LLM.
+        dtype: of weights and activations; "auto" is the model's own, and float32 on a CPU that only emulates 16 bits.
+        device: "cpu", "cuda", ...; None: the GPU where there is one.
+    """
     from transformers import AutoModel
     from transformers.utils import logging
 
+    if dtype == "auto" and emulates_16_bits():
+        dtype = "float32"
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it would report the LM head, left out on purpose, as unexpected
     try:

@@ -66,24 +66,9 @@ class CalibrationResult:
     form: Form
     """"reference": within alpha of FixedN(N_ref); "every_fixed": within alpha of FixedN(N) for every N in the grid"""
 
-    @property
-    def promise(self) -> str:
-        """One sentence for the model card."""
-        if self.chosen is None:
-            return (
-                f"No setting passed calibration on {self.num_questions} questions "
-                f"(alpha {self.alpha:g}, delta {self.delta:g}): use FixedN(N_ref)."
-            )
-        rival = "FixedN(N_ref)" if self.form == "reference" else "FixedN(N) at every N of the grid"
-        return (
-            f"Setting {self.chosen} loses less than {self.alpha:g} accuracy against {rival} on the calibration mix "
-            f"of questions; a promise that fails with probability at most {self.delta:g} "
-            f"({self.num_questions} questions)."
-        )
-
     def as_json(self) -> dict[str, Any]:
-        """The fields and the promise as JSON values, for exports."""
-        return {**asdict(self), "p_values": list(self.p_values), "promise": self.promise}
+        """The fields as JSON values, for exports."""
+        return {**asdict(self), "p_values": list(self.p_values)}
 
 
 def questions_needed(alpha: float = ALPHA, delta: float = DELTA) -> int:

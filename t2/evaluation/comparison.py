@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
+from t2.curves.halves import Halves
 from t2.curves.labels import BudgetLabels, dataset_optimum
 from t2.evaluation.contenders import (
     Contender,
     Slice,
+    dsc_by_other_half,
     fixed_frontier,
     frontier_of,
     nothing_known,
@@ -22,7 +23,7 @@ from t2.evaluation.contenders import (
 )
 from t2.evaluation.frontier import Frontier, area
 from t2.evaluation.sources import OUTER_FOLDS, FoldKnown, Folds, Source
-from t2.evaluation.tuning import cheapest_within
+from t2.evaluation.tuning import InnerFold, cheapest_within, held_out_frontier, in_order, inner_folds
 from t2.grading.graded import GradedPool
 from t2.policies.base import Replay
 
@@ -78,31 +79,40 @@ class Comparison:
     """FixedN(N_ref), N_ref from the training questions of each fold"""
     test_order: Tensor
     """`Folds.test_order`"""
+    labels: BudgetLabels
+    """of all questions"""
+    halves: Halves | None
+    """of all questions; None if a question has only one sample"""
 
 
 def compare(pool: GradedPool, labels: BudgetLabels, sources: Sequence[Source], fold_seed: int) -> Comparison:
     """Run all contenders that pool and sources allow."""
     folds = Folds.of(pool.dedup_keys, fold_seed)
     n_ref = tuple(labels.grid[dataset_optimum(labels.acc_QK[folds.train_rows(fold)])] for fold in range(OUTER_FOLDS))
-    whole = {cap: Slice.of(pool, labels, cap, fold_seed) for cap in set(n_ref)}
+    first = Slice.of(pool, labels, n_ref[0], fold_seed).with_half_orders(fold_seed)
+    whole = {cap: first if cap == n_ref[0] else first.at_cap(cap, fold_seed) for cap in set(n_ref)}
     outcomes: dict[str, Outcome] = {}
-    jobs: list[tuple[Contender, Source | None]] = [
-        (c, None) for c in references(labels.grid, halves=int(pool.present_QM.sum(1).min()) > 1)
-    ]
-    for source in sources:
-        is_head = source.kind == "head"
-        made = of_head(source.name, source.folds[0].train) if is_head else of_control(source.name)
-        jobs += [(contender, source) for contender in made]
-        if is_head or source.name in DSC_SOURCES:
-            jobs.append((of_dsc(source.name), source))
     sides = [_Fold.of(whole[n_ref[fold]], folds, fold, n_ref[fold]) for fold in range(OUTER_FOLDS)]
     order = folds.test_order
-    for contender, knower in jobs:
+    for contender, knower in _jobs(labels.grid, sources, halves=first.halves is not None):
         results = [side.outcome(contender, knower.folds[fold] if knower else None) for fold, side in enumerate(sides)]
         outcomes[contender.name] = _joined(contender, knower.name if knower else "", results, order)
     fixed = outcomes["FixedN"]
     at_ref = [fold.test[fixed.settings.index(n)] for fold, n in zip(fixed.folds, n_ref, strict=True)]
-    return Comparison(fold_seed, n_ref, outcomes, in_order(at_ref, order), order)
+    return Comparison(fold_seed, n_ref, outcomes, in_order(at_ref, order), order, labels, first.halves)
+
+
+def _jobs(grid: tuple[int, ...], sources: Sequence[Source], halves: bool) -> Iterator[tuple[Contender, Source | None]]:
+    """Every contender with the source that it asks."""
+    yield from ((contender, None) for contender in references(grid, halves))
+    if halves:
+        yield dsc_by_other_half(), None
+    for source in sources:
+        is_head = source.kind == "head"
+        made = of_head(source.name, source.folds[0].train, grid) if is_head else of_control(source.name, grid)
+        yield from ((contender, source) for contender in made)
+        if is_head or source.name in DSC_SOURCES:
+            yield of_dsc(source.name), source
 
 
 @dataclass(frozen=True)
@@ -114,32 +124,31 @@ class _Fold:
     n_ref: int
     fixed: Frontier
     """FixedN on the training questions"""
+    inner: tuple[InnerFold, ...]
+    """of the training questions"""
 
     @staticmethod
     def of(on: Slice, folds: Folds, fold: int, n_ref: int) -> _Fold:
         """Cut the slices once; orders are the large part of them."""
-        train = on.take(folds.train_rows(fold))
-        return _Fold(train, on.take(folds.test_rows(fold)), n_ref, fixed_frontier(train))
+        rows = folds.train_rows(fold)
+        train = on.take(rows)
+        inner = inner_folds(train, folds.inner_Q[rows])
+        return _Fold(train, on.take(folds.test_rows(fold)), n_ref, fixed_frontier(train), inner)
 
     def outcome(self, contender: Contender, known: FoldKnown | None) -> FoldOutcome:
-        """Fit and tune on the training questions, replay on the test questions."""
+        """Tune and fit on the training questions, replay on the test questions."""
         train_known = known.train if known else nothing_known(len(self.train.pool))
         test_known = known.test if known else nothing_known(len(self.test.pool))
-        run = contender.fit(self.train, train_known, self.n_ref)
-        fitted = Frontier(contender.name, contender.settings, frontier_of(contender, run, self.train, train_known))
+        fitted = held_out_frontier(contender, self.inner, train_known, self.n_ref)
         reference = float(self.fixed.accuracy_P[self.fixed.settings.index(self.n_ref)])
         chosen = tuple(cheapest_within(fitted, reference, allowance) for allowance in ALLOWANCES)
+        run = contender.fit(self.train, train_known, self.n_ref)
         return FoldOutcome(
             chosen=chosen,
             train_tokens=float(fitted.tokens_P[chosen[-1]]),
             train_area=area(fitted, self.fixed, self.n_ref),
             test=frontier_of(contender, run, self.test, test_known),
         )
-
-
-def in_order(parts: Sequence[Replay], order: Tensor) -> Replay:
-    """The folds' test questions, back in the order of the pool."""
-    return Replay(**{name: torch.cat([getattr(r, name) for r in parts])[order] for name in vars(parts[0])})
 
 
 def _joined(contender: Contender, source: str, results: Sequence[FoldOutcome], order: Tensor) -> Outcome:

@@ -21,20 +21,29 @@ from t2.grading.graded import GradedPool
 from t2.heads.base import Prediction
 from t2.policies.asc import ASC, HeadASC
 from t2.policies.base import Costs, OneRound, Replay, replay_greedy, replay_one_round
-from t2.policies.dsc import DSC
+from t2.policies.batch_budget import BatchBudget
+from t2.policies.dsc import DSC, half_orders, replay_other_half
 from t2.policies.one_round import FixedN, PredictedN, Utility
 from t2.policies.oracle import BayesOracle, OwnOracle
 from t2.policies.orders import Orders
 from t2.policies.stopping import TableRule
-from t2.policies.then_stop import HeadThenStop, answer_atoms, no_head, stop_model
+from t2.policies.then_stop import HeadThenStop, answer_atoms, no_head, softened, stop_model
 from t2.policies.windows import ESC, Doubling
 
-PRICES = (0.01, 0.03, 0.1, 0.3, 0.6, 1.0, 1.5, 2.5, 4.0, 7.0, 12.0, 20.0, 35.0, 60.0, 100.0, 200.0, 500.0, 2000.0)
-"""Swept prices, accuracy points per 1,000 generated tokens."""
+PRICES = (
+    *(0.01, 0.03, 0.1, 0.3, 0.6),
+    *(1.0, 1.3, 1.7, 2.2, 2.9, 3.8, 5.0, 6.5, 8.5, 11.0, 14.0, 18.0, 23.0, 30.0),
+    *(60.0, 100.0, 200.0, 500.0, 2000.0),
+)
+"""Swept prices, accuracy points per 1,000 generated tokens; dense where settings are chosen."""
+TOTALS = (0.0, 0.02, 0.06, 0.13, 0.2, 0.26, 0.32, 0.39, 0.45, 0.53, 0.61, 0.74, 0.87, 1.0)
+"""Swept totals of BatchBudget: how far from 1 sample a question to the largest budget; dense where one is chosen."""
 SHIFTS = (-4.0, -3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 """Swept shifts of PredictedN, in log2 samples."""
 THRESHOLDS = (0.76, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99)
 """Swept thresholds of ASC and HeadASC."""
+DSC_THRESHOLDS = (0.76, 0.85, 0.9, 0.95)
+"""Swept thresholds of DSC."""
 WINDOWS = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
 """Swept windows of ESC, samples."""
 SHARES = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 1.0)
@@ -56,18 +65,34 @@ class Slice:
     """orders in which short answers come first"""
     halves: Halves | None
     """for the oracles; None if a question has only one sample"""
+    half_orders: tuple[Orders, Orders] | None = None
+    """orders of each half's samples, for DSC by the other half; None unless asked for"""
 
     @staticmethod
     def of(pool: GradedPool, labels: BudgetLabels, cap: int, seed: int, num_orders: int = NUM_ORDERS) -> Slice:
-        """Draw the orders."""
+        """Draw the orders of whole pools."""
         arrivals = Orders.of_arrivals(pool, num_orders, seed, cap)
         return Slice(pool, labels, Orders.of(pool, num_orders, seed), arrivals, half_curves(pool, labels.grid))
 
+    def with_half_orders(self, seed: int) -> Slice:
+        """Draw the orders of half pools too, where there are halves."""
+        if self.halves is None:
+            return self
+        return replace(self, half_orders=half_orders(self.pool, self.orders.num_orders, seed))
+
+    def at_cap(self, cap: int, seed: int) -> Slice:
+        """The same with the arrivals of another cap."""
+        return replace(self, arrivals=Orders.of_arrivals(self.pool, self.orders.num_orders, seed, cap))
+
     def take(self, rows: Tensor) -> Slice:
         """Some of them."""
-        halves = self.halves.take(rows) if self.halves else None
         return Slice(
-            self.pool.take(rows), self.labels.take(rows), self.orders.take(rows), self.arrivals.take(rows), halves
+            self.pool.take(rows),
+            self.labels.take(rows),
+            self.orders.take(rows),
+            self.arrivals.take(rows),
+            self.halves.take(rows) if self.halves else None,
+            (self.half_orders[0].take(rows), self.half_orders[1].take(rows)) if self.half_orders else None,
         )
 
 
@@ -123,6 +148,15 @@ def _own_oracle(on: Slice, known: Known, price: float) -> Replay:
     return OwnOracle(price).replay(on.halves, on.pool)
 
 
+def _dsc_by_other_half(train: Slice, known: Known, cap: int) -> Run:
+    def run(on: Slice, _: Known, threshold: float) -> Replay:
+        assert on.halves is not None
+        assert on.half_orders is not None
+        return replay_other_half(on.halves, on.half_orders, threshold, cap)
+
+    return run
+
+
 def _capped(build: Callable[[float, int], TableRule | ESC], concurrent: bool = False) -> Callable[..., Run]:
     """A sequential rule with the reference budget as its cap."""
 
@@ -174,10 +208,10 @@ def binned_utility(train: Slice, known: Known, cap: int) -> Run:
 
 
 def head_then_stop(train: Slice, known: Known, cap: int) -> Run:
-    """`HeadThenStop` whose prior is the training questions of the bin."""
+    """`HeadThenStop` whose prior is half the training questions of the bin, half all of them."""
     bins = fit_bins(known.score_B, train.labels.acc_QK)
     member_PQ = torch.nn.functional.one_hot(bins.bin_of(known.score_B), len(bins.acc_NK)).T.double()
-    model = stop_model(answer_atoms(train.pool), member_PQ, cap)
+    model = stop_model(answer_atoms(train.pool), softened(member_PQ), cap)
     tokens_P = (member_PQ @ train.pool.mean_tokens_Q) / member_PQ.sum(1).clamp(min=1)
     tokens_P = torch.where(member_PQ.sum(1) > 0, tokens_P, train.pool.mean_tokens_Q.mean())
     return lambda on, k, price: HeadThenStop(model, price, tokens_P, bins.bin_of(k.score_B)).replay(on.orders)
@@ -196,6 +230,22 @@ def dsc(train: Slice, known: Known, cap: int) -> Run:
     return lambda on, k, threshold: DSC(-sign * k.score_B, threshold, cap).replay(on.orders)
 
 
+def batch_budget(n: float, prediction: Prediction, on: Slice, cap: int) -> Replay:
+    """`BatchBudget` over the questions replayed together, with the total that `FixedN(n)` is predicted to spend."""
+    return one_round(BatchBudget.like_fixed(n, prediction.log_tokens_B.double().exp()), prediction, on, cap)
+
+
+def binned_batch(train: Slice, known: Known, cap: int) -> Run:
+    """The common decision layer with `BatchBudget`."""
+    bins = fit_bins(known.score_B, train.labels.acc_QK)
+    return lambda on, k, n: batch_budget(n, bins.predict(k.score_B, k.prediction.log_tokens_B), on, cap)
+
+
+def native_batch(train: Slice, known: Known, cap: int) -> Run:
+    """`BatchBudget` on the head's own curve."""
+    return lambda on, k, n: batch_budget(n, k.prediction, on, cap)
+
+
 def native_utility(train: Slice, known: Known, cap: int) -> Run:
     """`Utility` on the head's own curve."""
     return lambda on, k, price: one_round(Utility(price), k.prediction, on, cap)
@@ -206,19 +256,26 @@ def native_predicted(train: Slice, known: Known, cap: int) -> Run:
     return lambda on, k, shift: one_round(PredictedN(shift), k.prediction, on, cap)
 
 
-def of_control(name: str) -> list[Contender]:
-    """A control: the common decision layer, one round or as a prior for stopping."""
+def totals(grid: tuple[int, ...]) -> tuple[float, ...]:
+    """Settings of `BatchBudget`: predicted tokens as those of so many samples of each question, also between budgets."""
+    return tuple(sorted({round(1 + share * (grid[-1] - 1), 2) for share in TOTALS}))
+
+
+def of_control(name: str, grid: tuple[int, ...]) -> list[Contender]:
+    """A control: the common decision layer, one round (alone or over the batch) or as a prior for stopping."""
     return [
         Contender(f"{name} + bins + Utility", "one round", PRICES, binned_utility),
+        Contender(f"{name} + bins + BatchBudget", "one round", totals(grid), binned_batch),
         Contender(f"{name} + HeadThenStop", "sequential", PRICES, head_then_stop),
     ]
 
 
-def of_head(name: str, known: Known) -> list[Contender]:
+def of_head(name: str, known: Known, grid: tuple[int, ...]) -> list[Contender]:
     """A head: as a control, and with every policy that its prediction has the parts for."""
-    found = of_control(name)
+    found = of_control(name, grid)
     if known.prediction.accuracy_BK is not None:
         found.append(Contender(f"{name} + Utility", "one round", PRICES, native_utility))
+        found.append(Contender(f"{name} + BatchBudget", "one round", totals(grid), native_batch))
     if known.prediction.log2_n_B is not None:
         found.append(Contender(f"{name} + PredictedN", "one round", SHIFTS, native_predicted))
     found.append(Contender(f"{name} + HeadASC", "sequential", THRESHOLDS, head_asc))
@@ -227,7 +284,12 @@ def of_head(name: str, known: Known) -> list[Contender]:
 
 def of_dsc(name: str) -> Contender:
     """`DSC` ordered by a source's score."""
-    return Contender(f"DSC by {name}", "sequential", (0.76, 0.85, 0.9, 0.95), dsc)
+    return Contender(f"DSC by {name}", "sequential", DSC_THRESHOLDS, dsc)
+
+
+def dsc_by_other_half() -> Contender:
+    """`DSC` ordered by what no one knows beforehand: half of a question's own grades; replayed on the other half."""
+    return Contender("DSC by other-fold mean correct", "reference", DSC_THRESHOLDS, _dsc_by_other_half)
 
 
 def frontier_of(contender: Contender, run: Run, on: Slice, known: Known) -> tuple[Replay, ...]:
@@ -261,5 +323,5 @@ def reference_frontiers(train: Slice, on: Slice, cap: int) -> list[Frontier]:
 def head_frontiers(name: str, prediction: Prediction, on: Slice, cap: int) -> list[Frontier]:
     """A head's own one-round policies, as far as its prediction has the parts for them."""
     known = Known(torch.zeros(len(on.pool)), prediction)
-    own = (native_utility, native_predicted)
-    return [fitted_frontier(c, on, on, known, cap) for c in of_head(name, known) if c.fit in own]
+    own = (native_utility, native_batch, native_predicted)
+    return [fitted_frontier(c, on, on, known, cap) for c in of_head(name, known, on.labels.grid) if c.fit in own]

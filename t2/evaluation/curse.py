@@ -15,6 +15,7 @@ from t2.curves.majority import MAX_SAMPLES
 from t2.curves.types import TYPE_TOLERANCE, sample_types
 from t2.errors import T2Error
 from t2.evaluation.bootstrap import Interval, clusters_of, mean_interval
+from t2.evaluation.curse_notes import curse_notes
 from t2.evaluation.overscaling import (
     WHOLE,
     Curves,
@@ -30,7 +31,7 @@ from t2.evaluation.overscaling import (
     rows_of_means,
     swept_settings,
 )
-from t2.evaluation.reliability import TARGETS, reliability, reliability_of, spearman_brown
+from t2.evaluation.reliability import reliability, reliability_of, spearman_brown
 from t2.evaluation.triggers import TypeRow, agreement, joint_types, kappa, rise, type_columns, type_rows
 from t2.grading.graded import GradedPool
 
@@ -45,6 +46,8 @@ class CurseReport:
     """Everything `t2 curse` says about a pool. Intervals are 95% percentile bootstraps over questions."""
 
     num_questions: int
+    num_units: int
+    """what the bootstrap draws: dedup keys, which is questions if none share one"""
     samples: int
     """of the smallest pool"""
     most_samples: int
@@ -92,6 +95,15 @@ class CurseReport:
         m_d, n_d = self.main.m_d, self.main.n_d
         facts = f"N_D = {n_d}, mean N* = {self.main.mean_n_star.value:.2f}, M_D = {m_d.value:.2f} "
         facts += f"[{m_d.low:.2f}, {m_d.high:.2f}]"
+        if all(point.value == 0 for point in self.curve):
+            return "Nothing to measure: no sample of any question is correct, so no number of samples helps."
+        if len(self.label_grid) == 1:
+            return (
+                f"Not measured: with {self.samples} samples a question no budget but 1 is allowed. Draw more samples, "
+                "or leave out the questions that have few."
+            )
+        if self.num_units == 1:
+            return f"Not decided: one question, or questions of one dedup key, say nothing about a data set ({facts})."
         if n_d == 1:
             return f"Nothing to overscale: one sample is enough for the data set ({facts})."
         if m_d.high < 1:
@@ -150,6 +162,7 @@ def curse_report(
     asked = overscaling(means, main, label_grid)
     report = CurseReport(
         num_questions=len(pool),
+        num_units=len(set(pool.dedup_keys)),
         samples=smallest,
         most_samples=int(sizes_Q.max()),
         grid=budgets,
@@ -171,7 +184,7 @@ def curse_report(
         reliability={} if halves is None else reliability_of(halves, clusters_Q, eps, num_resamples, seed),
         notes=(),
     )
-    return replace(report, notes=_notes(report, pool, tuple(grid)))
+    return replace(report, notes=tuple(curse_notes(report, pool, tuple(grid))))
 
 
 def _checked_sizes(pool: GradedPool, eps: float, dataset_eps: float, num_resamples: int) -> Tensor:
@@ -204,60 +217,3 @@ def _n_d_shares(means: Means, grid: tuple[int, ...], dataset_eps: float) -> tupl
     """Share of the resamples whose N_D is each budget."""
     n_d_R = dataset_optima(means[f"accuracy of {WHOLE}"], grid, dataset_eps, grid[-1])[1:]
     return tuple(float((n_d_R == n).double().mean()) for n in grid)
-
-
-def _notes(report: CurseReport, pool: GradedPool, grid: tuple[int, ...]) -> tuple[str, ...]:
-    """What could not be computed and what to beware of."""
-    found = []
-    single, top = report.curve[0].value, max(point.value for point in report.curve)
-    num_clusters = len(set(pool.dedup_keys))
-    if report.most_samples > report.samples:
-        found.append(
-            f"Pools hold {report.samples} to {report.most_samples} samples a question; budgets stop at the smallest."
-        )
-    if report.grid != grid:
-        found.append(
-            f"The grid was cut from {grid[-1]} to {report.grid[-1]} samples, the most the smallest pool allows."
-        )
-    if len(report.label_grid) == 1:
-        found.append(
-            f"No budget between 2 and M/2 = {report.samples / 2:g} is in the grid, so N*, N_D and M_D are 1 and every "
-            "curve is flat by construction: draw more samples or add small budgets."
-        )
-    elif report.main.n_d_high == report.label_grid[-1]:
-        found.append(
-            f"N_D is, or may be, the largest budget allowed, {report.label_grid[-1]} samples (up to M/2): with more "
-            "samples a question N_D can be larger and M_D smaller."
-        )
-    if report.samples < 2:
-        found.append("A question with one sample has no halves: half-pool agreement and reliability are left out.")
-    elif len(report.reliability) < len(TARGETS):
-        found.append(
-            "A target that is the same for every question in a half has no rank correlation and is left out of the "
-            "reliability table."
-        )
-    if not bool((pool.vote_QM >= 0).any()):
-        found.append(
-            "No answer could be read in any sample, so nothing votes: check the grader and the finish reasons."
-        )
-    elif top == 0:
-        found.append("No sample of any question is correct: more samples cannot help.")
-    elif single == 1:
-        found.append("Every sample of every question is correct: one sample is enough.")
-    if num_clusters == 1:
-        found.append(
-            "All questions share one dedup key (or there is one question): intervals have no width and no meaning."
-        )
-    elif num_clusters < len(pool):
-        found.append(
-            f"{len(pool)} questions have {num_clusters} dedup keys; questions that share a key are resampled together."
-        )
-    if report.greedy is None:
-        found.append("The pool has no greedy (temperature 0) answers, so there is no greedy line.")
-    elif report.greedy_questions < len(pool):
-        found.append(
-            f"{report.greedy_questions} of {len(pool)} questions have a greedy answer; its line is theirs alone."
-        )
-    if report.main.m_d_tokens is None:
-        found.append("The pool has no token counts, so there is no token-weighted index.")
-    return tuple(found)

@@ -20,7 +20,7 @@ def frontier_figure(frontiers: Sequence[Frontier], title: str) -> Figure:
     from matplotlib.figure import Figure as MatplotlibFigure
     from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
 
-    figure = MatplotlibFigure(figsize=(7.5, 4.8), dpi=140, layout="constrained")
+    figure = MatplotlibFigure(figsize=(6.0, 4.4), dpi=200, layout="constrained")
     axes = figure.add_subplot()
     rivals = 0
     for frontier in frontiers:
@@ -46,5 +46,5 @@ def frontier_figure(frontiers: Sequence[Frontier], title: str) -> Figure:
     axes.set_ylabel("accuracy, %")
     axes.set_title(title)
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, fontsize=8)
     return figure

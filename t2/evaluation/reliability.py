@@ -5,22 +5,42 @@ The halves are those of `GradedPool.fold_QM`. A target whose halves disagree is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import torch
 from torch import Tensor
 
 from t2.curves.halves import Halves, half_curves
-from t2.curves.labels import smallest_enough
+from t2.curves.labels import BudgetLabels, smallest_enough
 from t2.evaluation.bootstrap import Interval, clusters_of, interval, resampled_rows
 from t2.grading.graded import GradedPool
+from t2.heads.base import Prediction
 
 TARGETS = ("first_accuracy", "top_accuracy", "gain", "n_star", "log_tokens")
 """A(1); A at the largest budget up to M/2; their difference; N*; log of the mean generated tokens of a sample."""
+_TITLES = {
+    "first_accuracy": "A(1), accuracy of one sample",
+    "top_accuracy": "A({top}), accuracy of {top} samples",
+    "gain": "gain A({top}) - A(1)",
+    "n_star": "N*",
+    "log_tokens": "log mean {unit} of a sample",
+}
 _RESAMPLES_AT_ONCE = 128
 _DECIMALS = 9
 """Curves are sums of floats: two that are equal on paper tie in rank although they differ by rounding."""
+
+
+def target_title(target: str, top: int, unit: str = "tokens") -> str:
+    """A target of `TARGETS` in words.
+
+    Args:
+        target: its name.
+        top: the largest budget up to M/2, samples.
+        unit: of the cost of a sample.
+    """
+    return _TITLES[target].format(top=top, unit=unit)
 
 
 def reliability(
@@ -51,21 +71,96 @@ def reliability_of(
 ) -> dict[str, Interval]:
     """`reliability` of halves that are already there."""
     first, second = (_targets(halves.acc_QK[half], halves.tokens_Q[half], eps) for half in (0, 1))
+    pairs = {name: (first[name], second[name]) for name in TARGETS}
+    return correlations(pairs, clusters_Q, num_resamples, seed)
+
+
+def correlations(
+    pairs: Mapping[str, tuple[Tensor, Tensor]], clusters_Q: Tensor, num_resamples: int = 1000, seed: int = 0
+) -> dict[str, Interval]:
+    """Spearman correlation of each pair over questions, all on the same resamples; without those that have none.
+
+    Args:
+        pairs: two values a question, by name.
+        clusters_Q: the same number for questions that are drawn together.
+        num_resamples: bootstrap resamples.
+        seed: of the resamples.
+    """
     once_Q1 = torch.ones(len(clusters_Q), 1, dtype=torch.float64)
-    values = {name: float(spearman(first[name], second[name], once_Q1)) for name in TARGETS}
+    values = {name: float(spearman(*pair, once_Q1)) for name, pair in pairs.items()}
     values = {name: value for name, value in values.items() if value == value}
     drawn: dict[str, list[Tensor]] = {name: [] for name in values}
     resamples = resampled_rows(len(clusters_Q), num_resamples, seed, clusters_Q)
-    while rows := list(islice(resamples, _RESAMPLES_AT_ONCE)):
+    while values and (rows := list(islice(resamples, _RESAMPLES_AT_ONCE))):
         weight_QR = torch.stack([torch.bincount(r, minlength=len(clusters_Q)) for r in rows], 1).double()
         for name, parts in drawn.items():
-            parts.append(spearman(first[name], second[name], weight_QR))
+            parts.append(spearman(*pairs[name], weight_QR))
     found = {}
     for name, parts in drawn.items():
         rho_R = torch.cat(parts)
         rho_R = rho_R[~rho_R.isnan()]  # a resample that holds one value alone says nothing
         if len(rho_R):
             found[name] = interval(values[name], rho_R)
+    return found
+
+
+@dataclass(frozen=True)
+class TargetRow:
+    """A target: how far it can be known, and how far it is."""
+
+    name: str
+    """of `TARGETS`"""
+    half: Interval
+    """Spearman correlation between the halves"""
+    whole: Interval
+    """stepped up to the whole pool, see `spearman_brown`"""
+    ceiling: float
+    """about what a correlation with the whole pool's target can reach: the square root of `whole`"""
+    heads: dict[str, Interval]
+    """Spearman correlation of each head's out-of-fold prediction with the whole pool's target, where it predicts it"""
+
+
+def target_rows(
+    halves: Halves, labels: BudgetLabels, heads: Mapping[str, Prediction], clusters_Q: Tensor, eps: float
+) -> tuple[TargetRow, ...]:
+    """Every target that is not the same for all questions.
+
+    Args:
+        halves: of the questions.
+        labels: of the same, from whole pools.
+        heads: what each head says of the same, out of fold.
+        clusters_Q: the same number for questions that are drawn together.
+        eps: tolerance of N* that `labels` were made with, accuracy.
+    """
+    top = len(halves.grid) - 1
+    acc_QK = labels.acc_QK[:, : top + 1]
+    truth = _targets(acc_QK, labels.log_tokens_Q.exp(), eps) | {"n_star": labels.n_star_Q}
+    pairs = {
+        f"{name}/{target}": (said_Q, truth[target])
+        for name, prediction in heads.items()
+        for target, said_Q in _predicted(prediction, top).items()
+    }
+    found = correlations(pairs, clusters_Q)
+    return tuple(
+        TargetRow(
+            name=target,
+            half=half,
+            whole=(whole := spearman_brown(half)),
+            ceiling=max(whole.value, 0.0) ** 0.5,
+            heads={name: found[key] for name in heads if (key := f"{name}/{target}") in found},
+        )
+        for target, half in reliability_of(halves, clusters_Q, eps).items()
+    )
+
+
+def _predicted(prediction: Prediction, top: int) -> dict[str, Tensor]:
+    """The targets that a prediction has a part for."""
+    found = {"log_tokens": prediction.log_tokens_B}
+    if prediction.accuracy_BK is not None:
+        first_B, top_B = prediction.accuracy_BK[:, 0].double(), prediction.accuracy_BK[:, top].double()
+        found |= {"first_accuracy": first_B, "top_accuracy": top_B, "gain": top_B - first_B}
+    if prediction.log2_n_B is not None:
+        found["n_star"] = prediction.log2_n_B
     return found
 
 

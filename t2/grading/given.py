@@ -46,8 +46,17 @@ def grader_named(name: str) -> Grader:
 
 
 def grader_of_pool(spec: PoolSpec) -> Grader:
-    """What grades a pool if nobody says: its recorded default, else the given grades if it was imported."""
-    return grader_named(spec.default_grader or (GIVEN if spec.source else "numeric"))
+    """What grades a pool if nobody says: its recorded default, else the given grades if it was imported.
+
+    Raises:
+        T2Error: a pool that t2 label fills. It does not record a grader, and a wrong guess would read no answer.
+    """
+    if spec.default_grader is None and not spec.imported:
+        raise T2Error(
+            "Expected a grader, got none: a pool that t2 label fills does not record how its answers are read. Name "
+            "the config that fills it instead of its folder, or the grader: numeric or exact, both after ####."
+        )
+    return grader_named(spec.default_grader or GIVEN)
 
 
 def given_classes(gold: str, samples: Sequence[GivenSample], where: str) -> list[str | None]:

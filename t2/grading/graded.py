@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from t2.splits import sample_fold
-from t2.voting import ABSENT, one_hot_votes
+from t2.voting import ABSENT, ABSTAINED
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,18 @@ class GradedPool:
             picked[name] = value[index] if isinstance(value, Tensor) else tuple(value[i] for i in index.tolist())
         return GradedPool(**picked)
 
+    def only(self, keep_QM: Tensor) -> GradedPool:
+        """The pool of some samples alone (bool), in order of draw; its columns are no draws, so it has no `fold_QM`."""
+        keep_QM = keep_QM & self.present_QM
+        width = int(keep_QM.sum(1).max()) if len(self) else 0
+        order_QM = (~keep_QM).int().argsort(dim=1, stable=True)[:, :width]
+        kept_QM = keep_QM.gather(1, order_QM)
+        padding = {"vote_QM": ABSENT, "right_QM": False, "tokens_QM": 0, "truncated_QM": False}
+        moved: dict[str, Any] = {}
+        for name, value in padding.items():
+            moved[name] = getattr(self, name).gather(1, order_QM).masked_fill(~kept_QM, value)
+        return replace(self, **moved)
+
     @property
     def present_QM(self) -> Tensor:
         """bool: there is a sample."""
@@ -72,12 +84,19 @@ class GradedPool:
             only_QM: bool; count these samples alone (a fold).
         """
         chosen_QM = self.present_QM if only_QM is None else self.present_QM & only_QM
-        one_hot_QMC = one_hot_votes(self.vote_QM) * chosen_QM[..., None]
-        counts_QC = one_hot_QMC.sum(1)
-        correct_QC = (one_hot_votes(self.vote_QM) * self.right_QM[..., None]).any(1)
-        return counts_QC, correct_QC, chosen_QM.sum(1) - counts_QC.sum(1)
+        # Spread into (Q, C) at once: one-hot votes would be (Q, M, C), for nothing.
+        num_classes = max(1, int(self.vote_QM.max()) + 1 if self.vote_QM.numel() else 1)
+        class_QM, voted_QM = self.vote_QM.long().clamp(min=0), self.vote_QM > ABSTAINED
+        counts_QC = torch.zeros(len(self), num_classes, dtype=torch.long)
+        counts_QC.scatter_add_(1, class_QM, (voted_QM & chosen_QM).long())
+        right_QC = torch.zeros(len(self), num_classes, dtype=torch.long)
+        right_QC.scatter_add_(1, class_QM, (voted_QM & self.right_QM).long())
+        return counts_QC, right_QC > 0, chosen_QM.sum(1) - counts_QC.sum(1)
 
     def fold_QM(self) -> Tensor:
         """Half 0 or 1 of each sample, by hash of question id and draw: what one half chooses, the other scores."""
         num_draws = self.vote_QM.shape[1]
-        return torch.tensor([[sample_fold(q, draw) for draw in range(num_draws)] for q in self.question_ids])
+        # Of neighbouring draws one is in either half: a hash for every other draw says it all.
+        even = [[sample_fold(q, draw) for draw in range(0, num_draws, 2)] for q in self.question_ids]
+        even_QP = torch.tensor(even, dtype=torch.long).reshape(len(self), (num_draws + 1) // 2)
+        return torch.stack([even_QP, 1 - even_QP], 2).flatten(1)[:, :num_draws]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 
 from t2.errors import T2Error
 from t2.grading.given import GIVEN, GivenGrader
@@ -112,38 +114,38 @@ class PoolGrader:
                 f"Expected samples of every question, got none for {len(empty)} of {len(questions)} "
                 f"(first: {empty[0]!r}). Finish the pool: t2 label --config FILE"
             )
-        width = max((len(rows) for rows in rows_Q), default=1)
-        shape = (len(questions), width)
-        vote_QM = torch.full(shape, ABSENT, dtype=torch.long)
-        right_QM, truncated_QM = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)
-        tokens_QM = torch.zeros(shape, dtype=torch.long)
-        greedy_right_Q = torch.zeros(len(questions), dtype=torch.bool)
-        greedy_tokens_Q = torch.zeros(len(questions), dtype=torch.long)
-        greedy_present_Q = torch.zeros(len(questions), dtype=torch.bool)
-        for index, (question, rows) in enumerate(zip(questions, rows_Q, strict=True)):
-            gold = gold_of(self.grader, question.answer, question.id)
+        length_Q = torch.tensor([len(rows) for rows in rows_Q], dtype=torch.long)
+        present_QM = torch.arange(max((len(rows) for rows in rows_Q), default=1)) < length_Q[:, None]
+        votes: list[int] = []
+        right: list[bool] = []
+        greedy_Q = [self._rows[question.id].get(GREEDY_DRAW) for question in questions]
+        gold_Q = [gold_of(self.grader, question.answer, question.id) for question in questions]
+        for gold, rows in zip(gold_Q, rows_Q, strict=True):
             classes: dict[str, int] = {}
-            votes = [ABSTAINED if r[1] is None else classes.setdefault(r[1], len(classes)) for r in rows]
-            vote_QM[index, : len(rows)] = torch.tensor(votes)
-            right_QM[index, : len(rows)] = torch.tensor([r[1] == gold for r in rows])
-            tokens_QM[index, : len(rows)] = torch.tensor([r[2] for r in rows])
-            truncated_QM[index, : len(rows)] = torch.tensor([r[3] != FINISHED for r in rows])
-            if greedy := self._rows[question.id].get(GREEDY_DRAW):
-                greedy_right_Q[index], greedy_tokens_Q[index] = greedy[1] == gold, greedy[2]
-                greedy_present_Q[index] = True
+            votes += [ABSTAINED if r[1] is None else classes.setdefault(r[1], len(classes)) for r in rows]
+            right += [r[1] == gold for r in rows]
+
+        def padded(values: list[Any], fill: int | bool) -> Tensor:
+            """One value a sample, in order, as (Q, M); a tensor for each question would take seconds."""
+            found_QM = torch.full(present_QM.shape, fill)
+            found_QM[present_QM] = torch.tensor(values, dtype=found_QM.dtype)
+            return found_QM
+
         return GradedPool(
             question_ids=tuple(q.id for q in questions),
             dedup_keys=tuple(q.dedup_key for q in questions),
             families=tuple(q.family for q in questions),
             sizes=tuple(q.size for q in questions),
-            vote_QM=vote_QM,
-            right_QM=right_QM,
-            tokens_QM=tokens_QM,
-            truncated_QM=truncated_QM,
-            greedy_right_Q=greedy_right_Q,
-            greedy_tokens_Q=greedy_tokens_Q,
+            vote_QM=padded(votes, ABSENT),
+            right_QM=padded(right, False),
+            tokens_QM=padded([r[2] for rows in rows_Q for r in rows], 0),
+            truncated_QM=padded([r[3] != FINISHED for rows in rows_Q for r in rows], False),
+            greedy_right_Q=torch.tensor(
+                [g is not None and g[1] == w for g, w in zip(greedy_Q, gold_Q, strict=True)], dtype=torch.bool
+            ),
+            greedy_tokens_Q=torch.tensor([g[2] if g else 0 for g in greedy_Q], dtype=torch.long),
             prompt_tokens_Q=torch.tensor(list(prompt_tokens), dtype=torch.long),
-            greedy_present_Q=greedy_present_Q,
+            greedy_present_Q=torch.tensor([g is not None for g in greedy_Q], dtype=torch.bool),
         )
 
     def _samples(self, question_id: str, max_samples: int | None) -> list[_Row]:

@@ -2,6 +2,7 @@
 
 from t2.policies.asc import ASC, HeadASC
 from t2.policies.base import Costs, OneRound, Replay
+from t2.policies.batch_budget import BatchBudget
 from t2.policies.dsc import DSC
 from t2.policies.one_round import FixedN, PredictedN, Utility
 from t2.policies.oracle import BayesOracle, OwnOracle
@@ -10,7 +11,7 @@ from t2.policies.stopping import Sequential, StopTable, TableRule
 from t2.policies.then_stop import HeadThenStop
 from t2.policies.windows import ESC, Doubling
 
-POLICIES: dict[str, type[OneRound]] = {cls.__name__: cls for cls in (FixedN, PredictedN, Utility)}
+POLICIES: dict[str, type[OneRound]] = {cls.__name__: cls for cls in (BatchBudget, FixedN, PredictedN, Utility)}
 """One-round policies by name: the whitelist of configs and exports."""
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "DSC",
     "ESC",
     "POLICIES",
+    "BatchBudget",
     "BayesOracle",
     "Costs",
     "Doubling",

@@ -49,17 +49,24 @@ class BatchBudget(OneRound):
             )
         self.tokens_per_question = tokens_per_question
 
+    @classmethod
+    def like_fixed(cls, n: float, tokens_per_sample_B: Tensor) -> BatchBudget:
+        """The total that `n` samples of each question are predicted to cost; n need not be whole.
+
+        Args:
+            n: samples a question, at least 1.
+            tokens_per_sample_B: predicted generated tokens of one sample, of the batch that shares the total.
+        """
+        if not 1 <= n < float("inf"):
+            raise T2Error(f"Expected a finite `n` of at least 1 sample a question, got {n}.")
+        return cls(n * float(tokens_per_sample_B.double().mean()))
+
     def choose(self, prediction: Prediction, costs: Costs) -> Tensor:
         """The greedy allocation of the total."""
         if prediction.accuracy_BK is None:
             raise T2Error("Expected a head that predicts a curve for policy BatchBudget, got one that does not.")
         total = self.tokens_per_question * len(prediction.log_tokens_B)
         return allocate(prediction.accuracy_BK, costs.tokens_BK, total)
-
-
-def totals_to_sweep(costs: Costs) -> tuple[float, ...]:
-    """Settings of `tokens_per_question`: what each fixed budget of the grid is predicted to spend, rising."""
-    return tuple(costs.tokens_BK.double().mean(0).tolist())
 
 
 def allocate(accuracy_BK: Tensor, tokens_BK: Tensor, total: float) -> Tensor:

@@ -4,6 +4,9 @@ Questions are ordered by a score. From the hardest on, each draws `JUDGE_SAMPLES
 rule. After `EASY_IN_A_ROW` easy ones in a row, these and all easier questions get one greedy answer. The others, from
 easy to hard, first draw a window as large as their neighbours needed, then windows of `WINDOW` until ASC's rule stops
 or the cap is reached. The judging draws are charged, and reused where sampling goes on.
+
+`replay_other_half` is a reference that no one can deploy: the score is the mean correctness of half of a question's own
+samples, the replay runs on the other half.
 """
 
 from __future__ import annotations
@@ -11,8 +14,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from t2.curves.halves import Halves
+from t2.grading.graded import GradedPool
 from t2.policies.asc import beta_stops, check_threshold
-from t2.policies.base import Replay
+from t2.policies.base import Replay, mean_of
 from t2.policies.orders import Orders
 from t2.policies.states import vote_states
 from t2.policies.stopping import Sequential, replay_of
@@ -64,6 +69,29 @@ class DSC(Sequential):
             rounds=rounds_RQ,
             peak=peak_RQ,
         )
+
+
+def half_orders(pool: GradedPool, num_orders: int, seed: int) -> tuple[Orders, Orders]:
+    """Random orders of each half's samples (`GradedPool.fold_QM`) alone; every question must have samples in both."""
+    fold_QM = pool.fold_QM()
+    first, second = (Orders.of(pool.only(fold_QM == half), num_orders, seed + half) for half in (0, 1))
+    return first, second
+
+
+def replay_other_half(halves: Halves, orders: tuple[Orders, Orders], threshold: float, cap: int) -> Replay:
+    """`DSC` in the order of one half's mean correctness, replayed on the other half: mean of the two directions.
+
+    Args:
+        halves: of the questions.
+        orders: of their `half_orders`.
+        threshold: of ASC's rule, in (0.5, 1).
+        cap: most samples of a question; a half that is smaller caps itself.
+    """
+    replays = [
+        DSC(-halves.acc_QK[chooser][:, 0], threshold, min(cap, halves.samples)).replay(orders[scorer])
+        for chooser, scorer in ((0, 1), (1, 0))
+    ]
+    return mean_of(replays)
 
 
 def _one_pass(easy_to_hard: list[int], stop_QN: list[list[bool]], limit: list[int]) -> tuple[list[int], ...]:

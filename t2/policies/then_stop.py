@@ -10,6 +10,10 @@ and which of the two is correct (1, 2, or 0: neither). After n draws with v1 >= 
 and the value of a state is V = max(P_right, E V(next) - price * tokens of a sample), V = P_right at the cap. Backward
 induction over all vote states gives one table per prior w. `NoHeadThenStop` is the same with one prior for everybody:
 the difference is what the prior adds.
+
+The atoms of a group alone are too sure a prior: after a few votes the posterior rests on the two or three atoms that
+look alike, and where those agree one more sample seems worth nothing, whatever the price. So half of each prior is that
+of all atoms (`softened`): no votes are then less than half as likely as `NoHeadThenStop` takes them to be.
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ from t2.policies.stopping import StopTable, TableRule, stop_table
 SMOOTHING = 0.5
 """Pseudo-samples added to first, second and rest (Jeffreys' prior for three shares): no state is impossible."""
 
+ALL_SHARE = 0.5
+"""Weight of all atoms in the prior of a group."""
 
 _TIE = 1e-12
 """Where going on changes nothing, rounding must not decide: stop."""
@@ -56,6 +62,24 @@ def answer_atoms(pool: GradedPool) -> AnswerAtoms:
     correct_Q2 = correct_QC.gather(1, which_Q2) & (top_Q2 > 0)
     right_Q = torch.where(correct_Q2[:, 0], 1, torch.where(correct_Q2[:, 1], 2, 0))
     return AnswerAtoms(share_Q3.double(), right_Q)
+
+
+def softened(member_PJ: Tensor, all_share: float = ALL_SHARE) -> Tensor:
+    """A prior for each of P groups of atoms: `all_share` of it is spread over all atoms, the rest over the group's.
+
+    At 0 the group alone counts, at 1 all groups have the prior of `no_head`. A group without atoms has that prior too.
+
+    Args:
+        member_PJ: weights of the atoms in each group, at least 0.
+        all_share: from 0 to 1.
+
+    Returns:
+        Rows that sum to 1, float64.
+    """
+    member_PJ = member_PJ.double()
+    size_P1, overall = member_PJ.sum(1, keepdim=True), 1 / member_PJ.shape[1]
+    group_PJ = torch.where(size_P1 > 0, member_PJ / size_P1, overall)
+    return (1 - all_share) * group_PJ + all_share * overall
 
 
 @dataclass(frozen=True)

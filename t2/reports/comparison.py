@@ -1,25 +1,32 @@
-"""`t2 report`: heads x policies with intervals, as one Markdown table, JSON, a picture and one HTML page."""
+"""`t2 report`: heads x policies with intervals, as Markdown, JSON, two pictures and one HTML page."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
-from t2.evaluation.bootstrap import Interval
 from t2.evaluation.comparison import Comparison
 from t2.evaluation.figures import frontier_figure
-from t2.evaluation.summary import Row, Summary
+from t2.evaluation.reliability import target_title
+from t2.evaluation.rows import Row
+from t2.evaluation.summary import Summary
+from t2.reports.curse_tables import NOTHING, number, span
+from t2.reports.ladder_figure import ladder_figure
 from t2.reports.page import Figure, Section, Table, png_of, render_page
 from t2.store.files import write_atomically, write_text_atomically
 
 COLUMNS = (
     "policy",
+    "kind",
     "accuracy, %",
     "vs FixedN(N_ref), points",
     "generated tokens",
     "ratio",
+    "tuned to 0.5 point: points",
+    "tuned to 0.5 point: ratio",
     "total tokens",
     "re-prefilled",
     "samples",
@@ -33,11 +40,24 @@ CLAIMS = {
     "b": "HeadThenStop against NoHeadThenStop: what the activations add",
     "c": "The best one-round head against FixedN(N_ref)",
 }
-
-
-def span(value: Interval, digits: int) -> str:
-    """`value [low, high]`."""
-    return f"{value.value:.{digits}f} [{value.low:.{digits}f}, {value.high:.{digits}f}]"
+CONTENDERS_NOTE = (
+    "Settings are chosen out of fold to lose at most 1 point against FixedN(N_ref), and in two columns at most half a "
+    "point. A reference is not a policy to deploy: OwnOracle, BayesOracle and DSC by other-fold mean correct know half "
+    "of a question's own samples, which is optimistic, and are scored on the other half. BatchBudget shares one total "
+    "over all questions that are tested together."
+)
+CLAIMS_NOTE = "Paired over questions, everything named and tuned out of fold."
+LADDER_NOTE = (
+    "Generated tokens at settings chosen out of fold to lose at most 1 point, by what is known of a question "
+    "beforehand: read each ratio with its accuracy. What BayesOracle saves, only sampling can tell. What OwnOracle "
+    "saves beyond that is an artefact: it is told which of a question's samples are correct, and pays for their noise. "
+    "Both stop at half the pool, so they may lose more than a point."
+)
+TARGETS_NOTE = (
+    "Reliability is the rank correlation between the halves of each question's samples, over questions; stepped up to "
+    "the whole pool by Spearman-Brown. A head's out-of-fold prediction can be correlated with the whole pool's target "
+    "up to about the ceiling, the square root of that: read it against the ceiling, not against 1."
+)
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -45,27 +65,70 @@ def cells(row: Row) -> tuple[str, ...]:
     others = "; ".join(f"{d:+.2f} / {r:.2f} / {a:+.2f}" for d, r, a in row.other_seeds)
     return (
         row.name,
+        row.kind,
         span(row.accuracy, 1),
-        span(row.difference, 2),
+        span(row.difference),
         span(row.tokens, 0),
-        span(row.ratio, 2),
+        span(row.ratio),
+        span(row.half_point[0]),
+        span(row.half_point[1]),
         f"{row.total_tokens:.0f}",
         f"{row.total_tokens_reprefilled:.0f}",
         f"{row.samples:.1f}",
         f"{row.rounds:.2f}",
         f"{row.peak:.1f}",
-        span(row.area, 2) if row.area else "",
-        others,
+        span(row.area),
+        others or NOTHING,
     )
+
+
+def contenders_table(summary: Summary) -> Table:
+    """Every contender; other fold seeds where there are some."""
+    width = len(COLUMNS) if any(row.other_seeds for row in summary.rows) else len(COLUMNS) - 1
+    rows = tuple(cells(row)[:width] for row in summary.rows)
+    return Table(COLUMNS[:width], rows, note=CONTENDERS_NOTE, text_columns=(0, 1))
+
+
+def ladder_table(summary: Summary) -> Table:
+    """The waste ladder."""
+    columns = ("contender", "knows beforehand", "ratio of generated tokens", "vs FixedN(N_ref), points", "made of")
+    rows = tuple(
+        (
+            rung.name,
+            rung.knows,
+            span(rung.row.ratio),
+            span(rung.row.difference),
+            rung.made_of or NOTHING,
+        )
+        for rung in summary.ladder
+    )
+    return Table(columns, rows, note=LADDER_NOTE, text_columns=(0, 1, 4))
+
+
+def targets_table(summary: Summary) -> Table:
+    """What could be predicted, and what heads do."""
+    heads = list(dict.fromkeys(name for row in summary.targets for name in row.heads))
+    columns = ("target", "between halves", "stepped up to the whole pool", "ceiling", *heads)
+    rows = tuple(
+        (
+            target_title(row.name, summary.label_top),
+            span(row.half),
+            span(row.whole),
+            number(row.ceiling),
+            *(span(row.heads.get(name)) for name in heads),
+        )
+        for row in summary.targets
+    )
+    return Table(columns, rows, note=TARGETS_NOTE)
 
 
 def claims(summary: Summary) -> tuple[str, ...]:
     """What the report claims, a sentence each."""
-    over = "; ".join(f"{name} {span(value, 2)}" for name, value in summary.area_over_controls.items())
+    over = "; ".join(f"{name} {span(value)}" for name, value in summary.area_over_controls.items())
     return (
         *(
-            f"{letter}. {CLAIMS[letter]}: {pair.first} against {pair.second}: token ratio {span(pair.ratio, 2)}, "
-            f"accuracy difference {span(pair.difference, 2)} points."
+            f"{letter}. {CLAIMS[letter]}: {pair.first} against {pair.second}: token ratio {span(pair.ratio)}, "
+            f"accuracy difference {span(pair.difference)} points."
             for letter, pair in summary.pairs.items()
         ),
         f"d. Area of {summary.best_head} minus that of each control, points: {over}.",
@@ -74,46 +137,64 @@ def claims(summary: Summary) -> tuple[str, ...]:
 
 def markdown(summary: Summary, header: str) -> str:
     """The report as Markdown."""
-    lines = [header, "", f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
-    lines += [f"| {' | '.join(cells(row))} |" for row in summary.rows]
-    lines += ["", "Claims (paired over questions, everything named and tuned out of fold):", ""]
-    lines += [f"- {claim}" for claim in claims(summary)]
-    lines += ["", "Waste ladder (generated tokens at settings chosen to lose at most 1 point):", ""]
-    lines += [f"- {row.name}: ratio {span(row.ratio, 2)} at {span(row.difference, 2)} points" for row in summary.ladder]
-    return "\n".join([*lines, ""])
+    parts = [header, *_markdown_table(contenders_table(summary))]
+    parts += ["Claims", CLAIMS_NOTE, "\n".join(f"- {claim}" for claim in claims(summary))]
+    parts += ["Waste ladder", *_markdown_table(ladder_table(summary)), "![Waste ladder](ladder.png)"]
+    if summary.targets:
+        parts += ["Reliability of what a head may learn", *_markdown_table(targets_table(summary))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(table: Table) -> tuple[str, str]:
+    """The table and its note."""
+    lines = [table.columns, ("---",) * len(table.columns), *table.rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines), table.note
 
 
 def write_report(
     summary: Summary, comparison: Comparison, folder: Path, title: str, header: str, notes: Sequence[str] = ()
 ) -> list[Path]:
-    """Write report.json, report.md, frontier.png and index.html."""
+    """Write report.json, report.md, index.html, frontier.png and ladder.png."""
     shown = [
         outcome.frontier
         for name, outcome in comparison.outcomes.items()
         if name in ("Greedy", "FixedN", "ASC", "NoHeadThenStop", "OwnOracle") or name in _pictured(comparison)
     ]
-    png = png_of(frontier_figure(shown, title))
-    table = Table(columns=COLUMNS, rows=tuple(cells(row) for row in summary.rows))
-    ladder = Table(
-        columns=("policy", "ratio of generated tokens", "accuracy against FixedN(N_ref), points"),
-        rows=tuple((row.name, span(row.ratio, 2), span(row.difference, 2)) for row in summary.ladder),
-    )
-    sections = [
-        Section("Accuracy against tokens", figures=(Figure(png, "Accuracy against generated tokens"),)),
-        Section("Waste ladder", tables=(ladder,)),
-        Section("Claims", paragraphs=claims(summary)),
-        Section("All contenders", tables=(table,)),
-    ]
-    files = {
-        folder / "report.json": json.dumps(asdict(summary), indent=1) + "\n",
-        folder / "report.md": markdown(summary, header),
-        folder / "index.html": render_page(title, sections, lead=header, notes=notes),
+    pictures = {
+        "frontier.png": png_of(frontier_figure(shown, title)),
+        "ladder.png": png_of(ladder_figure(summary.ladder)),
     }
-    for path, text in files.items():
-        write_text_atomically(path, text)
-    picture = folder / "frontier.png"
-    write_atomically(picture, lambda scratch: _write_bytes(scratch, png))
-    return [*files, picture]
+    texts = {
+        "report.json": json.dumps(asdict(summary), indent=1, allow_nan=False) + "\n",
+        "report.md": markdown(summary, header),
+        "index.html": render_page(title, _sections(summary, pictures), lead=header, notes=notes),
+    }
+    for name, text in texts.items():
+        write_text_atomically(folder / name, text)
+    for name, png in pictures.items():
+        write_atomically(folder / name, partial(_write_bytes, png))
+    return [folder / name for name in (*texts, *pictures)]
+
+
+def _sections(summary: Summary, pictures: dict[str, bytes]) -> list[Section]:
+    """The page, top down."""
+    ladder = "; ".join(f"{rung.name} {number(rung.row.ratio.value)}" for rung in summary.ladder)
+    found = [
+        Section(
+            "Accuracy against tokens",
+            figures=(Figure(pictures["frontier.png"], "Lines: accuracy against generated tokens a question."),),
+        ),
+        Section(
+            "Waste ladder",
+            figures=(Figure(pictures["ladder.png"], f"Dots: ratio of generated tokens to FixedN(N_ref): {ladder}."),),
+            tables=(ladder_table(summary),),
+        ),
+        Section("Claims", paragraphs=(CLAIMS_NOTE, *claims(summary))),
+        Section("All contenders", tables=(contenders_table(summary),)),
+    ]
+    if summary.targets:
+        found.append(Section("Reliability of what a head may learn", tables=(targets_table(summary),)))
+    return found
 
 
 def _pictured(comparison: Comparison) -> list[str]:
@@ -121,5 +202,5 @@ def _pictured(comparison: Comparison) -> list[str]:
     return [f"{head} + {policy}" for head in heads for policy in ("Utility", "HeadThenStop")]
 
 
-def _write_bytes(path: Path, content: bytes) -> None:
+def _write_bytes(content: bytes, path: Path) -> None:
     path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""The curse report as files and for the terminal: `curse.json`, three figures, and one self-contained `index.html`."""
+"""The curse report as files and for the terminal: `curse.json`, four figures, and one self-contained `index.html`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.text import Text
 
 from t2.errors import T2Error
 from t2.evaluation.curse import CurseReport
-from t2.reports.curse_figures import budget_figure, curve_figure, type_figure
+from t2.reports.curse_figures import budget_figure, curve_figure, rules_figure, type_figure
 from t2.reports.curse_tables import (
     budget_table,
     number,
@@ -31,9 +31,14 @@ _COST_UNITS = ("tokens", "samples")
 
 
 def write_curse_report(
-    report: CurseReport, folder: str | Path, title: str, notes: Sequence[str] = (), cost_unit: str = "tokens"
+    report: CurseReport,
+    folder: str | Path,
+    title: str,
+    notes: Sequence[str] = (),
+    cost_unit: str = "tokens",
+    about: str = "",
 ) -> list[Path]:
-    """Write `curse.json`, `curve.png`, `budgets.png`, `types.png` and `index.html`; files of those names are replaced.
+    """Write `curse.json`, `curve.png`, `budgets.png`, `types.png`, `rules.png` and `index.html` over what is there.
 
     Args:
         report: of `curse_report`.
@@ -41,6 +46,7 @@ def write_curse_report(
         title: of the page.
         notes: sentences about the pool, put before the report's own.
         cost_unit: "tokens", or "samples" where the pool has no token counts.
+        about: a sentence that says what was measured.
 
     Returns:
         What was written, the page last.
@@ -56,11 +62,12 @@ def write_curse_report(
         "curve.png": png_of(curve_figure(report)),
         "budgets.png": png_of(budget_figure(report)),
         "types.png": png_of(type_figure(report)),
+        "rules.png": png_of(rules_figure(report, cost_unit)),
     }
-    head = {"format": FORMAT, "format_version": FORMAT_VERSION, "title": title, "cost_unit": cost_unit}
+    head = {"format": FORMAT, "format_version": FORMAT_VERSION, "title": title, "about": about, "cost_unit": cost_unit}
     values = json.dumps({**head, **report.as_json(), "notes": all_notes}, indent=1, allow_nan=False)
     sections = _sections(report, pictures, cost_unit)
-    page = render_page(title, sections, _subtitle(report), report.verdict, all_notes)
+    page = render_page(title, sections, _subtitle(report, about), report.verdict, all_notes)
     try:
         write_text_atomically(folder / "curse.json", values + "\n")
         for name, png in pictures.items():
@@ -71,8 +78,8 @@ def write_curse_report(
     return [folder / name for name in ("curse.json", *pictures, "index.html")]
 
 
-def terminal_table(report: CurseReport, cost_unit: str = "tokens") -> Group:
-    """Verdict, tables and notes for a terminal."""
+def terminal_table(report: CurseReport, cost_unit: str = "tokens", notes: Sequence[str] = (), about: str = "") -> Group:
+    """What was measured, verdict, tables and notes for a terminal; arguments as those of `write_curse_report`."""
     tables = [
         summary_table(report, cost_unit),
         budget_table(report),
@@ -81,18 +88,21 @@ def terminal_table(report: CurseReport, cost_unit: str = "tokens") -> Group:
     ]
     if report.reliability:
         tables.append(reliability_table(report, cost_unit))
-    lines = [Text(clean(report.verdict), style="bold"), Text()]
+    head = [Text(clean(about))] if about else []
+    lines = [*head, Text(clean(report.verdict), style="bold"), Text()]
     remarks = [_agreement(report)] if report.type_agreement else []
-    notes = [Text(f"- {clean(note)}") for note in (*remarks, *report.notes)]
-    return Group(*lines, *(rich_table(table) for table in tables), *notes)
+    listed = [Text(f"- {clean(note)}") for note in (*remarks, *notes, *report.notes)]
+    return Group(*lines, *(part for table in tables for part in (rich_table(table), Text())), *listed)
 
 
 def _write_bytes(content: bytes, path: Path) -> None:
     path.write_bytes(content)
 
 
-def _subtitle(report: CurseReport) -> str:
-    return f"How much of self-consistency one budget for all wastes. Questions: {report.num_questions:,}."
+def _subtitle(report: CurseReport, about: str) -> str:
+    return (
+        f"How much of self-consistency one budget for all wastes. Questions: {report.num_questions:,}. {about}".strip()
+    )
 
 
 def _sections(report: CurseReport, pictures: dict[str, bytes], cost_unit: str) -> list[Section]:
@@ -102,7 +112,7 @@ def _sections(report: CurseReport, pictures: dict[str, bytes], cost_unit: str) -
         _curve_section(report, pictures["curve.png"]),
         _budget_section(report, pictures["budgets.png"]),
         _trigger_section(report, pictures["types.png"]),
-        Section("Other rules", tables=(sweep_table(report, cost_unit),)),
+        _rules_section(report, pictures["rules.png"], cost_unit),
         *_reliability_section(report, cost_unit),
     ]
 
@@ -150,8 +160,15 @@ def _trigger_section(report: CurseReport, png: bytes) -> Section:
         f"Each type adds its part to the rise of the data set's curve from 1 to N_D = {report.main.n_d} samples, "
         f"{number(100 * report.rise)} points. The table also leaves a type out and computes N_D and M_D anew."
     )
-    figure = Figure(png, "Bars: share of the questions of each type, and its part of the rise.")
+    figure = Figure(
+        png, "Bars: share of the questions of each type, its part of the rise, and how far the halves agree on it."
+    )
     return Section("What triggers it", (types, parts), (figure,), (type_table(report),))
+
+
+def _rules_section(report: CurseReport, png: bytes, cost_unit: str) -> Section:
+    figure = Figure(png, "Points: M_D with its interval under each rule, and with each sample type left out.")
+    return Section("Other rules", (), (figure,), (sweep_table(report, cost_unit),))
 
 
 def _reliability_section(report: CurseReport, cost_unit: str) -> list[Section]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from t2.evaluation.bootstrap import Interval
 from t2.evaluation.curse import CurseReport
+from t2.reports.curse_tables import changed, is_weighted
 from t2.reports.page import OKABE_ITO
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def curve_figure(report: CurseReport) -> Figure:
     axes.plot(report.grid, middle, "o-", color=OKABE_ITO["blue"], markersize=5, label="majority of N samples")
     if report.greedy is not None:
         axes.axhline(100 * report.greedy.value, color=OKABE_ITO["vermilion"], linestyle="--", label="greedy answer")
+        axes.axhspan(100 * report.greedy.low, 100 * report.greedy.high, color=OKABE_ITO["vermilion"], alpha=0.1, lw=0)
     axes.axvline(report.main.n_d, color=OKABE_ITO["black"], linestyle=":", label=f"N_D = {report.main.n_d}")
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(_readable(report.grid)))
@@ -79,17 +81,46 @@ def budget_figure(report: CurseReport) -> Figure:
 
 
 def type_figure(report: CurseReport) -> Figure:
-    """Share of each sample type, and its part of the rise of the dataset curve."""
+    """Share of each sample type, its part of the rise of the dataset curve, and how far the halves agree on it."""
     figure = _figure(3.4)
-    left, right = figure.subplots(1, 2, sharey=True)
+    left, middle, right = figure.subplots(1, 3, sharey=True)
     places = list(range(len(report.types)))
     _bars(left, places, _percent([row.share for row in report.types]), OKABE_ITO["blue"])
-    _bars(right, places, _percent([row.contribution for row in report.types]), OKABE_ITO["green"])
+    _bars(middle, places, _percent([row.contribution for row in report.types]), OKABE_ITO["green"])
+    middle.axvline(0, color=OKABE_ITO["black"], linewidth=0.8)
+    known = [place for place in places if report.types[place].half_agreement is not None]
+    right.barh(known, [100 * (report.types[k].half_agreement or 0.0) for k in known], 0.6, color=OKABE_ITO["purple"])
+    right.grid(axis="x", alpha=0.3)
+    right.set_axisbelow(True)
+    right.set_xlim(0, 100)
     left.set_yticks(places, [row.name for row in report.types])
     left.invert_yaxis()
     left.set_xlabel("questions, %")
-    right.set_xlabel("part of the rise, points")
-    right.axvline(0, color=OKABE_ITO["black"], linewidth=0.8)
+    middle.set_xlabel("part of the\nrise, points")
+    right.set_xlabel("same type in\nother half, %")
+    return figure
+
+
+def rules_figure(report: CurseReport, cost_unit: str) -> Figure:
+    """M_D under every rule of the sweep, and with each sample type left out."""
+    rows: list[tuple[str, Interval | None, Interval | None]]
+    rows = [(changed(row.setting), row.m_d, row.m_d_tokens) for row in report.sweep]
+    rows += [(f"without {row.name}", row.m_d_without, None) for row in report.types if row.share.value > 0]
+    shown = [row for row in rows if row[1] is not None]
+    figure = _figure(1.2 + 0.22 * len(shown))
+    axes = figure.add_subplot()
+    _points(axes, [row[1] for row in shown], 0.0, "o", OKABE_ITO["blue"], "M_D")
+    if is_weighted(report.main, cost_unit):
+        _points(axes, [row[2] for row in shown], 0.25, "s", OKABE_ITO["orange"], "M_D weighted with generated tokens")
+    axes.axvline(1, color=OKABE_ITO["black"], linewidth=0.8)
+    axes.axvline(report.main.m_d.value, color=OKABE_ITO["black"], linestyle=":", label="M_D as asked")
+    axes.set_yticks(range(len(shown)), [row[0] for row in shown], fontsize=8)
+    axes.invert_yaxis()
+    unit = "" if cost_unit == "tokens" else " (cost in samples)"
+    axes.set_xlabel(f"overscaling index, left of 1 is the curse{unit}")
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, fontsize=9, loc="outside upper center", ncols=3)
     return figure
 
 
@@ -116,6 +147,14 @@ def _bars(axes: Axes, places: list[int], values: tuple[list[float], list[float],
     axes.barh(places, values[0], 0.6, xerr=_errors(*values), capsize=2, color=colour)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
+
+
+def _points(axes: Axes, values: Sequence[Interval | None], shift: float, marker: str, colour: str, label: str) -> None:
+    """Values with their intervals, one a row from the top, `shift` rows lower; rows without a value stay empty."""
+    places, known = zip(*[(k + shift, value) for k, value in enumerate(values) if value is not None], strict=True)
+    middle, low, high = ([getattr(value, part) for value in known] for part in ("value", "low", "high"))
+    errors = _errors(middle, low, high)
+    axes.errorbar(middle, places, xerr=errors, fmt=marker, color=colour, markersize=4, capsize=2, label=label)
 
 
 def _readable(grid: tuple[int, ...]) -> list[int]:

@@ -11,6 +11,8 @@ from t2.reports.page import Table
 
 NOTHING = "–"
 """Where there is nothing to show."""
+COST_NAMES = {"tokens": "generated tokens", "samples": "samples: token counts are not known"}
+"""What the costs of a pool are, by its `cost_unit`."""
 _TARGET_NAMES = {
     "first_accuracy": "A(1), accuracy of one sample",
     "top_accuracy": "A({top}), accuracy of {top} samples",
@@ -52,8 +54,9 @@ def summary_table(report: CurseReport, cost_unit: str) -> Table:
         ("mean N*, what a question needs, samples", span(main.mean_n_star)),
         ("M_D = mean N* / N_D", span(main.m_d)),
     ]
-    if _weighted(main, cost_unit):
+    if is_weighted(main, cost_unit):
         rows.append((f"M_D weighted with {cost_unit}", span(main.m_d_tokens)))
+    rows.append(("cost is counted in", COST_NAMES[cost_unit]))
     return Table(
         ("quantity", "value [95% interval]"),
         tuple(rows),
@@ -84,12 +87,12 @@ def budget_table(report: CurseReport) -> Table:
 
 def sweep_table(report: CurseReport, cost_unit: str) -> Table:
     """N_D and M_D at other settings."""
-    weighted = _weighted(report.main, cost_unit)
+    weighted = is_weighted(report.main, cost_unit)
     columns = ("changed", "N_D", "mean N*", "M_D")
     rows = []
     for row in report.sweep:
         n_d = f"{row.n_d} [{row.n_d_low}, {row.n_d_high}]"
-        cells = (_changed(row.setting), n_d, span(row.mean_n_star), span(row.m_d))
+        cells = (changed(row.setting), n_d, span(row.mean_n_star), span(row.m_d))
         rows.append((*cells, span(row.m_d_tokens)) if weighted else cells)
     asked = report.main.setting
     return Table(
@@ -102,7 +105,7 @@ def sweep_table(report: CurseReport, cost_unit: str) -> Table:
     )
 
 
-def _changed(setting: Setting) -> str:
+def changed(setting: Setting) -> str:
     """What a row of the sweep is about."""
     return {
         PLAIN_RULE: f"{PLAIN_RULE}: eps 0, eps_D 0",
@@ -129,7 +132,7 @@ def type_table(report: CurseReport) -> Table:
     return Table(
         (
             "type",
-            "questions, %",
+            "share, %",
             "mean N*",
             "part of the rise, points",
             "N_D without it",
@@ -155,6 +158,6 @@ def reliability_table(report: CurseReport, cost_unit: str) -> Table:
     )
 
 
-def _weighted(main: Overscaling, cost_unit: str) -> bool:
+def is_weighted(main: Overscaling, cost_unit: str) -> bool:
     """Costs in samples weigh nothing: the index would be the plain one."""
     return cost_unit == "tokens" and main.m_d_tokens is not None

@@ -8,6 +8,9 @@ from rich.text import Text
 
 from t2.reports.page import Table, clean
 
+_SHORT = 16
+"""Characters of the longest name in a column of names that is not broken however narrow the terminal is."""
+
 
 def rich_table(table: Table) -> RichTable:
     """A page's table for the terminal. Cells are plain text: square brackets are no markup."""
@@ -20,7 +23,14 @@ def rich_table(table: Table) -> RichTable:
         pad_edge=False,
     )
     for index, column in enumerate(table.columns):
-        shown.add_column(Text(clean(column)), justify="left" if index in table.text_columns else "right")
+        is_text = index in table.text_columns
+        longest = max(len(text) for text in (column, *(row[index] for row in table.rows)))
+        shown.add_column(
+            Text(clean(column)),
+            justify="left" if is_text else "right",
+            no_wrap=is_text and longest <= _SHORT,
+            overflow="fold",  # an ellipsis would lose letters
+        )
     for index, row in enumerate(table.rows):
         style = "bold" if index in table.marked_rows else ""
         shown.add_row(*(Text(clean(cell), style=style) for cell in row))

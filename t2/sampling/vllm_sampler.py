@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from t2.errors import T2Error
+from t2.hardware import emulates_16_bits
 from t2.sampling.engine_watch import EngineFacts, EngineWatch
 from t2.spec import Sample, Sampler, SampleRequest, SampleResult, SamplingSettings
 
@@ -52,7 +53,7 @@ class VLLMSampler(Sampler):
             stop: texts that end an answer.
             samples_per_request: samples stored all or none; a kill loses the requests in flight.
             dtype: of weights and activations; "auto" is vLLM's rule: the model's own 16-bit type, and 16 bits for a
-                model saved in float32.
+                model saved in float32; but float32 on a CPU that only emulates 16 bits.
             max_num_seqs: sequences the engine runs at once; None: 64 on CPU, vLLM's own choice on GPU.
             max_model_len: tokens of prompt and answer; None: the model's.
             kv_cache_gib: memory of the KV cache in GiB; None: 2 on CPU, `gpu_memory_utilization` decides on GPU.
@@ -130,7 +131,7 @@ class VLLMSampler(Sampler):
         arguments: dict[str, Any] = {
             "model": model_folder,
             "seed": engine_seed,
-            "dtype": self.dtype,
+            "dtype": "float32" if self.dtype == "auto" and on_cpu and emulates_16_bits() else self.dtype,
             "max_num_seqs": self.max_num_seqs or (CPU_MAX_NUM_SEQS if on_cpu else None),
             "max_model_len": self.max_model_len,
             "enforce_eager": on_cpu if self.enforce_eager is None else self.enforce_eager,

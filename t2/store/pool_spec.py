@@ -27,7 +27,8 @@ class PoolSpec:
     source: dict[str, Any] | None = None
     """imported pools alone: file, sha256, and what the import made of it; see docs/FORMATS.md"""
     default_grader: str | None = None
-    """name of the grader that counts if none is asked for; None: the given grades, or "numeric" """
+    """name of the grader that counts if none is asked for; None: the given grades of an imported
+    pool; a labelled one does not know"""
     cost_unit: str = "tokens"
     """"samples": nobody knows the tokens, so every sample counts 1"""
 
@@ -76,6 +77,8 @@ def read_spec(paths: PoolPaths) -> PoolSpec:
         raise T2Error(f"Expected a pool, got no {paths.spec}. Make one: t2 label --config FILE") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise T2Error(f"Expected JSON in {paths.spec}, got {error}.") from error
+    if not isinstance(raw, dict):
+        raise T2Error(f"Expected a JSON object in {paths.spec}, got {_short(raw)}. Restore the file.")
     version = (raw.get("format"), raw.get("format_version"))
     readable = IMPORTED_FORMAT_VERSION if "source" in raw else POOL_FORMAT_VERSION
     if version != (POOL_FORMAT, readable):

@@ -20,7 +20,7 @@ from t2.evaluation.contenders import Slice, fixed_frontier, head_frontiers, one_
 from t2.evaluation.figures import frontier_figure
 from t2.evaluation.frontier import Frontier
 from t2.evaluation.resampled import Resampled
-from t2.export import CHECKPOINT_KEY
+from t2.export import CHECKPOINT_KEY, policy_record
 from t2.grading.graded import GradedPool
 from t2.heads.base import Head, Prediction
 from t2.policies import POLICIES
@@ -71,7 +71,7 @@ class AccuracyCost(L.Callback):
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Put policy and metrics beside the head, so that an export needs nothing but the checkpoint."""
         record = checkpoint.setdefault(CHECKPOINT_KEY, {})
-        record["policy"] = {"name": type(self.policy).__name__, "arguments": dict(vars(self.policy))}
+        record["policy"] = policy_record(self.policy)
         record["metrics"] = self.metrics
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -83,6 +83,7 @@ class AccuracyCost(L.Callback):
             pl_module.load_state_dict({k: v for k, v in state.items() if k.startswith("head.")}, strict=False)
         evaluation = self._evaluate(trainer, pl_module)
         data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by Trainer when a DataModule is used
+        data.wait_for("train")  # training may have ended before all were labelled
         frontiers = evaluation.all_frontiers(*data.split("train"))
         rows = table_rows(frontiers)
         figure = frontier_figure(frontiers, f"validation, {len(evaluation.pool)} questions")

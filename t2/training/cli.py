@@ -13,9 +13,11 @@ import t2.policies
 import t2.sampling
 import t2.tasks  # noqa: F401  # their classes must be imported to be named in a config without a module path
 from t2.errors import T2Error
+from t2.evaluation.calibration import questions_needed
 from t2.heads import HEADS
 from t2.policies import POLICIES
 from t2.training.accuracy_cost import AccuracyCost
+from t2.training.calibrate import CalibrateHead, check_policy
 from t2.training.export_head import ExportHead
 from t2.training.trainer import T2Trainer
 
@@ -39,8 +41,10 @@ class T2CLI(LightningCLI):
         return {**LightningCLI.subcommands(), "cross_validate": {"model", "datamodule"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add `accuracy_cost`, `export` and `checkpoint`, and link what model and data share."""
+        """Add `accuracy_cost`, `calibration`, `export` and `checkpoint`, and link what they share with the data."""
+        # They run in this order when `fit` ends: verdict, calibration, export.
         parser.add_lightning_class_args(AccuracyCost, "accuracy_cost")
+        parser.add_lightning_class_args(CalibrateHead, "calibration")
         parser.add_lightning_class_args(ExportHead, "export")
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.set_defaults(
@@ -54,13 +58,23 @@ class T2CLI(LightningCLI):
         )
         parser.link_arguments("model.layers", "data.layers")
         parser.link_arguments("trainer.max_epochs", "data.max_epochs")
+        sources = ("calibration.mode", "calibration.alpha", "calibration.delta")
+        parser.link_arguments(sources, "data.min_calibration", compute_fn=min_calibration)
 
     def before_instantiate_classes(self) -> None:
-        """Reject a policy that needs a curve with a head that has none, before anything is loaded."""
+        """Reject a policy that does not go with the head or with calibration, before anything is loaded."""
         config = self.config[self.subcommand] if self.subcommand else self.config
-        head, policy = _class_name(config.model.head), _class_name(config.accuracy_cost.policy)
+        head, policy = _class_name(config.model.head), _class_name(config.accuracy_cost.policy) or "Utility"
         if head in HEADS:
-            POLICIES.get(policy or "Utility", POLICIES["Utility"]).check(HEADS[head].gives_curve, head)
+            POLICIES.get(policy, POLICIES["Utility"]).check(HEADS[head].gives_curve, head)
+        if config.calibration.mode == "required":
+            check_policy(policy)
+
+
+def min_calibration(mode: str, alpha: float, delta: float) -> int:
+    """Calibration questions without which `fit` ends before it begins."""
+    in_range = 0 < alpha < 1 and 0 < delta < 1  # what is not is rejected with better words than a link has
+    return questions_needed(alpha, delta) if mode == "required" and in_range else 0
 
 
 def _class_name(node: Any) -> str | None:

@@ -55,6 +55,7 @@ class Recorder(L.Callback):
         self.paths, self.wanted_rows = paths, wanted_rows
         self.batches: list[tuple[Any, ...]] = []
         self.complete_at_step: list[bool] = []
+        self.threads: list[int] = []
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, i: int
@@ -63,6 +64,7 @@ class Recorder(L.Callback):
         reader.refresh()
         self.complete_at_step.append(sum(table.num_rows for table in reader.tables.values()) >= self.wanted_rows)
         self.batches.append((batch[0].clone(), *(value.clone() for value in batch[1])))
+        self.threads.append(torch.get_num_threads())
 
 
 def fit(config: dict[str, Any], job: LabelJob, epochs: int = 6) -> tuple[BudgetProbe, Recorder]:
@@ -90,7 +92,13 @@ def test_optimizer_steps_before_the_pool_is_complete_and_same_batches_as_finishe
     scripted_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = scripted_config(num_questions=140)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
     live_probe, live = fit(config, job_of(config, seconds_per_request=0.05))
+    assert live.threads[0] == 1, "several threads beside a labeller hold up its engine"
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(threads)
     assert live.complete_at_step[0] is False, "the first optimizer step came after the whole pool was there"
     label(job_of(config), SplitFractions())
     finished_probe, finished = fit(config, job_of(config))
@@ -147,6 +155,8 @@ def test_fit_validate_test_predict_export_and_resume(scripted_config: Make, tmp_
     assert head.config["base_model"]["id"] == "tiny-arith"
     assert head.config["mean_tokens_per_sample"] == 4.0
     assert set(head.config["metrics"]) >= {"area", "accuracy", "generated_tokens", "n_ref"}
+    assert head.calibration is not None
+    assert head.calibration["status"] == "too_few_questions", "calibration is on by default and no obstacle"
     content = torch.load(checkpoint, weights_only=True)
     for name, value in head.head.state_dict().items():
         assert torch.equal(value, content["state_dict"][f"head.{name}"]), name

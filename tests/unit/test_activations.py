@@ -6,8 +6,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
 
+import t2.activations.backbone
 import t2.activations.cache
-from t2.activations.backbone import drop_blocks_above, extract, shared_prefix
+from t2.activations.backbone import drop_blocks_above, extract, load_frozen, shared_prefix
 from t2.activations.cache import FeatureCache, FeatureSpec, cached_features
 from t2.activations.layers import choose_layers, decoder_blocks, hook_index, vllm_aux_id
 from t2.activations.pooling import pool_last_token, right_pad, tapped
@@ -311,3 +312,11 @@ def test_cut_short_files_are_refused(tmp_path, name):
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(T2Error, match=name):
         cache.load([(1,)])
+
+
+@pytest.mark.parametrize(("emulated", "expected"), [(True, torch.float32), (False, torch.bfloat16)])
+def test_a_16_bit_model_runs_in_float32_where_16_bits_are_emulated(tmp_path, monkeypatch, emulated, expected):
+    LlamaModel(LlamaConfig(**SIZES)).bfloat16().save_pretrained(tmp_path)
+    monkeypatch.setattr(t2.activations.backbone, "emulates_16_bits", lambda: emulated)
+    assert load_frozen(tmp_path, device="cpu").dtype == expected
+    assert load_frozen(tmp_path, dtype="bfloat16", device="cpu").dtype == torch.bfloat16

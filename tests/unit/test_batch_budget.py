@@ -16,7 +16,7 @@ from torch import Tensor
 from t2.errors import T2Error
 from t2.heads.base import Prediction
 from t2.policies.base import Costs
-from t2.policies.batch_budget import BatchBudget, allocate, hull_steps, totals_to_sweep
+from t2.policies.batch_budget import BatchBudget, allocate, hull_steps
 
 GRID = (1, 3, 5, 7, 9, 12, 16, 24, 32)
 
@@ -248,16 +248,26 @@ def test_ties_of_many_questions_too() -> None:
 def test_policy_multiplies_by_the_batch() -> None:
     accuracy_BK, tokens_BK = random_batch(30, seed=2)
     prediction, costs = Prediction(torch.zeros(30), accuracy_BK.float()), Costs(GRID, tokens_BK[:, 0])
-    for tokens_per_question in totals_to_sweep(costs):
+    for n in (1, 1.7, 3, 8.25, 20, 32, 50):
+        tokens_per_question = n * float(tokens_BK[:, 0].mean())
         index_B = BatchBudget(tokens_per_question).choose(prediction, costs)
         assert index_B.tolist() == heap_greedy(accuracy_BK.float().double(), tokens_BK, 30 * tokens_per_question)
         assert spent(index_B, tokens_BK) <= 30 * tokens_per_question + 1e-6
     assert vars(BatchBudget(7.5)) == {"tokens_per_question": 7.5}
 
 
-def test_sweep_is_what_fixed_budgets_spend() -> None:
+def test_a_total_like_that_of_fixed_n() -> None:
     tokens_B = torch.rand(997, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 1 / 3
-    assert totals_to_sweep(Costs(GRID, tokens_B)) == pytest.approx([n * float(tokens_B.mean()) for n in GRID])
+    policy = BatchBudget.like_fixed(2.5, tokens_B)
+    assert policy.tokens_per_question * 997 == pytest.approx(sum(2.5 * tokens for tokens in tokens_B.tolist()))
+
+
+@pytest.mark.parametrize(("n", "index"), [(1, [0] * 4), (2.5, [1, 1, 1, 0]), (16, [6] * 4), (32, [8] * 4)])
+def test_questions_that_are_all_the_same_get_what_fixed_n_gives(n: float, index: list[int]) -> None:
+    """Between two budgets of the grid some get the larger one: the total is spent, not rounded down."""
+    rising = Prediction(torch.zeros(4), (torch.tensor(GRID).log2() / 5).expand(4, 9))
+    tokens_B = torch.full((4,), 7.0)
+    assert BatchBudget.like_fixed(n, tokens_B).choose(rising, Costs(GRID, tokens_B)).tolist() == index
 
 
 def test_the_cheapest_setting_of_the_sweep_is_allowed() -> None:
@@ -265,7 +275,7 @@ def test_the_cheapest_setting_of_the_sweep_is_allowed() -> None:
     below = 0
     for num in range(3, 60):
         costs = Costs(GRID, torch.rand(num, generator=torch.Generator().manual_seed(num), dtype=torch.float64) + 1 / 3)
-        cheapest = totals_to_sweep(costs)[0]
+        cheapest = BatchBudget.like_fixed(1, costs.tokens_per_sample_B).tokens_per_question
         below += cheapest * num < float(costs.tokens_BK[:, 0].sum())
         curve = Prediction(torch.zeros(num), torch.linspace(0, 1, 9).expand(num, 9))
         assert BatchBudget(cheapest).choose(curve, costs).tolist() == [0] * num
@@ -296,6 +306,12 @@ def test_bad_totals(total: float) -> None:
 def test_bad_knobs(tokens: float) -> None:
     with pytest.raises(T2Error, match="Expected a finite `tokens_per_question` >= 0"):
         BatchBudget(tokens)
+
+
+@pytest.mark.parametrize("n", [0.0, 0.999, float("nan"), float("inf")])
+def test_fewer_samples_than_questions(n: float) -> None:
+    with pytest.raises(T2Error, match="Expected a finite `n` of at least 1 sample a question"):
+        BatchBudget.like_fixed(n, torch.ones(3))
 
 
 def test_bad_predictions() -> None:

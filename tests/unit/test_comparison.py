@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.image import imread
+from scipy.stats import spearmanr
 from test_policies import random_pool
 
 from t2.curves.labels import budget_labels
 from t2.errors import T2Error
 from t2.evaluation.bootstrap import clusters_of
 from t2.evaluation.comparison import best_of, compare
+from t2.evaluation.contenders import Contender, Run, Slice, fixed_frontier, nothing_known, references
 from t2.evaluation.controls import best_layer_ridge, generator_difficulty, prompt_length, tfidf_ridge
-from t2.evaluation.sources import OUTER_FOLDS, Folds, Known, Source, cross_fitted
+from t2.evaluation.ladder import KNOWS, named_out_of_fold
+from t2.evaluation.reliability import reliability, spearman_brown
+from t2.evaluation.sources import OUTER_FOLDS, FoldKnown, Folds, Known, Source, cross_fitted
 from t2.evaluation.summary import summarise
-from t2.heads.base import Prediction
+from t2.evaluation.tuning import cheapest_within, held_out_frontier, inner_folds
+from t2.heads.base import Prediction, concatenated
+from t2.policies.base import Replay
+from t2.policies.batch_budget import allocate
 from t2.predictions import PredictionsOf, check_questions, load_predictions, save_predictions
-from t2.reports.comparison import markdown, write_report
+from t2.reports.comparison import COLUMNS, cells, markdown, write_report
+from t2.reports.curse_tables import span
+from t2.reports.ladder_figure import ladder_figure
 
 GRID = (1, 3, 5, 7)
 POOL = random_pool(num=90, samples=14)
@@ -37,6 +48,11 @@ def knowing(noise: float, seed: int = 0) -> Source:
         return Known(curve_QK[held].mean(1).double(), prediction)
 
     return Source("Oracle head", "head", cross_fitted(fit_predict, FOLDS))
+
+
+SOURCE = knowing(0.1)
+COMPARISON = compare(POOL, LABELS, [SOURCE], 0)
+SUMMARY = summarise([COMPARISON], [SOURCE], clusters_of(POOL.dedup_keys), 0.02)
 
 
 def test_cross_fitting_covers_every_question_once() -> None:
@@ -83,17 +99,49 @@ def test_a_cell_that_was_never_seen_gets_the_overall_mean() -> None:
 
 def test_settings_and_n_ref_come_from_training_questions_alone() -> None:
     """Other answers to the test questions of a fold must change neither N_ref nor any setting of that fold."""
-    source = knowing(0.2)
-    before = compare(POOL, LABELS, [source], 0)
+    before = COMPARISON
     rows = FOLDS.test_rows(0)
     vote_QM, right_QM = POOL.vote_QM.clone(), POOL.right_QM.clone()
     vote_QM[rows], right_QM[rows] = 1, False
     other = replace(POOL, vote_QM=vote_QM, right_QM=right_QM)
-    after = compare(other, budget_labels(other, GRID, 0.02), [source], 0)
+    after = compare(other, budget_labels(other, GRID, 0.02), [SOURCE], 0)
     assert before.n_ref[0] == after.n_ref[0]
     for name, outcome in before.outcomes.items():
         assert outcome.folds[0].chosen == after.outcomes[name].folds[0].chosen, name
     assert float(after.reference.correct[rows].sum()) == 0
+
+
+def test_settings_are_tuned_on_questions_that_the_fit_never_saw() -> None:
+    """A fit that remembers its own questions: replayed on them, its cheap setting looked perfect and was chosen."""
+
+    def fit(train: Slice, known: Known, cap: int) -> Run:
+        seen = set(train.pool.question_ids)
+
+        def run(on: Slice, _: Known, samples: float) -> Replay:
+            right = [float(samples > 1 or question in seen) for question in on.pool.question_ids]
+            num_Q = torch.full((len(right),), samples, dtype=torch.float64)
+            return Replay(torch.tensor(right, dtype=torch.float64), num_Q, num_Q, num_Q, num_Q, num_Q)
+
+        return run
+
+    on, rows = Slice.of(POOL, LABELS, 7, seed=0, num_orders=1), FOLDS.train_rows(0)
+    train, contender = on.take(rows), Contender("remembers", "one round", (1.0, 7.0), fit)
+    frontier = held_out_frontier(contender, inner_folds(train, FOLDS.inner_Q[rows]), nothing_known(len(rows)), 7)
+    assert frontier.accuracy_P.tolist() == [0, 1]
+    assert cheapest_within(frontier, 0.9) == 1
+
+
+def test_inner_folds_put_questions_back_in_order() -> None:
+    on, rows = Slice.of(POOL, LABELS, 7, seed=0, num_orders=1), FOLDS.train_rows(0)
+    train = on.take(rows)
+    fixed = next(c for c in references(GRID, halves=False) if c.name == "FixedN")
+    inner, plain = inner_folds(train, FOLDS.inner_Q[rows]), fixed_frontier(train)
+    found = held_out_frontier(fixed, inner, nothing_known(len(rows)), GRID[-1])
+    for mine, whole in zip(found.replays, plain.replays, strict=True):
+        torch.testing.assert_close(mine.correct, whole.correct)
+        torch.testing.assert_close(mine.generated_tokens, whole.generated_tokens)
+    assert sorted(torch.cat([fold.held_rows for fold in inner]).tolist()) == list(range(len(rows)))
+    assert all(not set(fold.learn_rows.tolist()) & set(fold.held_rows.tolist()) for fold in inner)
 
 
 def test_a_head_that_knows_beats_one_that_guesses() -> None:
@@ -119,15 +167,138 @@ def test_a_head_that_knows_beats_one_that_guesses() -> None:
     assert all(f"| {name} |" in text for name in rows)
 
 
+def test_a_batch_is_the_questions_that_are_tested_together() -> None:
+    """Choices by hand: the batch is the test fold, budgets end at its N_ref, the total is that of n samples each."""
+    outcome = COMPARISON.outcomes["Oracle head + BatchBudget"]
+    assert outcome.settings[0] == 1
+    assert outcome.settings[-1] == GRID[-1]
+    assert 10 <= len(outcome.settings) <= 14
+    assert any(n not in GRID for n in outcome.settings)
+    for fold, cap in enumerate(COMPARISON.n_ref):
+        prediction = SOURCE.folds[fold].test.prediction
+        assert prediction.accuracy_BK is not None
+        grid = torch.tensor([n for n in GRID if n <= cap], dtype=torch.float64)
+        tokens_BK = prediction.log_tokens_B.double().exp()[:, None] * grid
+        for n, replay in zip(outcome.settings, outcome.folds[fold].test, strict=True):
+            total = n * float(tokens_BK[:, 0].sum()) * (1 + 1e-12)
+            index_B = allocate(prediction.accuracy_BK[:, : len(grid)], tokens_BK, total)
+            assert replay.samples.tolist() == grid[index_B].tolist()
+        samples = [float(replay.samples.mean()) for replay in outcome.folds[fold].test]
+        assert samples == sorted(samples)
+    for name in ("Oracle head + BatchBudget", "Oracle head + bins + BatchBudget"):
+        assert COMPARISON.outcomes[name].kind == "one round"
+        # Lengths are predicted to be the same for all, so the setting bounds the mean samples.
+        for n, replay in zip(outcome.settings, COMPARISON.outcomes[name].frontier.replays, strict=True):
+            assert float(replay.samples.mean()) <= n + 1e-9
+
+
+def test_the_order_by_grades_of_the_other_half_is_a_reference() -> None:
+    outcome = COMPARISON.outcomes["DSC by other-fold mean correct"]
+    assert outcome.kind == "reference"
+    assert all(float(replay.samples.max()) <= 14 // 2 + 1 for replay in outcome.frontier.replays)  # and a greedy answer
+
+
+def test_ladder() -> None:
+    names = [rung.name for rung in SUMMARY.ladder]
+    best = ["best one-round head", "NoHeadThenStop", "best HeadThenStop"]
+    assert names == ["FixedN(N_ref)", *best, "BayesOracle", "OwnOracle"]
+    assert [rung.knows for rung in SUMMARY.ladder] == [KNOWS[name] for name in names]
+    (then_stop,) = [rung for rung in SUMMARY.ladder if rung.name == "best HeadThenStop"]
+    assert then_stop.made_of == "Oracle head + HeadThenStop"
+    assert SUMMARY.ladder[0].made_of == ""
+    rows = {row.name: row for row in SUMMARY.rows}
+    for rung in SUMMARY.ladder:
+        if not rung.made_of:
+            assert rung.row == rows[rung.name]
+    (axes,) = ladder_figure(SUMMARY.ladder).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == [f"{r.name}\n({r.knows})" for r in SUMMARY.ladder]
+    dots = [line.get_xdata()[0] for line, _, _ in axes.containers]
+    assert dots == [rung.row.ratio.value for rung in SUMMARY.ladder]
+    ends = [bars[0].get_segments()[0][:, 0].tolist() for _, _, bars in axes.containers]
+    assert ends == [pytest.approx([rung.row.ratio.low, rung.row.ratio.high]) for rung in SUMMARY.ladder]
+    assert [text.get_text() for text in axes.texts][:-1] == [span(rung.row.difference) for rung in SUMMARY.ladder]
+
+
+def test_text_and_generator_rungs_are_the_best_of_their_own_field() -> None:
+    text = replace(knowing(0.4, seed=1), name="TF-IDF ridge", kind="text")
+    comparison = compare(POOL, LABELS, [knowing(0.1), text], 0)
+    named = named_out_of_fold(comparison, [knowing(0.1), text])
+    found = named["TF-IDF ridge, one round"]
+    for fold in range(OUTER_FOLDS):
+        names = [f"TF-IDF ridge + bins + {policy}" for policy in ("Utility", "BatchBudget")]
+        field = [comparison.outcomes[name].folds[fold] for name in names]
+        assert found.folds[fold] is min(field, key=lambda side: side.train_tokens)
+    assert "generator difficulty, one round" not in named
+
+
+def test_targets_are_read_against_their_reliability() -> None:
+    """Reliability is that of `reliability`, correlations are SciPy's on predictions in the order of the pool."""
+    rows = {row.name: row for row in SUMMARY.targets}
+    assert {name: row.half for name, row in rows.items()} == reliability(POOL, GRID, 0.02)
+    predicted = concatenated([fold.test.prediction for fold in SOURCE.folds]).take(FOLDS.test_order)
+    assert predicted.accuracy_BK is not None
+    curve_QK = predicted.accuracy_BK.double()
+    top = len(LABELS.label_grid) - 1
+    assert SUMMARY.label_top == LABELS.label_grid[top] == 7
+    said, truth = (
+        {"first_accuracy": part[:, 0], "top_accuracy": part[:, top], "gain": part[:, top] - part[:, 0]}
+        for part in (curve_QK, LABELS.acc_QK)
+    )
+    for name, mine in said.items():
+        found = rows[name].heads["Oracle head"]
+        assert found.value == pytest.approx(spearmanr(mine.round(decimals=9), truth[name].round(decimals=9)).statistic)
+        assert found.low < found.value < found.high
+        whole = rows[name].whole
+        assert whole == spearman_brown(rows[name].half)
+        assert rows[name].ceiling == pytest.approx(max(0.0, whole.value) ** 0.5)
+    assert rows["n_star"].heads == {}, "this head has no N*"
+
+
+def test_a_pool_of_one_sample_has_neither_oracles_nor_targets() -> None:
+    pool = POOL.only(torch.arange(14).expand(90, 14) == 0)
+    source = replace(SOURCE, folds=tuple(FoldKnown(cut(fold.train), cut(fold.test)) for fold in SOURCE.folds))
+    comparison = compare(pool, budget_labels(pool, (1,), 0.02), [source], 0)
+    assert not {"OwnOracle", "BayesOracle", "DSC by other-fold mean correct"} & set(comparison.outcomes)
+    summary = summarise([comparison], [source], clusters_of(pool.dedup_keys))
+    assert summary.targets == ()
+    assert "Reliability" not in markdown(summary, "header")
+
+
+def cut(known: Known) -> Known:
+    """A prediction of the first budget alone."""
+    assert known.prediction.accuracy_BK is not None
+    return replace(known, prediction=replace(known.prediction, accuracy_BK=known.prediction.accuracy_BK[:, :1]))
+
+
+def test_half_point_settings_are_shown() -> None:
+    """They were computed and shown nowhere."""
+    outcome = COMPARISON.outcomes["Oracle head + Utility"]
+    (row,) = [row for row in SUMMARY.rows if row.name == outcome.name]
+    half, reference = outcome.tuned[0], COMPARISON.reference
+    points, ratio = row.half_point
+    assert points.value == pytest.approx(100 * float((half.correct - reference.correct).mean()))
+    assert ratio.value == pytest.approx(float(half.generated_tokens.sum() / reference.generated_tokens.sum()))
+    shown = dict(zip(COLUMNS, cells(row), strict=True))
+    assert shown["tuned to 0.5 point: points"] == span(points)
+    assert shown["tuned to 0.5 point: ratio"] == span(ratio)
+    assert f"| {span(points)} | {span(ratio)} |" in markdown(SUMMARY, "header")
+
+
 def test_report_files(tmp_path: Path) -> None:
-    source = knowing(0.1)
-    comparison = compare(POOL, LABELS, [source], 0)
-    summary = summarise([comparison], [source], clusters_of(POOL.dedup_keys))
-    paths = write_report(summary, comparison, tmp_path, "<b>title</b>", "header")
-    assert sorted(path.name for path in paths) == ["frontier.png", "index.html", "report.json", "report.md"]
+    paths = write_report(SUMMARY, COMPARISON, tmp_path, "<b>title</b>", "header")
+    names = ["frontier.png", "index.html", "ladder.png", "report.json", "report.md"]
+    assert sorted(path.name for path in paths) == names
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "<b>title</b>" not in page
-    assert "Oracle head + HeadThenStop" in page
+    texts = [page, (tmp_path / "report.md").read_text(encoding="utf-8")]
+    for shown in ("Oracle head + HeadThenStop", "artefact: half the grades", "gain A(7) - A(1)", "reference"):
+        assert all(shown in text for text in texts), shown
+    found = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    assert [rung["knows"] for rung in found["ladder"]] == [rung.knows for rung in SUMMARY.ladder]
+    assert found["targets"][0]["half"]["value"] == SUMMARY.targets[0].half.value
+    greedy = next(row for row in found["rows"] if row["name"] == "Greedy")
+    assert greedy["chosen"] == []
+    assert imread(tmp_path / "ladder.png").shape[1] > 800
 
 
 def test_predictions_come_back(tmp_path: Path) -> None:
@@ -158,9 +329,7 @@ def test_bad_predictions(tmp_path: Path) -> None:
 
 def test_the_best_of_a_field_may_change_its_knob_between_folds() -> None:
     """Its settings were looked up under the first fold's knob: an index error on a real pool."""
-    source = knowing(0.3)
-    comparison = compare(POOL, LABELS, [source], 0)
-    names = ["ASC", "ESC", "Doubling"]
+    comparison, names = COMPARISON, ["ASC", "ESC", "Doubling"]
     preferred = iter(["ESC", "ASC", "Doubling", "ASC", "ESC"])
     liked = {id(comparison.outcomes[next(preferred)].folds[fold]) for fold in range(OUTER_FOLDS)}
     best = best_of(comparison, names, lambda fold: 0.0 if id(fold) in liked else 1.0, "best")

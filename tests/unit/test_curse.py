@@ -293,6 +293,20 @@ def test_verdicts(report: CurseReport, n_d: int, index: tuple[float, float, floa
     assert replace(report, main=replace(report.main, n_d=n_d, m_d=Interval(*index))).verdict.startswith(start)
 
 
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("one question", "Not decided: one question, or questions of one dedup key, say nothing about a data set (N_D"),
+        ("one sample", "Not measured: with 1 samples a question no budget but 1 is allowed."),
+        ("no correct answer", "Nothing to measure: no sample of any question is correct"),
+        ("only abstentions", "Nothing to measure: no sample of any question is correct"),
+        ("all correct", "Nothing to overscale: one sample is enough for the data set (N_D = 1"),
+    ],
+)
+def test_verdicts_of_poor_pools(name: str, start: str) -> None:
+    assert curse_report(graded_pool(BAD_POOLS[name]), (1, 2, 3, 5, 32), num_resamples=4).verdict.startswith(start)
+
+
 def test_rises_and_falls_that_cancel_leave_nothing_to_overscale() -> None:
     report = curse_report(graded_pool([[0] * 7 + [1] * 5] * 30 + [[0] * 5 + [1] * 7] * 30), (1, 3, 5), num_resamples=9)
     assert (report.main.n_d, report.main.m_d.value) == (1, 3)  # half of the questions gain up to 5 samples
@@ -332,7 +346,7 @@ def test_poor_pools_give_a_report_without_nan(votes: list[list[int]]) -> None:
         ("no correct answer", "No sample of any question is correct"),
         ("all correct", "Every sample of every question is correct"),
         ("only abstentions", "No answer could be read in any sample"),
-        ("ragged", "Pools hold 2 to 8 samples a question; budgets stop at the smallest."),
+        ("ragged", "Pools hold 2 to 8 samples a question; budgets stop at the smallest. A larger `min_samples`"),
         ("ragged", "The grid was cut from 32 to 2 samples"),
         ("all correct", "has no rank correlation and is left out"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,7 +16,15 @@ from torch import Tensor
 
 from t2.curves.labels import budget_labels
 from t2.evaluation.bootstrap import Interval, interval, mean_interval, ratio_interval, resampled_means
-from t2.evaluation.contenders import Slice, fixed_frontier, head_frontiers, reference_frontiers
+from t2.evaluation.contenders import (
+    PRICES,
+    TOTALS,
+    Slice,
+    fixed_frontier,
+    head_frontiers,
+    reference_frontiers,
+    totals,
+)
 from t2.evaluation.decision import fit_bins
 from t2.evaluation.figures import frontier_figure
 from t2.evaluation.frontier import Frontier, area, area_between, interpolated, point_of
@@ -23,6 +32,8 @@ from t2.evaluation.tuning import cheapest_within
 from t2.grading.graded import GradedPool
 from t2.heads.base import Prediction
 from t2.policies.base import Replay
+from t2.policies.batch_budget import BatchBudget
+from t2.training.accuracy_cost import ValidationResult
 
 
 def doubles(*values: float) -> Tensor:
@@ -124,10 +135,40 @@ def test_frontiers_of_everything() -> None:
     assert all(float(replay.samples.max()) <= 9 for f in found for replay in f.replays)
     truth = Prediction(pool.mean_tokens_Q.log(), labels.acc_QK, torch.tensor(labels.label_grid)[labels.n_star_Q].log2())
     heads = head_frontiers("Truth", truth, on, 9)
-    assert [f.name for f in heads] == ["Truth + Utility", "Truth + PredictedN"]
+    assert [f.name for f in heads] == ["Truth + Utility", "Truth + BatchBudget", "Truth + PredictedN"]
     assert area(heads[0], fixed, n_ref=9) > 0
     assert area(fixed, fixed, n_ref=9) == pytest.approx(0)
     assert head_frontiers("Nothing", Prediction(pool.mean_tokens_Q.log()), on, 9) == []
+
+
+def test_prices_are_dense_where_settings_are_chosen() -> None:
+    """A factor of 1.7 between neighbours made settings that were tuned to lose 1 point overshoot on other questions."""
+    chosen = [price for price in PRICES if 1 <= price <= 30]
+    assert (chosen[0], chosen[-1]) == (1, 30)
+    assert all(1.25 <= b / a <= 1.35 for a, b in pairwise(chosen))
+    assert list(PRICES) == sorted(set(PRICES))
+
+
+@pytest.mark.parametrize("largest", [1, 3, 8, 32, 64])
+def test_totals_of_a_batch(largest: int) -> None:
+    settings = totals(tuple(n for n in (1, 3, 5, 7, 8, 9, 16, 32, 64) if n <= largest))
+    assert (settings[0], settings[-1]) == (1, largest)
+    assert len(settings) == (len(TOTALS) if largest > 1 else 1)
+    assert list(settings) == sorted(set(settings))
+    # The choice is as fine as that of a price: a step is less than a tenth of what the largest budget costs.
+    assert all(b - a < 0.1 * largest for a, b in pairwise(settings) if 0.2 * largest <= a <= 0.6 * largest)
+
+
+def test_validation_sweeps_batch_budget_too() -> None:
+    """Its area is that of its own knob: without a frontier of its name it was FixedN's, which is 0."""
+    pool = mixed_pool()
+    labels = budget_labels(pool, (1, 3, 5, 7, 9), eps=0.02)
+    truth = Prediction(pool.mean_tokens_Q.log(), labels.acc_QK)
+    result = ValidationResult("Truth", BatchBudget(150.0), pool, labels, truth)
+    assert result.own.name == "Truth + BatchBudget"
+    assert result.metrics["area"]["value"] > 0
+    assert float((result.replay.samples * pool.mean_tokens_Q).mean()) <= 150
+    assert "BatchBudget(tokens_per_question=150.0)" in result.verdict()
 
 
 def test_figure_builds() -> None:

@@ -128,3 +128,8 @@ def test_unreadable_gold_answer() -> None:
     assert gold_of(NUMERIC, "$1,200", "q7") == "1200"
     with pytest.raises(T2Error, match=r"can read, got 'about 3 or 4' for question 'q7'"):
         gold_of(NUMERIC, "about 3 or 4", "q7")
+
+
+def test_a_loop_of_spaces_takes_no_time() -> None:
+    """The pattern of a number took cubic time on white space: 800 spaces took seconds, 8,000 most of an hour."""
+    assert NumericGrader().answer_class(f"#### 7{' ' * 1_000_000}x") == "7"

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ORDER = [
-    {"errors", "hashing", "voting"},
+    {"errors", "hashing", "hardware", "voting"},
     {"spec"},
     {"splits", "model_files"},
     {"prompts"},
@@ -25,6 +25,7 @@ ORDER = [
     {"predictions", "live", "reports"},
     {"model_card"},
     {"export"},
+    {"evaluating"},
     {"training"},
     {"cli"},
 ]

@@ -90,7 +90,7 @@ FULL = (GREEDY_DRAW, 0, 1, 2, 3)
 
 
 def test_a_labelled_pool_from_its_folder(labelled: Callable[..., Path]) -> None:
-    loaded = load_pool(labelled(a=FULL, b=FULL))
+    loaded = load_pool(labelled(a=FULL, b=FULL), "numeric")
     assert (loaded.name, loaded.cost_unit, loaded.notes) == ("live", "tokens", ())
     assert loaded.grader == NumericGrader().version
     assert loaded.spec == SPEC
@@ -102,17 +102,17 @@ def test_a_labelled_pool_from_its_folder(labelled: Callable[..., Path]) -> None:
 
 def test_unfinished_questions_of_a_live_pool_are_left_out(labelled: Callable[..., Path]) -> None:
     pool = labelled(a=FULL, b=(GREEDY_DRAW, 0, 1), c=(0, 1, 2, 3), d=(), e=FULL)
-    loaded = load_pool(pool)
+    loaded = load_pool(pool, "numeric")
     assert ids(loaded) == ["a", "e"]
     assert loaded.notes == ("3 of 5 questions are left out: they have not 4 samples and a greedy answer yet.",)
-    loaded = load_pool(pool, min_samples=2)
+    loaded = load_pool(pool, "numeric", min_samples=2)
     assert ids(loaded) == ["a", "b", "e"]
     assert loaded.pool.present_QM.sum(1).tolist() == [4, 2, 4]
     assert any(note.startswith("Questions have 2 to 4 samples: budgets go up to 2.") for note in loaded.notes)
 
 
 def test_fewer_samples_than_there_are(labelled: Callable[..., Path]) -> None:
-    loaded = load_pool(labelled(a=FULL, b=(GREEDY_DRAW, 0, 1)), max_samples=2)
+    loaded = load_pool(labelled(a=FULL, b=(GREEDY_DRAW, 0, 1)), "numeric", max_samples=2)
     assert ids(loaded) == ["a", "b"]
     assert loaded.pool.right_QM.tolist() == [[True, False]] * 2
     assert loaded.notes == ("Only the first 2 of up to 4 samples of each question are used.",)
@@ -120,7 +120,19 @@ def test_fewer_samples_than_there_are(labelled: Callable[..., Path]) -> None:
 
 def test_a_pool_where_nothing_is_finished(labelled: Callable[..., Path]) -> None:
     with pytest.raises(T2Error, match=r"at least 2 samples in .*live, got none that also has its greedy answer"):
-        load_pool(labelled(a=(0, 1), b=(GREEDY_DRAW, 0)))
+        load_pool(labelled(a=(0, 1), b=(GREEDY_DRAW, 0)), "numeric")
+
+
+def test_a_labelled_pool_does_not_guess_its_grader(labelled: Callable[..., Path], tmp_path: Path) -> None:
+    """ "numeric" was taken, which reads the number after ####; a pool with another marker lost all its votes."""
+    pool = labelled(a=FULL)
+    with pytest.raises(T2Error, match=r"does not record how its answers are read\. Name the config that fills it"):
+        load_pool(pool)
+    task = {"class_path": "PoolTask", "init_args": {"path": str(pool)}}
+    with pytest.raises(T2Error, match="or the grader: numeric or exact, both after ####"):
+        load_pool(config_of(tmp_path, pool, task, 4))
+    task["init_args"]["grader"] = "numeric"
+    assert load_pool(config_of(tmp_path, pool, task, 4)).grader == NumericGrader().version
 
 
 def test_a_labelled_pool_has_no_given_grades(labelled: Callable[..., Path]) -> None:
@@ -183,9 +195,10 @@ def test_an_imported_pool(imported: Callable[..., Path]) -> None:
     assert loaded.prompts == ((), ())
     assert loaded.pool.prompt_tokens_Q.tolist() == [5, 5]
     assert loaded.spec.model["id"] == "api"
+    assert loaded.description == "Pool imported: samples of api, imported from s.jsonl; grader given; cost in tokens."
 
 
-def test_what_an_import_does_not_know_is_noted(imported: Callable[..., Path]) -> None:
+def test_what_an_import_does_not_know_is_noted(imported: Callable[..., Path], tmp_path: Path) -> None:
     notes = load_pool(imported([7, 8, 7], [], [8])).notes
     assert notes == (
         "1 of 3 questions are left out: they have fewer than 1 samples.",
@@ -194,6 +207,8 @@ def test_what_an_import_does_not_know_is_noted(imported: Callable[..., Path]) ->
         "A larger `min_samples` leaves out the questions that have few.",
         "No greedy answer of 2 of 2 questions: nothing is compared with greedy decoding.",
     )
+    # A report that measures the samples says the last two itself.
+    assert load_pool(tmp_path / "imported").source_notes == notes[:2]
 
 
 def test_no_correct_answer_anywhere_is_noted(imported: Callable[..., Path]) -> None:
@@ -206,6 +221,23 @@ def test_a_grader_that_reads_nothing_is_noted(imported: Callable[..., Path]) -> 
     loaded = load_pool(imported(["seven", "eight"]), grader="numeric")
     assert loaded.pool.vote_QM.tolist() == [[ABSTAINED, ABSTAINED]]
     assert "All samples abstain: grader 'numeric-2-####-1' reads no answer in any of them." in loaded.notes[-1]
+
+
+def test_a_grader_that_reads_hardly_anything_is_noted(imported: Callable[..., Path]) -> None:
+    loaded = load_pool(imported(["seven", "eight", 7, "six"], ["one", 7, 7, "two"]), grader="numeric")
+    assert (
+        loaded.notes[-1] == "5 of 8 finished samples abstain: grader 'numeric-2-####-1' reads no answer in them. "
+        "Is it the right one?"
+    )
+    half = load_pool(loaded.root, grader="given")
+    assert not any("abstain" in note for note in half.notes)
+
+
+def test_samples_that_are_all_cut_off_are_no_fault_of_the_grader(tmp_path: Path) -> None:
+    row = {"id": "q", "question": "?", "answer": 7, "samples": [{"answer": 7, "finish_reason": "length"}] * 2}
+    (tmp_path / "s.jsonl").write_text(json.dumps(row))
+    import_file(str(tmp_path / "s.jsonl"), str(tmp_path / "pool"))
+    assert load_pool(tmp_path / "pool").notes[-1] == "All samples abstain: none of them finished."
 
 
 def test_min_samples_leaves_out_ragged_questions(imported: Callable[..., Path]) -> None:
@@ -270,7 +302,7 @@ def test_a_folder_that_is_no_pool(tmp_path: Path) -> None:
 def test_a_pool_without_questions_file(tmp_path: Path) -> None:
     check_or_create_spec(PoolPaths(tmp_path / "p"), SPEC)
     with pytest.raises(T2Error, match="Expected the pool's questions"):
-        load_pool(tmp_path / "p")
+        load_pool(tmp_path / "p", "numeric")
 
 
 def test_versions_and_sources_go_together(imported: Callable[..., Path]) -> None:

@@ -168,7 +168,7 @@ def test_bad_n() -> None:
 
 
 def test_whitelist() -> None:
-    assert sorted(POLICIES) == ["FixedN", "PredictedN", "Utility"]
+    assert sorted(POLICIES) == ["BatchBudget", "FixedN", "PredictedN", "Utility"]
     assert all(cls.__name__ == name for name, cls in POLICIES.items())
 
 

@@ -38,3 +38,15 @@ def test_report_without_predictions_names_the_command(tmp_path: Path, capsys: py
     assert stopped.value.code == 2
     assert "python train.py cross_validate --config FILE" in capsys.readouterr().err
     assert not (tmp_path / "report").exists()
+
+
+def test_curse_takes_grid_and_eps_of_the_config(tmp_path: Path) -> None:
+    """The default grid and eps counted whatever the config said."""
+    hand_written(tmp_path / "mine.jsonl")
+    main(["import", str(tmp_path / "mine.jsonl"), "--pool", str(tmp_path / "pool")])
+    job = f"{{path: {tmp_path}/pool, model: m, task: {{class_path: PoolTask, init_args: {{path: {tmp_path}/pool}}}}"
+    (tmp_path / "c.yaml").write_text(f"data: {{pool: {job}, samples_per_question: 6}}, grid: [1, 2, 3, 6], eps: 0.1}}")
+    for options, eps in (([], 0.1), (["--eps", "0.3"], 0.3)):
+        main(["curse", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "curse"), *options])
+        found = json.loads((tmp_path / "curse" / "curse.json").read_text(encoding="utf-8"))
+        assert (found["grid"], found["main"]["setting"]["eps"]) == ([1, 2, 3, 6], eps)

@@ -22,8 +22,8 @@ from t2.evaluation.bootstrap import Interval
 from t2.evaluation.curse import CurseReport, curse_report
 from t2.grading.graded import GradedPool
 from t2.reports.curse import terminal_table, write_curse_report
-from t2.reports.curse_figures import budget_figure, curve_figure, type_figure
-from t2.reports.curse_tables import number, span
+from t2.reports.curse_figures import budget_figure, curve_figure, rules_figure, type_figure
+from t2.reports.curse_tables import changed, number, span
 from t2.reports.page import LONGEST_TEXT, Figure, Section, Table, clean, data_uri, png_of, render_page
 from t2.reports.terminal import rich_table
 
@@ -79,7 +79,8 @@ def report() -> CurseReport:
 
 @pytest.fixture(scope="module")
 def pictures(report: CurseReport) -> list[bytes]:
-    return [png_of(draw(report)) for draw in (curve_figure, budget_figure, type_figure)]
+    drawn = [draw(report) for draw in (curve_figure, budget_figure, type_figure)]
+    return [png_of(figure) for figure in (*drawn, rules_figure(report, "tokens"))]
 
 
 def terminal(shown: object, width: int = 120) -> str:
@@ -161,10 +162,17 @@ def test_spans() -> None:
 
 def test_files_of_a_curse_report(report: CurseReport, tmp_path: Path) -> None:
     paths = write_curse_report(report, tmp_path / "new" / "folder", NASTY, ["a note <of> the pool"])
-    assert [path.name for path in paths] == ["curse.json", "curve.png", "budgets.png", "types.png", "index.html"]
+    assert [path.name for path in paths] == [
+        "curse.json",
+        "curve.png",
+        "budgets.png",
+        "types.png",
+        "rules.png",
+        "index.html",
+    ]
     assert sorted(path.name for path in paths[0].parent.iterdir()) == sorted(path.name for path in paths)
     page = Page(paths[-1].read_text(encoding="utf-8"))
-    assert page.addresses == [data_uri(path.read_bytes()) for path in paths[1:4]]
+    assert page.addresses == [data_uri(path.read_bytes()) for path in paths[1:5]]
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     assert report.verdict in page.text
     for note in ("a note <of> the pool", *report.notes):
@@ -182,6 +190,7 @@ def test_files_of_a_curse_report(report: CurseReport, tmp_path: Path) -> None:
 def test_json_holds_the_whole_report(report: CurseReport, tmp_path: Path) -> None:
     path = write_curse_report(report, tmp_path, NASTY, ["first"])[0]
     found = json.loads(path.read_text(encoding="utf-8"))
+    assert (found["about"], found["cost_unit"]) == ("", "tokens")
     assert (found["format"], found["format_version"], found["title"]) == ("t2-curse", 1, NASTY)
     assert found["notes"] == ["first", *report.notes]
     expected = json.loads(json.dumps({**report.as_json(), "notes": found["notes"]}))
@@ -201,6 +210,7 @@ def test_costs_in_samples_are_labelled_so(report: CurseReport, tmp_path: Path) -
     assert "weighted" not in page.text
     assert "tokens" not in page.text
     assert "tokens" not in terminal(terminal_table(report, "samples"))
+    assert "samples: token counts are not known" in terminal(terminal_table(report, "samples"))
     assert "M_D weighted with tokens" in terminal(terminal_table(report))
     with pytest.raises(T2Error, match="Expected `cost_unit` to be one of tokens, samples, got 'euros'"):
         write_curse_report(report, tmp_path, "t", cost_unit="euros")
@@ -223,12 +233,33 @@ def test_the_terminal_shows_what_the_page_does(report: CurseReport) -> None:
         assert note in shown
 
 
+def test_a_narrow_terminal_loses_nothing(report: CurseReport) -> None:
+    """At 80 columns an ellipsis stood for the ends of long words."""
+    narrow = terminal(terminal_table(report), 80)
+    assert "…" not in narrow
+    assert max(map(len, narrow.split("\n"))) <= 80
+    for row in report.types:
+        assert row.name in narrow
+    letters = "".join(narrow.split())
+    for half in report.reliability.values():
+        assert all(number(part) in letters for part in (half.value, half.low, half.high))
+
+
+def test_notes_and_what_was_measured_are_everywhere(report: CurseReport, tmp_path: Path) -> None:
+    paths = write_curse_report(report, tmp_path, "t", ["a note [of] the pool"], about=NASTY)
+    shown = terminal(terminal_table(report, notes=["a note [of] the pool"], about=NASTY), 200)
+    for text in (Page(paths[-1].read_text(encoding="utf-8")).text, shown):
+        assert "a note [of] the pool" in text
+        assert NASTY in text
+    assert json.loads(paths[0].read_text(encoding="utf-8"))["about"] == NASTY
+
+
 def test_pictures_can_be_opened_and_differ(pictures: list[bytes]) -> None:
     for png in pictures:
         pixels = imread(io.BytesIO(png))
         assert pixels.shape[1] >= 1000
         assert pixels[..., :3].std() > 0.05  # not blank
-    assert len(set(pictures)) == 3
+    assert len(set(pictures)) == 4
 
 
 def test_the_curve_is_drawn_where_the_report_says(report: CurseReport) -> None:
@@ -246,9 +277,26 @@ def test_the_curve_is_drawn_where_the_report_says(report: CurseReport) -> None:
 def test_bars_are_the_shares(report: CurseReport) -> None:
     heights = [bar.get_height() for bar in budget_figure(report).axes[0].patches]
     assert heights == [100 * s.value for s in report.n_star_shares] + [100 * s for s in report.n_d_shares]
-    left, right = type_figure(report).axes
+    left, middle, right = type_figure(report).axes
     assert [bar.get_width() for bar in left.patches] == [100 * row.share.value for row in report.types]
-    assert [bar.get_width() for bar in right.patches] == [100 * row.contribution.value for row in report.types]
+    assert [bar.get_width() for bar in middle.patches] == [100 * row.contribution.value for row in report.types]
+    agreement = [100 * row.half_agreement for row in report.types if row.half_agreement is not None]
+    assert agreement
+    assert [bar.get_width() for bar in right.patches] == agreement
+
+
+def test_every_rule_and_every_type_left_out_is_a_point(report: CurseReport) -> None:
+    axes = rules_figure(report, "tokens").axes[0]
+    shown = {c.get_label(): c.lines[0].get_xdata().tolist() for c in axes.containers}
+    left_out = [row for row in report.types if row.share.value > 0 and row.m_d_without]
+    assert left_out
+    assert shown["M_D"] == [r.m_d.value for r in report.sweep] + [r.m_d_without.value for r in left_out]
+    assert shown["M_D weighted with generated tokens"] == [r.m_d_tokens.value for r in report.sweep]
+    names = [changed(row.setting) for row in report.sweep] + [f"without {row.name}" for row in left_out]
+    assert [label.get_text() for label in axes.get_yticklabels()] == names
+    in_samples = rules_figure(report, "samples").axes[0]
+    assert [c.get_label() for c in in_samples.containers] == ["M_D"]
+    assert in_samples.get_xlabel().endswith("(cost in samples)")
 
 
 @pytest.mark.parametrize(("samples", "questions"), [(1, 1), (1, 3), (2, 1), (3, 2), (8, 1)])

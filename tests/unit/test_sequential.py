@@ -17,10 +17,11 @@ from t2.curves.labels import accuracy_on_grid
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
 from t2.policies import ASC, DSC, ESC, BayesOracle, Doubling, HeadASC, HeadThenStop, Orders, TableRule
+from t2.policies.dsc import half_orders, replay_other_half
 from t2.policies.oracle import oracle_halves
 from t2.policies.states import vote_states
 from t2.policies.stopping import Sequential, stop_table
-from t2.policies.then_stop import AnswerAtoms, answer_atoms, no_head, optimal_stops, stop_model
+from t2.policies.then_stop import AnswerAtoms, answer_atoms, no_head, optimal_stops, softened, stop_model
 from t2.voting import ABSENT, ABSTAINED
 
 Row = tuple[list[int], list[int]]
@@ -157,6 +158,32 @@ def test_a_prior_is_worth_knowing() -> None:
     assert knowing.samples[1] == 1
     assert knowing.samples[0] >= without.samples[0] > 1
     assert without.samples[1] > 1
+
+
+def test_softened_priors_lie_between_the_group_and_everybody() -> None:
+    atoms, cap = atoms_of(), 6
+    member_PJ = torch.tensor([[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0]])
+    by_hand = torch.tensor([[4, 4, 1, 1, 1, 1], [1, 1, 3, 3, 3, 1], [2, 2, 2, 2, 2, 2]]).double() / 12
+    torch.testing.assert_close(softened(member_PJ, 0.5), by_hand)
+    sharp, everybody = stop_model(atoms, softened(member_PJ, 0.0), cap), no_head(atoms, cap)
+    torch.testing.assert_close(sharp.right_PS[:2], stop_model(atoms, member_PJ[:2], cap).right_PS)
+    torch.testing.assert_close(sharp.right_PS[2:], everybody.right_PS)
+    torch.testing.assert_close(
+        stop_model(atoms, softened(member_PJ, 1.0), cap).right_PS, everybody.right_PS.expand(3, -1)
+    )
+
+
+def test_a_sure_group_does_not_end_all_sampling() -> None:
+    """A bin that held only hopeless training questions stopped at one sample even where samples cost nothing."""
+    share = torch.tensor([[0.3, 0.2, 0.5], [0.5, 0.2, 0.3]], dtype=torch.float64)
+    atoms, member_PJ = AnswerAtoms(share, torch.tensor([0, 1])), torch.tensor([[1.0, 0.0]])
+    orders, tokens = Orders.of(graded_pool([[0, 1, 0, 2, 0, 1, 0, 0]]), 8, 0), torch.tensor([50.0])
+    samples = [
+        float(HeadThenStop(stop_model(atoms, prior_PJ, 8), 0.0, tokens).replay(orders).samples.mean())
+        for prior_PJ in (softened(member_PJ, 0.0), softened(member_PJ))
+    ]
+    assert samples[0] == 1
+    assert samples[1] > 1
 
 
 def test_price_moves_samples_one_way() -> None:
@@ -322,6 +349,25 @@ def test_dsc_is_the_plain_rule(cap: int, easy_share: float) -> None:
         assert replay.correct[q] == float(pool.greedy_right_Q[q])
     # The 32 that were judged pay for it; those below them only their greedy answer.
     assert {float(replay.samples[q]) for q in greedy} <= {1.0, 5.0, 3.0}
+
+
+@pytest.mark.parametrize("cap", [5, 16])
+def test_dsc_by_the_other_half_is_the_plain_rule_on_samples_that_gave_no_score(cap: int) -> None:
+    """Told with one half's samples for the order and the other half's for the replay, both ways."""
+    pool = graded_pool([[0] * 16] * 40 + random_pool(num=30).vote_QM.tolist())
+    halves, orders, fold = oracle_halves(pool, (1, 3, 5)), half_orders(pool, 3, 4), pool.fold_QM().tolist()
+    replay = replay_other_half(halves, orders, 0.95, cap)
+    samples, votes_QM = torch.zeros(len(pool)), pool.vote_QM.tolist()
+    for chooser, scorer in ((0, 1), (1, 0)):
+        split = [[[v for v, f in zip(*pair, strict=True) if f == h] for pair in zip(votes_QM, fold, strict=True)] for h in (0, 1)]  # fmt: skip  # noqa: E501
+        hardness = [-votes.count(0) / len(votes) for votes in split[chooser]]
+        for r in range(3):
+            rows = rows_of(orders[scorer], r)
+            assert [sorted(votes) for votes, _ in rows] == [sorted(votes) for votes in split[scorer]]
+            samples += torch.tensor([float(drawn) for drawn, _, _ in plain_dsc(rows, hardness, min(cap, 8))]) / 6
+    torch.testing.assert_close(replay.samples.float(), samples)
+    assert replay.samples.max() <= min(cap, 8) + 1  # and perhaps a greedy answer
+    assert replay.generated_tokens.min() > 0
 
 
 # All of them

@@ -1,0 +1,58 @@
+"""Features of prompts: from a pool's cache where they are, else from the LLM, which is loaded once and freed again."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from t2.activations.backbone import drop_blocks_above, extract, load_frozen
+from t2.activations.cache import FeatureCache, FeatureSpec, cached_features
+
+
+def pooled_features(
+    root: Path, spec: FeatureSpec, prompts: Sequence[Sequence[int]], find_model: Callable[[], Path]
+) -> Tensor:
+    """Features of `prompts`, (Q, L, D) float32, by way of the cache in `root`.
+
+    Args:
+        root: folder of the feature caches.
+        spec: model, layers and pooling.
+        prompts: token ids.
+        find_model: called if features are missing: the LLM's folder, which it has checked to be that of `spec`.
+    """
+    for wider in wider_caches(root, spec):
+        if (pooled_QLD := wider.load(prompts)) is not None:
+            return pooled_QLD[:, [wider.spec.layers.index(layer) for layer in spec.layers]]
+    return cached_features(FeatureCache(root, spec), prompts, lambda missing: computed(find_model(), missing, spec))
+
+
+def wider_caches(root: Path, spec: FeatureSpec) -> Iterator[FeatureCache]:
+    """Caches of the same model and pooling that have more layers than `spec` asks for."""
+    for path in sorted(root.glob("*/index.json")):
+        try:
+            index: Any = json.loads(path.read_text(encoding="utf-8"))
+            layers = tuple(index["layers"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # whoever asks for exactly this cache is told that it is damaged
+        found = replace(spec, layers=layers)
+        same = (index.get("model_fingerprint"), index.get("pooling")) == (spec.model_fingerprint, spec.pooling)
+        if same and set(spec.layers) < set(layers) and path.parent.name == found.fingerprint:
+            yield FeatureCache(root, found)
+
+
+def computed(model_folder: Path, prompts: Sequence[Sequence[int]], spec: FeatureSpec) -> Tensor:
+    """Features from the LLM in `model_folder`, (Q, L, D) in its dtype; it is freed before this returns."""
+    model = load_frozen(model_folder)
+    drop_blocks_above(model, spec.layers[-1])
+    pooled_QLD = extract(model, prompts, spec.layers)
+    del model
+    gc.collect()
+    torch.cuda.empty_cache()
+    return pooled_QLD

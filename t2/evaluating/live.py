@@ -1,0 +1,83 @@
+"""`t2 evaluate --live N`: the head's policy and its rivals on fresh samples, beside replay of the same questions."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from t2.errors import T2Error
+from t2.evaluating.questions import HeadQuestions
+from t2.evaluation.live_plan import MIN_FITTED, Planned, Questions, live_rows, plan
+from t2.evaluation.sources import Known
+from t2.export import BudgetHead
+from t2.live import GreedyAnswer, LiveRow, beside_replay, evaluate_live
+from t2.policies.base import replay_greedy
+from t2.reports.evaluation import LiveEvaluated
+from t2.store.files import write_text_atomically
+
+LIVE_FILE = "live.json"
+
+
+def check_live(num_live: int, source: str, grader: str | None) -> None:
+    """Reject what cannot run live before anything is loaded.
+
+    Raises:
+        T2Error: a negative number, a pool folder (which knows neither sampler nor where the LLM lies), or a grader
+            that is not the config's.
+    """
+    if num_live < 0:
+        raise T2Error(f"Expected `--live` with a number of questions, at least 1, got {num_live}.")
+    if num_live and os.path.isdir(source):
+        raise T2Error(
+            f"Expected a config with `--live` (its `data.pool` says which model and sampler draw the samples), got the "
+            f"pool folder {source}. Name the YAML file instead."
+        )
+    if num_live and grader is not None:
+        raise T2Error(
+            f"Expected `--live` without `--grader`, since the config's task grades fresh answers, got {grader!r}."
+        )
+
+
+def run_live(head: BudgetHead, asked: HeadQuestions, known: Known, num_live: int, out: Path) -> LiveEvaluated:
+    """Plan on the other questions, run one policy after the other on one engine, keep everything in live.json.
+
+    Raises:
+        T2Error: an imported pool, vLLM is not installed, or the config does not fit the pool, see `evaluate_live`.
+    """
+    job = asked.loaded.job
+    assert job is not None  # `check_live` wants a config
+    if asked.loaded.spec.imported:
+        raise T2Error(
+            f"Expected a pool that `t2 label` has filled with `--live`, got the imported pool {asked.loaded.root}: the "
+            "LLM that answered is not known here."
+        )
+    everyone = Questions(asked.pool, asked.labels, known)
+    rows, other_rows = live_rows(asked.pool.question_ids, num_live)
+    live, others = everyone.take(rows), everyone.take(other_rows)
+    planned = plan(live, others, head.policy, n_ref_of(head, asked))
+    if bool(live.pool.greedy_present_Q.all()):
+        greedy = Planned(tuple(GreedyAnswer() for _ in rows), replay_greedy(live.pool))
+        planned = {"Greedy": greedy, **planned}  # first: what an engine does once, it does in the cheapest run
+    stored = dict(zip(asked.loaded.pool.question_ids, asked.loaded.prompts, strict=True))  # of the LLM that answers
+    found = evaluate_live(
+        job,
+        [asked.questions[row] for row in rows.tolist()],
+        [stored[name] for name in live.pool.question_ids],
+        {name: one.rules for name, one in planned.items()},
+    )
+    shown = beside_replay(found, {name: one.replay for name, one in planned.items()})
+    fitted = len(other_rows) if len(other_rows) >= MIN_FITTED else 0
+    _write(out / LIVE_FILE, shown, fitted)
+    return LiveEvaluated(rows=shown, num_questions=len(rows), num_fitted=fitted)
+
+
+def n_ref_of(head: BudgetHead, asked: HeadQuestions) -> int:
+    """The reference budget that the head recorded, as far as the pool allows; without a record the largest."""
+    recorded = (head.calibration or {}).get("n_ref") or head.config.get("metrics", {}).get("n_ref")
+    return max(n for n in asked.labels.grid if recorded is None or n <= recorded)
+
+
+def _write(path: Path, rows: dict[str, LiveRow], num_fitted: int) -> None:
+    content = {"fitted_on": num_fitted, "policies": {name: row.as_json() for name, row in rows.items()}}
+    write_text_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

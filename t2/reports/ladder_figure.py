@@ -1,0 +1,52 @@
+"""The waste ladder as a picture, in Okabe and Ito's colours; markers say the same as colours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from t2.evaluation.ladder import Rung
+from t2.reports.curse_tables import number
+from t2.reports.page import OKABE_ITO
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_STYLES = {
+    "nothing": ("black", "o"),
+    "generator": ("orange", "v"),
+    "text": ("purple", "s"),
+    "activations": ("blue", "D"),
+    "only sampling": ("green", "^"),
+    "artefact": ("vermilion", "X"),
+}
+"""Colour and marker by what a rung knows: the part of `Rung.knows` before a comma or colon."""
+_WIDTH_INCHES, _INCHES_A_RUNG = 5.0, 0.46
+"""Narrow, so that labels stay readable when a phone shrinks the picture."""
+
+
+def ladder_figure(rungs: Sequence[Rung]) -> Figure:
+    """Generated tokens against FixedN(N_ref) with their interval, one line a rung; accuracy differences beside it."""
+    from matplotlib.figure import Figure as MatplotlibFigure
+
+    figure = MatplotlibFigure(figsize=(_WIDTH_INCHES, 1.0 + _INCHES_A_RUNG * len(rungs)), dpi=200, layout="constrained")
+    axes = figure.add_subplot()
+    axes.axvline(1.0, color=OKABE_ITO["black"], linestyle=":", linewidth=1)
+    beside = axes.get_yaxis_transform()  # x as a share of the axes, y in data
+    for place, rung in enumerate(rungs):
+        colour, marker = _STYLES[re.split("[,:]", rung.knows)[0]]
+        ratio, points = rung.row.ratio, rung.row.difference
+        ends = [[max(0.0, ratio.value - ratio.low)], [max(0.0, ratio.high - ratio.value)]]
+        axes.errorbar(ratio.value, place, xerr=ends, fmt=marker, color=OKABE_ITO[colour], markersize=4.5, capsize=4)
+        lost = f"{number(points.value)} [{number(points.low)}, {number(points.high)}]"
+        axes.text(1.03, place, lost, transform=beside, va="center", fontsize=8)
+    axes.text(1.03, -0.8, "accuracy, points", transform=beside, va="center", fontsize=8, fontweight="bold")
+    axes.set_yticks(range(len(rungs)), [f"{rung.name}\n({rung.knows})" for rung in rungs], fontsize=8)
+    axes.set_ylim(len(rungs) - 0.5, -0.5)
+    axes.set_xlim(0, 1.05 * max(1.0, *(rung.row.ratio.high for rung in rungs)))
+    axes.set_xlabel("generated tokens, FixedN(N_ref) = 1", fontsize=9)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    return figure

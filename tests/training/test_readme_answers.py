@@ -1,0 +1,98 @@
+"""The JSONL written by hand in README.md, and every command that stands below it, as a reader would paste them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import train
+from t2 import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+NUM_QUESTIONS = 60
+"""More than cross-validation needs; README's lines with other numbers."""
+QUICK = ["--fold_seeds", "[0]", "--epochs", "2", "--only_configured_head", "true"]
+
+
+@pytest.fixture
+def blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """README's two shell blocks: import and curse, then training and report. The folder they run in is a fresh one."""
+    (tmp_path / "assets").symlink_to(ROOT / "assets")
+    monkeypatch.chdir(tmp_path)
+    found = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(found) == 2
+    return found
+
+
+def write_files(block: str) -> list[list[str]]:
+    """Do what `cat > FILE <<'END'` does; gives the other commands as lists of arguments."""
+    heredoc = re.compile(r"cat > (\S+) <<'END'\n(.*?)\nEND\n", re.DOTALL)
+    for name, content in heredoc.findall(block):
+        Path(name).write_text(content + "\n", encoding="utf-8")
+    commands = [shlex.split(line, comments=True) for line in heredoc.sub("", block).splitlines()]
+    return [command for command in commands if command]
+
+
+def run(command: list[str], *more: str) -> None:
+    if command[0] == "t2":
+        cli.main([*command[1:], *more])
+    else:
+        assert command[:2] == ["python", "train.py"]
+        train.main([*command[2:], *more])
+
+
+def grown(row: dict[str, Any], index: int) -> dict[str, Any]:
+    """README's line as another question: the same pattern of right and wrong answers, everything `index` larger."""
+    moved = {**row, "id": f"{row['id']}-{index}", "question": f"{row['question']}+{index}"}
+    moved["answer"] = str(int(row["answer"]) + index)
+    moved["samples"] = [{**sample, "answer": str(int(sample["answer"]) + index)} for sample in row["samples"]]
+    return moved
+
+
+def test_import_and_curse_of_the_lines_in_readme(blocks: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    imported, curse = write_files(blocks[0])
+    num_lines = len(Path("my_answers.jsonl").read_text(encoding="utf-8").splitlines())
+    run(imported)
+    assert f"{num_lines} questions, {6 * num_lines} samples" in capsys.readouterr().out
+    run(curse)
+    found = json.loads(Path("curse/curse.json").read_text(encoding="utf-8"))
+    assert (found["num_questions"], found["samples"], found["cost_unit"]) == (num_lines, 6, "tokens")
+    assert found["label_grid"] == [1, 3]
+    assert found["verdict"] in Path("curse/index.html").read_text(encoding="utf-8")
+
+
+def test_a_handful_of_questions_is_too_few_to_train_on(blocks: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    imported, _ = write_files(blocks[0])
+    cross_validate, report = write_files(blocks[1])
+    run(imported)
+    for command, reason in ((cross_validate, "questions"), (report, "train.py cross_validate")):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            run(command)
+        error = capsys.readouterr().err
+        assert stopped.value.code == 2
+        assert re.fullmatch(f"error: Expected [^\n]*{reason}[^\n]*\n", error), error
+
+
+@pytest.mark.slow
+def test_all_four_commands_on_more_lines_of_that_kind(blocks: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    imported, curse = write_files(blocks[0])
+    cross_validate, report = write_files(blocks[1])
+    file = Path("my_answers.jsonl")
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    more = [grown(rows[index % len(rows)], index) for index in range(NUM_QUESTIONS)]
+    file.write_text("\n".join(map(json.dumps, more)), encoding="utf-8")
+    run(imported)
+    run(curse)
+    run(cross_validate, *QUICK)
+    run(report)
+    assert f"Out-of-fold predictions of {NUM_QUESTIONS} questions" in capsys.readouterr().out
+    page = Path("report/index.html").read_text(encoding="utf-8")
+    assert "CurveHead + Utility" in page
+    assert "Prompt tokens of 60 questions are unknown" in page
+    assert json.loads(Path("curse/curse.json").read_text(encoding="utf-8"))["num_questions"] == NUM_QUESTIONS

@@ -1,0 +1,155 @@
+"""`t2 evaluate --live` on a real engine, end to end: the embedded LLM, its committed pool, a head exported by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+import yaml
+
+from t2.export import key_digest, save_head
+from t2.heads import CurveHead, HeadShape
+from t2.heads.base import Targets
+from t2.heads.record import head_record
+from t2.store.pool_spec import read_spec
+from t2.store.reader import read_questions
+from t2.store.schema import PoolPaths
+
+pytestmark = pytest.mark.vllm
+
+ROOT = Path(__file__).parents[2]
+MODEL, POOL = ROOT / "assets" / "tiny-arith", ROOT / "assets" / "pools" / "tiny-arith"
+GRID, NUM_EVALUATED, NUM_LIVE, MAX_NUM_SEQS = (1, 3, 5, 9), 70, 24, 32
+_SCRIPT = """
+import sys
+
+import t2.evaluating.command
+import t2.evaluation.resampled
+from t2.cli import main
+
+if __name__ == "__main__":
+    t2.evaluating.command.FOLD_SEEDS = (0,)
+    t2.evaluation.resampled.NUM_AREA_RESAMPLES = 20  # areas are not what is tested here
+    main(sys.argv[1:])
+"""
+
+
+def export_head(folder: Path) -> None:
+    """A head with random weights that has learned from all but `NUM_EVALUATED` questions, says its record."""
+    spec, generator = read_spec(PoolPaths(POOL)), torch.Generator().manual_seed(1)
+    shape = HeadShape(4, spec.model["width"], GRID, (1, 3))
+    torch.manual_seed(0)
+    head = CurveHead(shape, num_atoms=6)
+    acc, fold = torch.rand(20, len(GRID), generator=generator).sort(1).values, torch.arange(20) % 2
+    pooled_QLD = torch.randn(20, 4, shape.width, generator=generator)
+    head.start_stage(pooled_QLD, Targets(acc, fold, fold == 0, torch.full((20,), 3.8), fold))
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+    keys = sorted({question.dedup_key for question in read_questions(PoolPaths(POOL))[0]})
+    record = {
+        **head_record(head),
+        "base_model": {name: spec.model[name] for name in ("id", "revision", "fingerprint")},
+        "features": {
+            "model_fingerprint": spec.model["fingerprint"],
+            "layers": [1, 2, 3, 4],
+            "pooling": "last-token",
+        },
+        "prompt": spec.prompt,
+        "sampling": spec.sampling,
+        "labels": {"eps": 0.02, "cost_unit": "tokens"},
+        "policy": {"name": "Utility", "arguments": {"price": 20.0}},
+        "metrics": {"n_ref": 9},
+        "seen_questions": [key_digest(key) for key in keys[NUM_EVALUATED:]],
+    }
+    save_head(head.eval(), record, folder)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The command in a process and a group of its own; the group's survivors are counted."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    shutil.copytree(POOL, folder / "pool")
+    export_head(folder / "head")
+    config = yaml.safe_load((ROOT / "configs" / "tiny-arith.yaml").read_text(encoding="utf-8"))
+    config["data"]["pool"] |= {"path": str(folder / "pool"), "model": str(MODEL), "engine_seed": 7}
+    config["data"]["pool"]["sampler"]["init_args"] |= {"kv_cache_gib": 0.25, "max_num_seqs": MAX_NUM_SEQS}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    (folder / "script.py").write_text(_SCRIPT, encoding="utf-8")
+    command = ["evaluate", "head", "config.yaml", "--out", "out", "--live", str(NUM_LIVE)]
+    process = subprocess.Popen(
+        [sys.executable, "script.py", *command],
+        cwd=folder,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output[-3000:]
+    survivors = [other.pid for other in psutil.process_iter() if _group(other.pid) == process.pid]
+    return {
+        "live": json.loads((folder / "out" / "live.json").read_text(encoding="utf-8")),
+        "report": json.loads((folder / "out" / "report.json").read_text(encoding="utf-8")),
+        "page": (folder / "out" / "index.html").read_text(encoding="utf-8"),
+        "output": output,
+        "survivors": survivors,
+    }
+
+
+def _group(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def test_every_contender_ran_live_and_agrees_with_its_replay(ran: dict[str, Any]) -> None:
+    policies = ran["live"]["policies"]
+    kinds = [name.split("(")[0] for name in policies]
+    assert kinds == ["Greedy", "Utility", "FixedN", "ASC", "HeadThenStop"]
+    for name, row in policies.items():
+        assert row["totals"]["questions"] == NUM_LIVE
+        assert set(row["agreement"]) == {"accuracy_difference", "generated_tokens_difference", "holds"}
+        parts = [row["agreement"][key] for key in ("accuracy_difference", "generated_tokens_difference")]
+        assert row["agreement"]["holds"] == all(part["low"] <= 0 <= part["high"] for part in parts)
+        # All intervals hold with 95%: twice their width, so that this is no false alarm on one machine of twenty.
+        for part in parts:
+            width = max(part["high"] - part["value"], part["value"] - part["low"])
+            assert abs(part["value"]) <= 2 * width, (name, part)
+        # An interval that holds everything would prove nothing.
+        accuracy = parts[0]
+        assert accuracy["high"] - accuracy["low"] < 0.7
+        difference = row["totals"]["accuracy"] - row["replayed"]["correct"]
+        assert accuracy["value"] == pytest.approx(difference)
+
+
+def test_engine_facts_are_measured(ran: dict[str, Any]) -> None:
+    for row in ran["live"]["policies"].values():
+        engine = row["engine"]
+        assert engine["generated_tokens"] == sum(each["generated_tokens"] for each in row["questions"])
+        assert 0 < engine["peak_running"] <= MAX_NUM_SEQS
+        assert 0 < engine["peak_kv_use"] < 1
+        assert row["totals"]["seconds"] > 0
+
+
+def test_the_page_and_the_terminal_show_both(ran: dict[str, Any]) -> None:
+    assert ran["report"]["num_questions"] >= NUM_EVALUATED
+    assert ran["live"]["fitted_on"] == ran["report"]["num_questions"] - NUM_LIVE
+    for heading in ("As exported", "Live on the engine", "All contenders"):
+        assert heading in ran["page"]
+    assert f"Live, {NUM_LIVE} questions" in ran["output"]
+    assert "as exported" in ran["output"]
+
+
+def test_no_process_is_left_behind(ran: dict[str, Any]) -> None:
+    assert ran["survivors"] == []
