@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from data_modules import schedule
-from t2.activations.backbone import drop_blocks_above, extract, load_frozen
-from t2.activations.cache import FeatureCache, FeatureSpec, cached_features
+from t2.activations.cache import FeatureSpec
+from t2.activations.features import pooled_features
 from t2.activations.layers import LayerChoice, choose_layers
 from t2.curves.labels import BudgetLabels, budget_labels, check_grid, cut_grid
 from t2.errors import T2Error
@@ -289,24 +288,17 @@ class BudgetDataModule(L.LightningDataModule):
         facts = self.prepared.spec.model if proxy is None else proxy.as_json()
         layers = choose_layers(self.layer_choice, facts["num_layers"])
         spec = FeatureSpec(facts["fingerprint"], layers)
-        cache = FeatureCache(self.features_root, spec)
 
-        def compute(prompts: list[Sequence[int]]) -> Tensor:
+        def find() -> Path:
             files = proxy or self.prepared.model_files or resolve_model(self.job.model, self.job.revision)
             if files.fingerprint != spec.model_fingerprint:
                 raise T2Error(
                     f"Expected the LLM of the pool ({spec.model_fingerprint[:12]}...), got {files.id} "
                     f"({files.fingerprint[:12]}...). Mend `model`, or set `data.allow_proxy` to use it on purpose."
                 )
-            model = load_frozen(files.folder)
-            drop_blocks_above(model, layers[-1])
-            pooled_QLD = extract(model, prompts, layers)
-            del model
-            gc.collect()
-            torch.cuda.empty_cache()
-            return pooled_QLD
+            return files.folder
 
-        return spec, cached_features(cache, self.prepared.prompts, compute)
+        return spec, pooled_features(self.features_root, spec, self.prepared.prompts, find)
 
     def _start_labeller_if_needed(self) -> None:
         everything = [row for rows in self._rows.values() for row in rows]

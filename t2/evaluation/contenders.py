@@ -157,7 +157,7 @@ def _dsc_by_other_half(train: Slice, known: Known, cap: int) -> Run:
     return run
 
 
-def _capped(build: Callable[[float, int], TableRule | ESC], concurrent: bool = False) -> Callable[..., Run]:
+def capped(build: Callable[[float, int], TableRule | ESC], concurrent: bool = False) -> Callable[..., Run]:
     """A sequential rule with the reference budget as its cap."""
 
     def fit(train: Slice, known: Known, cap: int) -> Run:
@@ -184,11 +184,11 @@ def references(grid: tuple[int, ...], halves: bool = True) -> list[Contender]:
     found = [
         Contender("Greedy", "reference", (float("nan"),), _fixed(lambda on, known, _: replay_greedy(on.pool))),
         Contender("FixedN", "reference", tuple(map(float, grid)), fixed_n),
-        Contender("ASC", "sequential", THRESHOLDS, _capped(ASC)),
-        Contender("ASC, short answers first", "sequential", THRESHOLDS, _capped(ASC, concurrent=True)),
-        Contender("ESC", "sequential", WINDOWS, _capped(lambda w, cap: ESC(int(w), cap))),
-        Contender("ESC, window answer", "sequential", WINDOWS, _capped(lambda w, cap: ESC(int(w), cap, "window"))),
-        Contender("Doubling", "sequential", SHARES, _capped(Doubling)),
+        Contender("ASC", "sequential", THRESHOLDS, capped(ASC)),
+        Contender("ASC, short answers first", "sequential", THRESHOLDS, capped(ASC, concurrent=True)),
+        Contender("ESC", "sequential", WINDOWS, capped(lambda w, cap: ESC(int(w), cap))),
+        Contender("ESC, window answer", "sequential", WINDOWS, capped(lambda w, cap: ESC(int(w), cap, "window"))),
+        Contender("Doubling", "sequential", SHARES, capped(Doubling)),
         Contender("NoHeadThenStop", "sequential", PRICES, _no_head_then_stop),
     ]
     oracles = [
@@ -207,14 +207,20 @@ def binned_utility(train: Slice, known: Known, cap: int) -> Run:
     return lambda on, k, price: one_round(Utility(price), bins.predict(k.score_B, k.prediction.log_tokens_B), on, cap)
 
 
-def head_then_stop(train: Slice, known: Known, cap: int) -> Run:
-    """`HeadThenStop` whose prior is half the training questions of the bin, half all of them."""
+def then_stop_rules(train: Slice, known: Known, cap: int) -> Callable[[Known, float], HeadThenStop]:
+    """`HeadThenStop` whose prior is half the training questions of the bin, half all of them, for others at a price."""
     bins = fit_bins(known.score_B, train.labels.acc_QK)
     member_PQ = torch.nn.functional.one_hot(bins.bin_of(known.score_B), len(bins.acc_NK)).T.double()
     model = stop_model(answer_atoms(train.pool), softened(member_PQ), cap)
     tokens_P = (member_PQ @ train.pool.mean_tokens_Q) / member_PQ.sum(1).clamp(min=1)
     tokens_P = torch.where(member_PQ.sum(1) > 0, tokens_P, train.pool.mean_tokens_Q.mean())
-    return lambda on, k, price: HeadThenStop(model, price, tokens_P, bins.bin_of(k.score_B)).replay(on.orders)
+    return lambda others, price: HeadThenStop(model, price, tokens_P, bins.bin_of(others.score_B))
+
+
+def head_then_stop(train: Slice, known: Known, cap: int) -> Run:
+    """`then_stop_rules`, replayed."""
+    rules = then_stop_rules(train, known, cap)
+    return lambda on, k, price: rules(k, price).replay(on.orders)
 
 
 def head_asc(train: Slice, known: Known, cap: int) -> Run:
@@ -257,7 +263,7 @@ def native_predicted(train: Slice, known: Known, cap: int) -> Run:
 
 
 def totals(grid: tuple[int, ...]) -> tuple[float, ...]:
-    """Settings of `BatchBudget`: predicted tokens as those of so many samples of each question, also between budgets."""
+    """Settings of `BatchBudget`: the total is that of so many samples of each question, also between budgets."""
     return tuple(sorted({round(1 + share * (grid[-1] - 1), 2) for share in TOTALS}))
 
 

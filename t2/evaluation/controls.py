@@ -95,4 +95,4 @@ def best_layer_ridge(pooled_QLD: Tensor, level_Q: Tensor, log_tokens_Q: Tensor) 
 
 
 def _known(score_B: Tensor, log_tokens_B: Tensor) -> Known:
-    return Known(score_B.double(), Prediction(log_tokens_B=log_tokens_B.float()))
+    return Known(score_B.double().contiguous(), Prediction(log_tokens_B=log_tokens_B.float()))

@@ -82,44 +82,51 @@ def area(frontier: Frontier, fixed: Frontier, n_ref: int) -> float:
     return area_between(frontier.tokens_P, frontier.accuracy_P, axis.tokens_P, axis.accuracy_P)
 
 
-def interpolated(log_tokens_P: Tensor, accuracy_P: Tensor, at_X: Tensor) -> Tensor:
-    """Accuracy of a frontier at log token counts `at_X`, piecewise linear, constant beyond its ends.
+def interpolated(log_tokens_RP: Tensor, accuracy_RP: Tensor, at_RX: Tensor) -> Tensor:
+    """Accuracy of frontiers at log token counts `at_RX`, piecewise linear, constant beyond their ends.
 
-    Only the continuation to the right can be had (by spending no more); `area_between` never asks for the other.
+    Any leading shape, the same for all. Only the continuation to the right can be had (by spending no more); areas
+    never ask for the other.
 
     Two neighbouring settings can be mixed at random over questions, which is nearly this line (exactly a line in
     tokens; log tokens is the axis on which frontiers are compared).
     """
-    order = torch.argsort(log_tokens_P, stable=True)
-    x_P, y_P = log_tokens_P[order].contiguous(), accuracy_P[order]
-    upper = torch.searchsorted(x_P, at_X.contiguous()).clamp(1, max(1, len(x_P) - 1))
-    if len(x_P) == 1:
-        return y_P.expand(len(at_X)).clone()
-    x0, x1, y0, y1 = x_P[upper - 1], x_P[upper], y_P[upper - 1], y_P[upper]
-    weight = ((at_X - x0) / (x1 - x0).clamp(min=1e-12)).clamp(0, 1)
-    return y0 + weight * (y1 - y0)
+    order_RP = torch.argsort(log_tokens_RP, dim=-1, stable=True)
+    x_RP, y_RP = log_tokens_RP.gather(-1, order_RP), accuracy_RP.gather(-1, order_RP)
+    num = x_RP.shape[-1]
+    if num == 1:
+        return y_RP.expand_as(at_RX).clone()
+    upper_RX = torch.searchsorted(x_RP, at_RX.contiguous()).clamp(1, num - 1)
+    x0, x1 = x_RP.gather(-1, upper_RX - 1), x_RP.gather(-1, upper_RX)
+    y0, y1 = y_RP.gather(-1, upper_RX - 1), y_RP.gather(-1, upper_RX)
+    weight_RX = ((at_RX - x0) / (x1 - x0).clamp(min=1e-12)).clamp(0, 1)
+    return y0 + weight_RX * (y1 - y0)
 
 
 def area_between(tokens_P: Tensor, accuracy_P: Tensor, fixed_tokens_K: Tensor, fixed_accuracy_K: Tensor) -> float:
+    """`areas_between` of one frontier."""
+    return float(areas_between(tokens_P[None], accuracy_P[None], fixed_tokens_K[None], fixed_accuracy_K[None]))
+
+
+def areas_between(tokens_RP: Tensor, accuracy_RP: Tensor, fixed_tokens_RK: Tensor, fixed_accuracy_RK: Tensor) -> Tensor:
     """Mean accuracy gain over FixedN on the log token axis, from FixedN's cheapest to its dearest point.
 
     Args:
-        tokens_P: mean tokens of each setting of the policy.
-        accuracy_P: its accuracy.
-        fixed_tokens_K: mean tokens of FixedN at each budget from 1 to N_ref.
-        fixed_accuracy_K: its accuracy.
+        tokens_RP: mean tokens of each setting of the policy, a row for each resample.
+        accuracy_RP: its accuracy.
+        fixed_tokens_RK: mean tokens of FixedN at each budget from 1 to N_ref.
+        fixed_accuracy_RK: its accuracy.
 
     Returns:
-        Area divided by the length of the axis: an accuracy difference (share, not points).
+        Area divided by the length of the axis: an accuracy difference (share, not points), (R,).
     """
-    log_K, log_P = fixed_tokens_K.double().log(), tokens_P.double().log()
+    log_RK, log_RP = fixed_tokens_RK.double().log(), tokens_RP.double().log()
     # Cheaper than the policy's cheapest setting one runs FixedN: no gain and no loss there.
-    low, high = max(float(log_K.min()), float(log_P.min())), float(log_K.max())
-    if high <= low:
-        return 0.0
-    inside = torch.cat([log_K, log_P])
-    inside = inside[(inside >= low) & (inside <= high)]
-    # Breakpoints of both lines, so that the trapezoid rule is exact.
-    at_X = torch.cat([inside, torch.tensor([low, high], dtype=torch.float64)]).sort().values
-    gap_X = interpolated(log_P, accuracy_P.double(), at_X) - interpolated(log_K, fixed_accuracy_K.double(), at_X)
-    return float(torch.trapezoid(gap_X, at_X) / (high - float(log_K.min())))
+    start_R1, high_R1 = log_RK.amin(1, keepdim=True), log_RK.amax(1, keepdim=True)
+    low_R1 = torch.minimum(torch.maximum(start_R1, log_RP.amin(1, keepdim=True)), high_R1)
+    # Breakpoints of both lines, so that the trapezoid rule is exact; those outside move to an end, where they add 0.
+    at_RX = torch.cat([log_RK, log_RP, low_R1, high_R1], 1).clamp(low_R1, high_R1).sort(1).values
+    mine_RX = interpolated(log_RP, accuracy_RP.double(), at_RX)
+    gap_RX = mine_RX - interpolated(log_RK, fixed_accuracy_RK.double(), at_RX)
+    length_R = (high_R1 - start_R1).squeeze(1)
+    return torch.where(length_R > 0, torch.trapezoid(gap_RX, at_RX, dim=1) / length_R.clamp(min=1e-300), 0.0)

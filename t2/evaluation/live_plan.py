@@ -1,25 +1,31 @@
 """Which rules run live, question by question, and what replay says of them on the same questions. Pure.
 
 All that is fitted or tuned (N_ref, ASC's threshold, bins, atoms and price of `HeadThenStop`) comes from
-questions that are not asked live.
+questions that are not asked live; settings are chosen on questions that the fit they are replayed by has not seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from t2.curves.labels import BudgetLabels, dataset_optimum
-from t2.evaluation.contenders import NUM_ORDERS, PRICES, THRESHOLDS, Slice
-from t2.evaluation.decision import fit_bins
+from t2.evaluation.contenders import (
+    NUM_ORDERS,
+    PRICES,
+    THRESHOLDS,
+    Contender,
+    Slice,
+    capped,
+    head_then_stop,
+    then_stop_rules,
+)
 from t2.evaluation.exported import chosen_budgets
-from t2.evaluation.frontier import Frontier
 from t2.evaluation.policy_calibration import in_words
-from t2.evaluation.sources import Known
-from t2.evaluation.tuning import cheapest_within
+from t2.evaluation.sources import Folds, Known
+from t2.evaluation.tuning import cheapest_within, held_out_frontier, inner_folds
 from t2.grading.graded import GradedPool
 from t2.hashing import unit_interval
 from t2.policies.asc import ASC
@@ -27,7 +33,6 @@ from t2.policies.base import OneRound, Replay, replay_one_round
 from t2.policies.orders import Orders
 from t2.policies.rules import Rule, one_batch_rules, table_rules
 from t2.policies.stopping import TableRule
-from t2.policies.then_stop import HeadThenStop, answer_atoms, stop_model
 
 MIN_FITTED = 40
 """Fewest questions besides the live ones that tables and settings are fitted on."""
@@ -87,28 +92,18 @@ def plan(live: Questions, others: Questions, policy: OneRound, n_ref: int) -> di
         return planned | {f"ASC({DEFAULT_THRESHOLD:g})": _by_table(ASC(DEFAULT_THRESHOLD, n_ref), orders)}
     fit = Slice.of(others.pool, others.labels, n_ref, seed=0)
     reference = float(others.labels.acc_QK[:, grid.index(n_ref)].mean())
-    threshold = _tuned(lambda setting: ASC(setting, n_ref), THRESHOLDS, fit.orders, reference)
+    inner = inner_folds(fit, Folds.of(others.pool.dedup_keys, fold_seed=0).inner_Q)
+
+    def tuned(contender: Contender) -> float:
+        frontier = held_out_frontier(contender, inner, others.known, n_ref)
+        return contender.settings[cheapest_within(frontier, reference)]
+
+    threshold = tuned(Contender("ASC", "sequential", THRESHOLDS, capped(ASC)))
     planned[f"ASC({threshold:g})"] = _by_table(ASC(threshold, n_ref), orders)
-    then_stop = then_stop_of(others, n_ref)
-    price = _tuned(lambda setting: then_stop(others.known, setting), PRICES, fit.orders, reference)
-    planned[f"HeadThenStop({price:g})"] = _by_table(then_stop(live.known, price), orders)
+    price = tuned(Contender("HeadThenStop", "sequential", PRICES, head_then_stop))
+    then_stop = then_stop_rules(fit, others.known, n_ref)(live.known, price)
+    planned[f"HeadThenStop({price:g})"] = _by_table(then_stop, orders)
     return planned
-
-
-def then_stop_of(fit: Questions, cap: int) -> Callable[[Known, float], HeadThenStop]:
-    """`HeadThenStop` whose prior is the fitted questions of the bin: (what is known of others, price) -> rule."""
-    bins = fit_bins(fit.known.score_B, fit.labels.acc_QK)
-    member_PQ = torch.nn.functional.one_hot(bins.bin_of(fit.known.score_B), len(bins.acc_NK)).T.double()
-    model = stop_model(answer_atoms(fit.pool), member_PQ, cap)
-    tokens_P = (member_PQ @ fit.pool.mean_tokens_Q) / member_PQ.sum(1).clamp(min=1)
-    tokens_P = torch.where(member_PQ.sum(1) > 0, tokens_P, fit.pool.mean_tokens_Q.mean())
-    return lambda known, price: HeadThenStop(model, price, tokens_P, bins.bin_of(known.score_B))
-
-
-def _tuned(build: Callable[[float], TableRule], settings: tuple[float, ...], orders: Orders, reference: float) -> float:
-    """The cheapest setting that loses at most a point against the reference."""
-    replays = tuple(build(setting).replay(orders) for setting in settings)
-    return settings[cheapest_within(Frontier("", settings, replays), reference)]
 
 
 def _one_round(index_Q: Tensor, on: Questions) -> Planned:

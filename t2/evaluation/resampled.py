@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from t2.evaluation.bootstrap import Interval, interval, resampled_means
-from t2.evaluation.frontier import Frontier, area, area_between
+from t2.evaluation.frontier import Frontier, area, areas_between
 from t2.policies.base import Replay
 
 NUM_RESAMPLES = 2000
-NUM_AREA_RESAMPLES = 500
 
 
 class Resampled:
@@ -61,12 +60,10 @@ class Resampled:
         return interval(100 * area(frontier, fixed, n_ref), self.areas_R(frontier, fixed, n_ref))
 
     def areas_R(self, frontier: Frontier, fixed: Frontier, n_ref: int) -> Tensor:
-        """Area in each of the first `NUM_AREA_RESAMPLES` resamples, points."""
+        """Area in each resample, points."""
         axis = fixed.upto(n_ref)
         mine, theirs = (
             [torch.stack([part(r) for r in f.replays], 1) for part in (self.tokens_R, self.accuracy_R)]
             for f in (frontier, axis)
         )
-        return 100 * torch.tensor(
-            [area_between(mine[0][r], mine[1][r], theirs[0][r], theirs[1][r]) for r in range(NUM_AREA_RESAMPLES)]
-        )
+        return 100 * areas_between(*mine, *theirs)

@@ -220,13 +220,19 @@ def test_ladder() -> None:
 
 
 def test_text_and_generator_rungs_are_the_best_of_their_own_field() -> None:
-    text = replace(knowing(0.4, seed=1), name="TF-IDF ridge", kind="text")
-    comparison = compare(POOL, LABELS, [knowing(0.1), text], 0)
-    named = named_out_of_fold(comparison, [knowing(0.1), text])
+    """A one-round policy of a control competes on the control's rung, never on that of the heads."""
+    text = {
+        name: replace(outcome, source="TF-IDF ridge", name=name)
+        for outcome in COMPARISON.outcomes.values()
+        if (name := outcome.name.replace("Oracle head", "TF-IDF ridge")) != outcome.name
+    }
+    comparison = replace(COMPARISON, outcomes={**COMPARISON.outcomes, **text})
+    named = named_out_of_fold(comparison, [SOURCE, replace(SOURCE, name="TF-IDF ridge", kind="text")])
     found = named["TF-IDF ridge, one round"]
+    assert "TF-IDF" not in named["best one-round head"].name
     for fold in range(OUTER_FOLDS):
-        names = [f"TF-IDF ridge + bins + {policy}" for policy in ("Utility", "BatchBudget")]
-        field = [comparison.outcomes[name].folds[fold] for name in names]
+        field = [outcome.folds[fold] for outcome in text.values() if outcome.kind == "one round"]
+        assert len(field) == 4
         assert found.folds[fold] is min(field, key=lambda side: side.train_tokens)
     assert "generator difficulty, one round" not in named
 

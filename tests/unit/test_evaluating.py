@@ -144,8 +144,7 @@ def head(make_head: MakeHead, seen_keys: list[str]) -> Path:
 
 @pytest.fixture
 def one_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fold seed 0 alone and few resamples of areas: a fifth of the time."""
-    monkeypatch.setattr("t2.evaluation.resampled.NUM_AREA_RESAMPLES", 20)
+    """Fold seed 0 alone: a third of the time."""
     for module in (t2.evaluating.command, t2.evaluating.questions):
         monkeypatch.setattr(module, "FOLD_SEEDS", (0,))
 

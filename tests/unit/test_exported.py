@@ -13,7 +13,7 @@ from torch import Tensor
 from t2.curves.labels import budget_labels, dataset_optimum
 from t2.evaluation.agreement import joint_level
 from t2.evaluation.bootstrap import Interval
-from t2.evaluation.contenders import NUM_ORDERS, PRICES, THRESHOLDS, Slice, head_then_stop
+from t2.evaluation.contenders import THRESHOLDS, Run, Slice, head_then_stop
 from t2.evaluation.exported import (
     Promise,
     as_exported,
@@ -23,14 +23,14 @@ from t2.evaluation.exported import (
     observed_promise,
     rival_sources,
 )
-from t2.evaluation.live_plan import MIN_FITTED, Questions, live_rows, plan, then_stop_of
+from t2.evaluation.live_plan import MIN_FITTED, Questions, live_rows, plan
 from t2.evaluation.sources import INNER_FOLDS, OUTER_FOLDS, Folds, Known
 from t2.grading.graded import GradedPool
 from t2.grading.numeric import NumericGrader
 from t2.heads.base import Prediction
 from t2.live import GreedyAnswer, live_run
 from t2.policies import ASC, FixedN, PredictedN, Utility
-from t2.policies.base import replay_one_round
+from t2.policies.base import Replay, replay_one_round
 from t2.policies.rules import ByTable, OneBatch
 from t2.sampling import ScriptedSampler
 from t2.spec import Question
@@ -201,17 +201,23 @@ def test_the_plan_is_fitted_on_other_questions_alone() -> None:
     assert f"FixedN({n_ref})" in before
 
 
-def test_then_stop_is_the_contender_of_the_comparison() -> None:
+def test_the_price_is_chosen_on_questions_that_the_tables_have_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     live, others = live_rows(POOL.question_ids, 30)
-    fit, on = questions().take(others), questions().take(live)
-    slices = [Slice.of(part.pool, part.labels, 7, seed=0) for part in (fit, on)]
-    run = head_then_stop(slices[0], fit.known, 7)
-    for price in PRICES[::6]:
-        mine = then_stop_of(fit, 7)(on.known, price).replay(slices[1].orders)
-        theirs = run(slices[1], on.known, price)
-        assert torch.equal(mine.correct, theirs.correct)
-        assert torch.equal(mine.generated_tokens, theirs.generated_tokens)
-    assert slices[1].orders.num_orders == NUM_ORDERS
+    seen: list[tuple[set[str], set[str]]] = []
+
+    def recorded(train: Slice, known: Known, cap: int) -> Run:
+        run = head_then_stop(train, known, cap)
+
+        def replay(on: Slice, k: Known, price: float) -> Replay:
+            seen.append((set(train.pool.question_ids), set(on.pool.question_ids)))
+            return run(on, k, price)
+
+        return replay
+
+    monkeypatch.setattr("t2.evaluation.live_plan.head_then_stop", recorded)
+    plan(questions().take(live), questions().take(others), Utility(30.0), 5)
+    assert all(not fitted & replayed for fitted, replayed in seen)
+    assert set.union(*(replayed for _, replayed in seen)) == {POOL.question_ids[row] for row in others.tolist()}
 
 
 def test_too_few_others_fit_nothing() -> None:

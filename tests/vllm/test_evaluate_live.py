@@ -32,12 +32,10 @@ _SCRIPT = """
 import sys
 
 import t2.evaluating.command
-import t2.evaluation.resampled
 from t2.cli import main
 
 if __name__ == "__main__":
     t2.evaluating.command.FOLD_SEEDS = (0,)
-    t2.evaluation.resampled.NUM_AREA_RESAMPLES = 20  # areas are not what is tested here
     main(sys.argv[1:])
 """
 
