@@ -257,6 +257,18 @@ def native_utility(train: Slice, known: Known, cap: int) -> Run:
     return lambda on, k, price: one_round(Utility(price), k.prediction, on, cap)
 
 
+def blended_utility(train: Slice, known: Known, cap: int) -> Run:
+    """`Utility` on the mean of the head's own curve and its bin's: one says more of a question, one is calibrated."""
+    bins = fit_bins(known.score_B, train.labels.acc_QK)
+
+    def run(on: Slice, k: Known, price: float) -> Replay:
+        assert k.prediction.accuracy_BK is not None
+        mean_BK = (k.prediction.accuracy_BK.double() + bins.acc_NK[bins.bin_of(k.score_B)]) / 2
+        return one_round(Utility(price), replace(k.prediction, accuracy_BK=mean_BK), on, cap)
+
+    return run
+
+
 def native_predicted(train: Slice, known: Known, cap: int) -> Run:
     """`PredictedN` on the head's own N*."""
     return lambda on, k, shift: one_round(PredictedN(shift), k.prediction, on, cap)
@@ -281,6 +293,7 @@ def of_head(name: str, known: Known, grid: tuple[int, ...]) -> list[Contender]:
     found = of_control(name, grid)
     if known.prediction.accuracy_BK is not None:
         found.append(Contender(f"{name} + Utility", "one round", PRICES, native_utility))
+        found.append(Contender(f"{name} + own and bins + Utility", "one round", PRICES, blended_utility))
         found.append(Contender(f"{name} + BatchBudget", "one round", totals(grid), native_batch))
     if known.prediction.log2_n_B is not None:
         found.append(Contender(f"{name} + PredictedN", "one round", SHIFTS, native_predicted))

@@ -25,8 +25,14 @@ def stop_probability(first: Tensor, second: Tensor, a: float | Tensor = 1.0, b: 
 @lru_cache(maxsize=512)
 def beta_stops(states: VoteStates, threshold: float, a: float = 1.0, b: float = 1.0) -> Tensor:
     """States in which the leader is ahead with probability `threshold`, bool (S,)."""
-    votes = torch.arange(states.cap + 1)
-    return (stop_probability(votes[:, None], votes[None, :], a, b) >= threshold)[states.first_S, states.second_S]
+    return (_all_probabilities(states.cap, a, b) >= threshold)[states.first_S, states.second_S]
+
+
+@lru_cache(maxsize=64)
+def _all_probabilities(cap: int, a: float, b: float) -> Tensor:
+    """`stop_probability` of all pairs of votes up to `cap`: the same for every threshold."""
+    votes = torch.arange(cap + 1)
+    return stop_probability(votes[:, None], votes[None, :], a, b)
 
 
 def check_threshold(threshold: float, policy: str) -> float:
