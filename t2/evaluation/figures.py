@@ -15,8 +15,8 @@ _MARKERS = ("o", "s", "^", "D", "v", "P")
 _REFERENCES = {"FixedN": ("#000000", "o", "-"), "ASC": ("#999999", "x", "--"), "OwnOracle": ("#999999", "*", ":")}
 
 
-def frontier_figure(frontiers: Sequence[Frontier], title: str) -> Figure:
-    """Accuracy against generated tokens a question (log axis), one line a policy, settings in knob order."""
+def frontier_figure(frontiers: Sequence[Frontier], title: str, cost: str = "generated tokens") -> Figure:
+    """Accuracy against cost a question (log axis), one line a policy, settings in knob order."""
     from matplotlib.figure import Figure as MatplotlibFigure
     from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
 
@@ -42,9 +42,9 @@ def frontier_figure(frontiers: Sequence[Frontier], title: str) -> Figure:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("generated tokens per question (log scale)")
+    axes.set_xlabel(f"{cost} per question (log scale)")
     axes.set_ylabel("accuracy, %")
-    axes.set_title(title)
+    axes.set_title(title, parse_math=False)  # a name may hold a dollar sign
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8)
     return figure

@@ -35,6 +35,8 @@ COLUMNS = (
     "area, points",
     "other fold seeds: points / ratio / area",
 )
+COST_WORDS: dict[str, str] = {"tokens": "generated tokens", "samples": "cost in samples"}
+"""What a pool without token counts calls its cost."""
 CLAIMS = {
     "a": "HeadThenStop against the best-tuned of ASC, ESC and Doubling",
     "b": "HeadThenStop against NoHeadThenStop: what the activations add",
@@ -82,16 +84,26 @@ def cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def contenders_table(summary: Summary) -> Table:
-    """Every contender; other fold seeds where there are some."""
-    width = len(COLUMNS) if any(row.other_seeds for row in summary.rows) else len(COLUMNS) - 1
-    rows = tuple(cells(row)[:width] for row in summary.rows)
-    return Table(COLUMNS[:width], rows, note=CONTENDERS_NOTE, text_columns=(0, 1))
+def contenders_table(summary: Summary, cost_unit: str = "tokens") -> Table:
+    """Every contender; other fold seeds where there are some, prompts where tokens are counted."""
+    hidden = set() if any(row.other_seeds for row in summary.rows) else {COLUMNS[-1]}
+    if cost_unit == "samples":
+        hidden |= {"total tokens", "re-prefilled"}
+    shown = [index for index, column in enumerate(COLUMNS) if column not in hidden]
+    columns = tuple(COLUMNS[index].replace("generated tokens", COST_WORDS[cost_unit]) for index in shown)
+    rows = tuple(tuple(cells(row)[index] for index in shown) for row in summary.rows)
+    return Table(columns, rows, note=CONTENDERS_NOTE, text_columns=(0, 1))
 
 
-def ladder_table(summary: Summary) -> Table:
+def ladder_table(summary: Summary, cost_unit: str = "tokens") -> Table:
     """The waste ladder."""
-    columns = ("contender", "knows beforehand", "ratio of generated tokens", "vs FixedN(N_ref), points", "made of")
+    columns = (
+        "contender",
+        "knows beforehand",
+        f"ratio of {COST_WORDS[cost_unit]}",
+        "vs FixedN(N_ref), points",
+        "made of",
+    )
     rows = tuple(
         (
             rung.name,
@@ -122,12 +134,13 @@ def targets_table(summary: Summary) -> Table:
     return Table(columns, rows, note=TARGETS_NOTE)
 
 
-def claims(summary: Summary) -> tuple[str, ...]:
+def claims(summary: Summary, cost_unit: str = "tokens") -> tuple[str, ...]:
     """What the report claims, a sentence each."""
+    ratio = "token ratio" if cost_unit == "tokens" else "ratio of samples"
     over = "; ".join(f"{name} {span(value)}" for name, value in summary.area_over_controls.items())
     return (
         *(
-            f"{letter}. {CLAIMS[letter]}: {pair.first} against {pair.second}: token ratio {span(pair.ratio)}, "
+            f"{letter}. {CLAIMS[letter]}: {pair.first} against {pair.second}: {ratio} {span(pair.ratio)}, "
             f"accuracy difference {span(pair.difference)} points."
             for letter, pair in summary.pairs.items()
         ),
@@ -135,11 +148,11 @@ def claims(summary: Summary) -> tuple[str, ...]:
     )
 
 
-def markdown(summary: Summary, header: str) -> str:
+def markdown(summary: Summary, header: str, cost_unit: str = "tokens") -> str:
     """The report as Markdown."""
-    parts = [header, *_markdown_table(contenders_table(summary))]
-    parts += ["Claims", CLAIMS_NOTE, "\n".join(f"- {claim}" for claim in claims(summary))]
-    parts += ["Waste ladder", *_markdown_table(ladder_table(summary)), "![Waste ladder](ladder.png)"]
+    parts = [header, *_markdown_table(contenders_table(summary, cost_unit))]
+    parts += ["Claims", CLAIMS_NOTE, "\n".join(f"- {claim}" for claim in claims(summary, cost_unit))]
+    parts += ["Waste ladder", *_markdown_table(ladder_table(summary, cost_unit)), "![Waste ladder](ladder.png)"]
     if summary.targets:
         parts += ["Reliability of what a head may learn", *_markdown_table(targets_table(summary))]
     return "\n\n".join(parts) + "\n"
@@ -152,22 +165,41 @@ def _markdown_table(table: Table) -> tuple[str, str]:
 
 
 def write_report(
-    summary: Summary, comparison: Comparison, folder: Path, title: str, header: str, notes: Sequence[str] = ()
+    summary: Summary,
+    comparison: Comparison,
+    folder: Path,
+    title: str,
+    header: str,
+    notes: Sequence[str] = (),
+    *,
+    cost_unit: str = "tokens",
+    first: Sequence[Section] = (),
 ) -> list[Path]:
-    """Write report.json, report.md, index.html, frontier.png and ladder.png."""
+    """Write report.json, report.md, index.html, frontier.png and ladder.png.
+
+    Args:
+        summary: of all fold seeds.
+        comparison: the first of them, for the picture.
+        folder: created.
+        title: of the page.
+        header: what was compared, a paragraph.
+        notes: on the pool.
+        cost_unit: of the pool: where tokens are unknown, cost is counted in samples.
+        first: sections above all others of the page.
+    """
     shown = [
         outcome.frontier
         for name, outcome in comparison.outcomes.items()
         if name in ("Greedy", "FixedN", "ASC", "NoHeadThenStop", "OwnOracle") or name in _pictured(comparison)
     ]
     pictures = {
-        "frontier.png": png_of(frontier_figure(shown, title)),
-        "ladder.png": png_of(ladder_figure(summary.ladder)),
+        "frontier.png": png_of(frontier_figure(shown, title, COST_WORDS[cost_unit])),
+        "ladder.png": png_of(ladder_figure(summary.ladder, COST_WORDS[cost_unit])),
     }
     texts = {
         "report.json": json.dumps(asdict(summary), indent=1, allow_nan=False) + "\n",
-        "report.md": markdown(summary, header),
-        "index.html": render_page(title, _sections(summary, pictures), lead=header, notes=notes),
+        "report.md": markdown(summary, header, cost_unit),
+        "index.html": render_page(title, [*first, *_sections(summary, pictures, cost_unit)], lead=header, notes=notes),
     }
     for name, text in texts.items():
         write_text_atomically(folder / name, text)
@@ -176,21 +208,22 @@ def write_report(
     return [folder / name for name in (*texts, *pictures)]
 
 
-def _sections(summary: Summary, pictures: dict[str, bytes]) -> list[Section]:
+def _sections(summary: Summary, pictures: dict[str, bytes], cost_unit: str) -> list[Section]:
     """The page, top down."""
+    cost = COST_WORDS[cost_unit]
     ladder = "; ".join(f"{rung.name} {number(rung.row.ratio.value)}" for rung in summary.ladder)
     found = [
         Section(
-            "Accuracy against tokens",
-            figures=(Figure(pictures["frontier.png"], "Lines: accuracy against generated tokens a question."),),
+            f"Accuracy against {cost_unit}",
+            figures=(Figure(pictures["frontier.png"], f"Lines: accuracy against {cost} a question."),),
         ),
         Section(
             "Waste ladder",
-            figures=(Figure(pictures["ladder.png"], f"Dots: ratio of generated tokens to FixedN(N_ref): {ladder}."),),
-            tables=(ladder_table(summary),),
+            figures=(Figure(pictures["ladder.png"], f"Dots: ratio of {cost} to FixedN(N_ref): {ladder}."),),
+            tables=(ladder_table(summary, cost_unit),),
         ),
-        Section("Claims", paragraphs=(CLAIMS_NOTE, *claims(summary))),
-        Section("All contenders", tables=(contenders_table(summary),)),
+        Section("Claims", paragraphs=(CLAIMS_NOTE, *claims(summary, cost_unit))),
+        Section("All contenders", tables=(contenders_table(summary, cost_unit),)),
     ]
     if summary.targets:
         found.append(Section("Reliability of what a head may learn", tables=(targets_table(summary),)))

@@ -15,7 +15,7 @@ from t2.evaluation.summary import Summary
 from t2.live import LiveRow
 from t2.reports.comparison import write_report
 from t2.reports.curse_tables import NOTHING, number, span
-from t2.reports.page import Section, Table, render_page
+from t2.reports.page import Section, Table
 from t2.store.files import write_text_atomically
 
 SHORT_RIVALS = ("Greedy", "ASC")
@@ -190,10 +190,18 @@ def write_evaluation(
         f"{', '.join(map(str, fold_seeds))}), settings to lose at most 1 point against FixedN(N_ref); 95% bootstrap "
         "intervals over questions at the first fold seed."
     )
-    paths = write_report(summary, comparison, folder, evaluated.title, header, evaluated.notes)
     sections = sections_of(evaluated, summary)
-    page, text, data = folder / "index.html", folder / "report.md", folder / "report.json"
-    write_text_atomically(page, _inserted(page.read_text(encoding="utf-8"), sections))
+    paths = write_report(
+        summary,
+        comparison,
+        folder,
+        evaluated.title,
+        header,
+        evaluated.notes,
+        cost_unit=evaluated.cost_unit,
+        first=sections,
+    )
+    text, data = folder / "report.md", folder / "report.json"
     write_text_atomically(text, _markdown(sections, evaluated.notes) + text.read_text(encoding="utf-8"))
     found = {**json.loads(data.read_text(encoding="utf-8")), **record_of(evaluated)}
     write_text_atomically(data, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
@@ -214,15 +222,6 @@ def record_of(evaluated: Evaluated) -> dict[str, Any]:
         "as_exported": exported,
         "notes": list(evaluated.notes),
     }
-
-
-def _inserted(page: str, sections: Sequence[Section]) -> str:
-    """A finished page with further sections above its first; texts are escaped, so that no tag can be one of them."""
-    rendered = render_page("", sections)
-    end = "</section>"
-    more = rendered[rendered.index("<section>") : rendered.rindex(end) + len(end)]
-    at = page.index("<section>")
-    return f"{page[:at]}{more}\n{page[at:]}"
 
 
 def _markdown(sections: Iterable[Section], notes: Iterable[str]) -> str:

@@ -26,8 +26,8 @@ _WIDTH_INCHES, _INCHES_A_RUNG = 5.0, 0.46
 """Narrow, so that labels stay readable when a phone shrinks the picture."""
 
 
-def ladder_figure(rungs: Sequence[Rung]) -> Figure:
-    """Generated tokens against FixedN(N_ref) with their interval, one line a rung; accuracy differences beside it."""
+def ladder_figure(rungs: Sequence[Rung], cost: str = "generated tokens") -> Figure:
+    """Cost against FixedN(N_ref) with their interval, one line a rung; accuracy differences beside it."""
     from matplotlib.figure import Figure as MatplotlibFigure
 
     figure = MatplotlibFigure(figsize=(_WIDTH_INCHES, 1.0 + _INCHES_A_RUNG * len(rungs)), dpi=200, layout="constrained")
@@ -45,7 +45,7 @@ def ladder_figure(rungs: Sequence[Rung]) -> Figure:
     axes.set_yticks(range(len(rungs)), [f"{rung.name}\n({rung.knows})" for rung in rungs], fontsize=8)
     axes.set_ylim(len(rungs) - 0.5, -0.5)
     axes.set_xlim(0, 1.05 * max(1.0, *(rung.row.ratio.high for rung in rungs)))
-    axes.set_xlabel("generated tokens, FixedN(N_ref) = 1", fontsize=9)
+    axes.set_xlabel(f"{cost}, FixedN(N_ref) = 1", fontsize=9)
     axes.tick_params(axis="x", labelsize=8)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)

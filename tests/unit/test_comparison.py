@@ -307,6 +307,15 @@ def test_report_files(tmp_path: Path) -> None:
     assert imread(tmp_path / "ladder.png").shape[1] > 800
 
 
+def test_a_pool_without_token_counts_says_that_its_cost_is_in_samples(tmp_path: Path) -> None:
+    write_report(SUMMARY, COMPARISON, tmp_path, "title", "header", cost_unit="samples")
+    for name in ("report.md", "index.html"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "cost in samples" in text
+        for said in ("generated tokens", "total tokens", "token ratio"):
+            assert said not in text.replace("Generated tokens at settings", ""), said
+
+
 def test_predictions_come_back(tmp_path: Path) -> None:
     source, path = knowing(0.1), tmp_path / "predictions.safetensors"
     of = PredictionsOf(POOL.question_ids, GRID, 0.02, 14, "numeric", {"layers": [1]}, {"max_epochs": 40})

@@ -175,10 +175,12 @@ def test_figure_builds() -> None:
     pool = mixed_pool()
     on = Slice.of(pool, budget_labels(pool, (1, 3, 5, 7, 9), eps=0.02), 9, seed=0)
     found = [*reference_frontiers(on, on, cap=9), Frontier("Head", (1.0,), (replay([1], [50]),))]
-    figure = frontier_figure(found, "validation, 24 questions")
+    figure = frontier_figure(found, "validation, $x^ 24 questions", "samples")
+    figure.draw_without_rendering()  # as TeX the title would raise
     (axes,) = figure.axes
+    assert axes.get_xlabel().startswith("samples")
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [f.name for f in found]
-    assert axes.get_title() == "validation, 24 questions"
+    assert axes.get_title() == "validation, $x^ 24 questions"
     assert axes.get_xscale() == "log"
 
 

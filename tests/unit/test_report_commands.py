@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from t2.cli import main
+from t2.predictions import PREDICTIONS_FILE, PredictionsOf, save_predictions
 
 
 def hand_written(path: Path, num_questions: int = 12) -> None:
@@ -38,6 +39,17 @@ def test_report_without_predictions_names_the_command(tmp_path: Path, capsys: py
     assert stopped.value.code == 2
     assert "python train.py cross_validate --config FILE" in capsys.readouterr().err
     assert not (tmp_path / "report").exists()
+
+
+def test_report_refuses_predictions_of_other_grades(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hand_written(tmp_path / "mine.jsonl")
+    main(["import", str(tmp_path / "mine.jsonl"), "--pool", str(tmp_path / "pool")])
+    of = PredictionsOf(tuple(f"q{q}" for q in range(12)), (1, 3), 0.02, 6, "numeric-9", {}, {})
+    save_predictions(tmp_path / "pool" / PREDICTIONS_FILE, of, {0: []})
+    with pytest.raises(SystemExit) as stopped:
+        main(["report", str(tmp_path / "pool"), "--out", str(tmp_path / "report")])
+    assert stopped.value.code == 2
+    assert "got 'numeric-9'" in capsys.readouterr().err
 
 
 def test_curse_takes_grid_and_eps_of_the_config(tmp_path: Path) -> None:
