@@ -21,6 +21,7 @@ from t2.evaluation.exported import (
     observed_promise,
     rival_sources,
 )
+from t2.evaluation.policy_calibration import choices
 from t2.evaluation.sources import Folds, Known, Source
 from t2.evaluation.summary import Summary, summarise
 from t2.export import BudgetHead
@@ -57,11 +58,11 @@ def evaluate_head(
     Raises:
         T2Error: head, pool or options do not fit, see `load_questions`.
     """
-    torch.set_num_threads(1)  # many small products: threads get in each other's way
     console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
     head = BudgetHead.from_pretrained(name)
     check_live(live, source, grader)
     asked = load_questions(head, source, proxy, features, grader, min_samples)
+    torch.set_num_threads(1)  # after features, many small products: threads get in each other's way
     prediction = head.predict(asked.pooled_QLD)
     known = known_of(head.head, prediction, len(asked.labels.grid))
     rows = run_live(head, asked, known, live, out) if live else None
@@ -113,6 +114,13 @@ def promise_of(head: BudgetHead, asked: HeadQuestions, prediction: Prediction) -
         return None, [
             f"The head's promise is against FixedN({n_ref}); this pool allows {asked.labels.grid[-1]} samples, so it "
             "cannot be checked here."
+        ]
+    own_Q = choices(head.policy, prediction, head.grid)
+    cut = bool((own_Q >= len(asked.labels.grid)).any())
+    if cut or (n_ref is None and asked.labels.grid != head.grid):
+        return None, [
+            f"The head's promise needs budgets up to {head.grid[-1]}; this pool allows {asked.labels.grid[-1]} "
+            "samples, so it cannot be checked here."
         ]
     index_Q = chosen_budgets(head.policy, prediction, asked.labels.grid)
     return observed_promise(index_Q, asked.pool, asked.labels, n_ref, record["alpha"], record["delta"]), []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from t2.errors import T2Error
 from t2.evaluating.questions import HeadQuestions
-from t2.evaluation.live_plan import MIN_FITTED, Planned, Questions, live_rows, plan
+from t2.evaluation.live_plan import Planned, Questions, enough_to_fit, live_rows, plan
 from t2.evaluation.sources import Known
 from t2.export import BudgetHead
 from t2.live import GreedyAnswer, LiveRow, beside_replay, evaluate_live
@@ -17,17 +17,22 @@ from t2.reports.evaluation import LiveEvaluated
 from t2.store.files import write_text_atomically
 
 LIVE_FILE = "live.json"
+MIN_LIVE = 20
+"""Fewest questions of a live run: bootstrap intervals over fewer are too short to judge agreement by."""
 
 
 def check_live(num_live: int, source: str, grader: str | None) -> None:
     """Reject what cannot run live before anything is loaded.
 
     Raises:
-        T2Error: a negative number, a pool folder (which knows neither sampler nor where the LLM lies), or a grader
+        T2Error: too few questions, a pool folder (which knows neither sampler nor where the LLM lies), or a grader
             that is not the config's.
     """
-    if num_live < 0:
-        raise T2Error(f"Expected `--live` with a number of questions, at least 1, got {num_live}.")
+    if num_live and num_live < MIN_LIVE:
+        raise T2Error(
+            f"Expected `--live` with at least {MIN_LIVE} questions, got {num_live}: with fewer, intervals say nothing "
+            "about agreement."
+        )
     if num_live and os.path.isdir(source):
         raise T2Error(
             f"Expected a config with `--live` (its `data.pool` says which model and sampler draw the samples), got the "
@@ -53,7 +58,7 @@ def run_live(head: BudgetHead, asked: HeadQuestions, known: Known, num_live: int
             "LLM that answered is not known here."
         )
     everyone = Questions(asked.pool, asked.labels, known)
-    rows, other_rows = live_rows(asked.pool.question_ids, num_live)
+    rows, other_rows = live_rows(asked.pool.question_ids, asked.pool.dedup_keys, num_live)
     live, others = everyone.take(rows), everyone.take(other_rows)
     planned = plan(live, others, head.policy, n_ref_of(head, asked))
     if bool(live.pool.greedy_present_Q.all()):
@@ -67,7 +72,7 @@ def run_live(head: BudgetHead, asked: HeadQuestions, known: Known, num_live: int
         {name: one.rules for name, one in planned.items()},
     )
     shown = beside_replay(found, {name: one.replay for name, one in planned.items()})
-    fitted = len(other_rows) if len(other_rows) >= MIN_FITTED else 0
+    fitted = len(other_rows) if enough_to_fit(others) else 0
     _write(out / LIVE_FILE, shown, fitted)
     return LiveEvaluated(rows=shown, num_questions=len(rows), num_fitted=fitted)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from t2.curves.halves import Halves
 from t2.curves.labels import BudgetLabels, dataset_optimum
+from t2.errors import T2Error
 from t2.evaluation.contenders import (
     Contender,
     Slice,
@@ -41,6 +43,8 @@ class FoldOutcome:
 
     chosen: tuple[int, ...]
     """index of the tuned setting for each of `ALLOWANCES`"""
+    within: bool
+    """whether the leading tuned setting loses no more than allowed on the training questions"""
     train_tokens: float
     """mean generated tokens of the leading tuned setting on the training questions"""
     train_area: float
@@ -86,7 +90,16 @@ class Comparison:
 
 
 def compare(pool: GradedPool, labels: BudgetLabels, sources: Sequence[Source], fold_seed: int) -> Comparison:
-    """Run all contenders that pool and sources allow."""
+    """Run all contenders that pool and sources allow.
+
+    Raises:
+        T2Error: no sample has a token, so that nothing has a cost.
+    """
+    if not int(pool.tokens_QM.sum()):
+        raise T2Error(
+            "Expected generated tokens in the pool, got 0 for every sample. Leave `tokens` out of the imported file: "
+            "cost is then counted in samples."
+        )
     folds = Folds.of(pool.dedup_keys, fold_seed)
     n_ref = tuple(labels.grid[dataset_optimum(labels.acc_QK[folds.train_rows(fold)])] for fold in range(OUTER_FOLDS))
     first = Slice.of(pool, labels, n_ref[0], fold_seed).with_half_orders(fold_seed)
@@ -94,7 +107,8 @@ def compare(pool: GradedPool, labels: BudgetLabels, sources: Sequence[Source], f
     outcomes: dict[str, Outcome] = {}
     sides = [_Fold.of(whole[n_ref[fold]], folds, fold, n_ref[fold]) for fold in range(OUTER_FOLDS)]
     order = folds.test_order
-    for contender, knower in _jobs(labels.grid, sources, halves=first.halves is not None):
+    greedy = bool(pool.greedy_present_Q.all())
+    for contender, knower in _jobs(labels.grid, sources, first.halves is not None, greedy):
         results = [side.outcome(contender, knower.folds[fold] if knower else None) for fold, side in enumerate(sides)]
         outcomes[contender.name] = _joined(contender, knower.name if knower else "", results, order)
     fixed = outcomes["FixedN"]
@@ -102,16 +116,18 @@ def compare(pool: GradedPool, labels: BudgetLabels, sources: Sequence[Source], f
     return Comparison(fold_seed, n_ref, outcomes, in_order(at_ref, order), order, labels, first.halves)
 
 
-def _jobs(grid: tuple[int, ...], sources: Sequence[Source], halves: bool) -> Iterator[tuple[Contender, Source | None]]:
-    """Every contender with the source that it asks."""
-    yield from ((contender, None) for contender in references(grid, halves))
-    if halves:
+def _jobs(
+    grid: tuple[int, ...], sources: Sequence[Source], halves: bool, greedy: bool
+) -> Iterator[tuple[Contender, Source | None]]:
+    """Every contender with the source that it asks; DSC gives greedy answers too."""
+    yield from ((contender, None) for contender in references(grid, halves, greedy))
+    if halves and greedy:
         yield dsc_by_other_half(), None
     for source in sources:
         is_head = source.kind == "head"
         made = of_head(source.name, source.folds[0].train, grid) if is_head else of_control(source.name, grid)
         yield from ((contender, source) for contender in made)
-        if is_head or source.name in DSC_SOURCES:
+        if greedy and (is_head or source.name in DSC_SOURCES):
             yield of_dsc(source.name), source
 
 
@@ -145,6 +161,7 @@ class _Fold:
         run = contender.fit(self.train, train_known, self.n_ref)
         return FoldOutcome(
             chosen=chosen,
+            within=float(fitted.accuracy_P[chosen[-1]]) >= reference - ALLOWANCES[-1] - 1e-12,
             train_tokens=float(fitted.tokens_P[chosen[-1]]),
             train_area=area(fitted, self.fixed, self.n_ref),
             test=frontier_of(contender, run, self.test, test_known),
@@ -166,7 +183,7 @@ def _joined(contender: Contender, source: str, results: Sequence[FoldOutcome], o
     )
 
 
-def best_of(comparison: Comparison, names: Sequence[str], by: Callable[[FoldOutcome], float], title: str) -> Outcome:
+def best_of(comparison: Comparison, names: Sequence[str], by: Callable[[FoldOutcome], Any], title: str) -> Outcome:
     """The contender that each fold's training questions prefer: named out of fold, so it may be called the best.
 
     Args:

@@ -173,12 +173,13 @@ def capped(build: Callable[[float, int], TableRule | ESC], concurrent: bool = Fa
     return fit
 
 
-def references(grid: tuple[int, ...], halves: bool = True) -> list[Contender]:
+def references(grid: tuple[int, ...], halves: bool = True, greedy: bool = True) -> list[Contender]:
     """What every head is compared with.
 
     Args:
         grid: budgets of FixedN.
         halves: whether every question has two samples, which the oracles need.
+        greedy: whether every question has its greedy answer; imported pools often have none.
     """
     fixed_n = _fixed(lambda on, known, n: one_round(FixedN(int(n)), known.prediction, on, int(n)))
     found = [
@@ -195,7 +196,7 @@ def references(grid: tuple[int, ...], halves: bool = True) -> list[Contender]:
         Contender("BayesOracle", "reference", PRICES, _bayes_oracle),
         Contender("OwnOracle", "reference", PRICES, _fixed(_own_oracle)),
     ]
-    return found + (oracles if halves else [])
+    return (found if greedy else found[1:]) + (oracles if halves else [])
 
 
 # What a source makes possible
@@ -336,7 +337,9 @@ def fitted_frontier(contender: Contender, train: Slice, on: Slice, known: Known,
 def reference_frontiers(train: Slice, on: Slice, cap: int) -> list[Frontier]:
     """Everything that knows nothing of a question beforehand, or too much, fitted on the training questions."""
     known = nothing_known(len(on.pool))
-    return [fitted_frontier(c, train, on, known, cap) for c in references(on.labels.grid, on.halves is not None)]
+    greedy = bool(on.pool.greedy_present_Q.all())
+    found = references(on.labels.grid, on.halves is not None, greedy)
+    return [fitted_frontier(contender, train, on, known, cap) for contender in found]
 
 
 def head_frontiers(name: str, prediction: Prediction, on: Slice, cap: int) -> list[Frontier]:

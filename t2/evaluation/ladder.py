@@ -75,8 +75,8 @@ def rungs(rows: Mapping[str, Row], named: Mapping[str, Outcome]) -> Iterator[Run
             yield Rung(name, knows, rows[row_name])
 
 
-def _fewest_tokens(fold: FoldOutcome) -> float:
-    return fold.train_tokens
+def _fewest_tokens(fold: FoldOutcome) -> tuple[bool, float]:
+    return not fold.within, fold.train_tokens  # cheap because it loses too much is not best
 
 
 def _largest_area(fold: FoldOutcome) -> float:

@@ -6,6 +6,7 @@ questions that are not asked live; settings are chosen on questions that the fit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -63,10 +64,17 @@ class Questions:
         return Questions(self.pool.take(rows), self.labels.take(rows), self.known.take(rows))
 
 
-def live_rows(question_ids: tuple[str, ...], num_live: int) -> tuple[Tensor, Tensor]:
-    """Rows of the questions that are asked live, and of the others; by hash, so that no label has a say."""
+def live_rows(question_ids: Sequence[str], dedup_keys: Sequence[str], num_live: int) -> tuple[Tensor, Tensor]:
+    """Rows of the questions that are asked live, and of those that share no key with them; by hash, not by label."""
     ranked = sorted(range(len(question_ids)), key=lambda row: (unit_interval("t2-live", question_ids[row]), row))
-    return torch.tensor(sorted(ranked[:num_live])), torch.tensor(sorted(ranked[num_live:]), dtype=torch.long)
+    keys = {dedup_keys[row] for row in ranked[:num_live]}
+    others = sorted(row for row in ranked[num_live:] if dedup_keys[row] not in keys)
+    return torch.tensor(sorted(ranked[:num_live])), torch.tensor(others, dtype=torch.long)
+
+
+def enough_to_fit(others: Questions) -> bool:
+    """Whether tables and settings can be fitted on these questions: many, and of more than one inner fold."""
+    return len(others.pool) >= MIN_FITTED and len(set(Folds.of(others.pool.dedup_keys, 0).inner_Q.tolist())) > 1
 
 
 def plan(live: Questions, others: Questions, policy: OneRound, n_ref: int) -> dict[str, Planned]:
@@ -78,7 +86,7 @@ def plan(live: Questions, others: Questions, policy: OneRound, n_ref: int) -> di
         policy: of the exported head.
         n_ref: reference budget, used where `others` are too few to give one.
     """
-    grid, enough = live.labels.grid, len(others.pool) >= MIN_FITTED
+    grid, enough = live.labels.grid, enough_to_fit(others)
     if enough:
         n_ref = grid[dataset_optimum(others.labels.acc_QK)]
     own_Q = chosen_budgets(policy, live.known.prediction, grid)

@@ -39,7 +39,7 @@ class Row:
     """difference and ratio of the setting chosen to lose at most half a point"""
     area: Interval | None
     """against FixedN, points; None where there is no frontier"""
-    other_seeds: tuple[tuple[float, float, float], ...]
+    other_seeds: tuple[tuple[float, float, float | None], ...]
     """difference, ratio and area at the other fold seeds"""
     chosen: tuple[float, ...]
     """the setting of each fold; none where there is no knob"""
@@ -80,13 +80,14 @@ def row_of(outcome: Outcome, comparisons: Sequence[Comparison], resampled: Resam
     )
 
 
-def _at_seed(comparison: Comparison, outcome: Outcome, n_ref: int) -> tuple[float, float, float]:
+def _at_seed(comparison: Comparison, outcome: Outcome, n_ref: int) -> tuple[float, float, float | None]:
     mine, reference = outcome.tuned[-1], comparison.reference
-    gained = area(outcome.frontier, comparison.outcomes["FixedN"].frontier, n_ref)
+    has_frontier = len(outcome.frontier.replays) > 1
+    gained = area(outcome.frontier, comparison.outcomes["FixedN"].frontier, n_ref) if has_frontier else None
     return (
         100 * float(mine.correct.mean() - reference.correct.mean()),
         float(mine.generated_tokens.mean() / reference.generated_tokens.mean()),
-        100 * gained,
+        None if gained is None else 100 * gained,
     )
 
 

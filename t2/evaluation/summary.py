@@ -51,6 +51,8 @@ class Summary:
     """the claims about sequential and one-round heads, by letter"""
     area_over_controls: dict[str, Interval]
     """best head's area minus each control's, points"""
+    then_stop_over_controls: dict[str, Pair]
+    """the best HeadThenStop against the same rule with each control as its prior"""
     best_head: str
     targets: tuple[TargetRow, ...]
     """how far each target can be known and how far heads know it; none if a question has only one sample"""
@@ -82,6 +84,7 @@ def summarise(
         ladder=tuple(rungs(rows, named)),
         pairs=_pairs(first, named, resampled),
         area_over_controls=_over_controls(first, named[BY_AREA], sources, resampled, n_ref),
+        then_stop_over_controls=_then_stop_over_controls(first, named["best HeadThenStop"], sources, resampled),
         best_head=named[BY_AREA].name,
         targets=_targets(first, sources, clusters_Q, eps),
     )
@@ -114,6 +117,14 @@ def _over_controls(
         gap = 100 * (best_area - area(theirs, fixed, n_ref))
         found[name] = interval(gap, best_R - resampled.areas_R(theirs, fixed, n_ref))
     return found
+
+
+def _then_stop_over_controls(
+    first: Comparison, best: Outcome, sources: Sequence[Source], resampled: Resampled
+) -> dict[str, Pair]:
+    """Claim e: whether a prior from activations is worth more than one from anything else."""
+    names = [f"{source.name} + HeadThenStop" for source in sources if source.kind != "head"]
+    return {name: _pair(best, name, first.outcomes[name].tuned[-1], resampled) for name in names}
 
 
 def _targets(first: Comparison, sources: Sequence[Source], clusters_Q: Tensor, eps: float) -> tuple[TargetRow, ...]:

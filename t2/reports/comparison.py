@@ -39,7 +39,7 @@ COST_WORDS: dict[str, str] = {"tokens": "generated tokens", "samples": "cost in 
 """What a pool without token counts calls its cost."""
 CLAIMS = {
     "a": "HeadThenStop against the best-tuned of ASC, ESC and Doubling",
-    "b": "HeadThenStop against NoHeadThenStop: what the activations add",
+    "b": "HeadThenStop against NoHeadThenStop: what a head's prior adds",
     "c": "The best one-round head against FixedN(N_ref)",
 }
 CONTENDERS_NOTE = (
@@ -64,7 +64,7 @@ TARGETS_NOTE = (
 
 def cells(row: Row) -> tuple[str, ...]:
     """A row as text, in the order of `COLUMNS`."""
-    others = "; ".join(f"{d:+.2f} / {r:.2f} / {a:+.2f}" for d, r, a in row.other_seeds)
+    others = "; ".join(f"{d:+.2f} / {r:.2f} / {NOTHING if a is None else f'{a:+.2f}'}" for d, r, a in row.other_seeds)
     return (
         row.name,
         row.kind,
@@ -137,6 +137,10 @@ def targets_table(summary: Summary) -> Table:
 def claims(summary: Summary, cost_unit: str = "tokens") -> tuple[str, ...]:
     """What the report claims, a sentence each."""
     ratio = "token ratio" if cost_unit == "tokens" else "ratio of samples"
+    priors = "; ".join(
+        f"{name} {span(pair.ratio)} at {span(pair.difference)}"
+        for name, pair in summary.then_stop_over_controls.items()
+    )
     over = "; ".join(f"{name} {span(value)}" for name, value in summary.area_over_controls.items())
     return (
         *(
@@ -145,6 +149,8 @@ def claims(summary: Summary, cost_unit: str = "tokens") -> tuple[str, ...]:
             for letter, pair in summary.pairs.items()
         ),
         f"d. Area of {summary.best_head} minus that of each control, points: {over}.",
+        f"e. HeadThenStop against the same rule with a control as its prior, {ratio} at accuracy difference in points: "
+        f"{priors}.",
     )
 
 

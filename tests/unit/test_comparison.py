@@ -18,7 +18,7 @@ from t2.evaluation.bootstrap import clusters_of
 from t2.evaluation.comparison import best_of, compare
 from t2.evaluation.contenders import Contender, Run, Slice, fixed_frontier, nothing_known, references
 from t2.evaluation.controls import best_layer_ridge, generator_difficulty, prompt_length, tfidf_ridge
-from t2.evaluation.ladder import KNOWS, named_out_of_fold
+from t2.evaluation.ladder import KNOWS, _fewest_tokens, named_out_of_fold
 from t2.evaluation.reliability import reliability, spearman_brown
 from t2.evaluation.sources import OUTER_FOLDS, FoldKnown, Folds, Known, Source, cross_fitted
 from t2.evaluation.summary import summarise
@@ -305,6 +305,36 @@ def test_report_files(tmp_path: Path) -> None:
     greedy = next(row for row in found["rows"] if row["name"] == "Greedy")
     assert greedy["chosen"] == []
     assert imread(tmp_path / "ladder.png").shape[1] > 800
+
+
+def test_without_greedy_answers_nothing_is_compared_with_them() -> None:
+    """They counted as wrong and free, also inside DSC."""
+    bare = replace(POOL, greedy_present_Q=torch.zeros_like(POOL.greedy_present_Q))
+    names = compare(bare, LABELS, [], 0).outcomes
+    assert "Greedy" in COMPARISON.outcomes
+    assert "Greedy" not in names
+    assert not [name for name in names if name.startswith("DSC")]
+    assert "FixedN" in names
+
+
+def test_samples_without_any_token_have_no_cost_to_compare() -> None:
+    free = replace(POOL, tokens_QM=torch.zeros_like(POOL.tokens_QM))
+    with pytest.raises(T2Error, match="got 0 for every sample"):
+        compare(free, LABELS, [], 0)
+
+
+def test_the_best_of_a_field_loses_no_more_than_allowed_if_any_does() -> None:
+    fold = COMPARISON.outcomes["ASC"].folds[0]
+    cheap, kept = replace(fold, within=False, train_tokens=1.0), replace(fold, within=True, train_tokens=2.0)
+    assert min((cheap, kept), key=_fewest_tokens) is kept
+
+
+def test_then_stop_is_paired_with_the_prior_of_every_control() -> None:
+    sources = [SOURCE, replace(SOURCE, name="Same", kind="text")]
+    summary = summarise([compare(POOL, LABELS, sources, 0)], sources, clusters_of(POOL.dedup_keys), 0.02)
+    (pair,) = summary.then_stop_over_controls.values()
+    assert (pair.ratio.low, pair.ratio.high, pair.difference.value) == (1, 1, 0)  # the same source under another name
+    assert "e. HeadThenStop" in markdown(summary, "header")
 
 
 def test_a_pool_without_token_counts_says_that_its_cost_is_in_samples(tmp_path: Path) -> None:

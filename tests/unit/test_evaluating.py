@@ -457,8 +457,9 @@ def test_live_through_the_command_line(
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (("--live", "-1"), "at least 1, got -1"),
-        (("--live", "3", "--grader", "exact"), "`--live` without `--grader`"),
+        (("--live", "-1"), "at least 20 questions, got -1"),
+        (("--live", "19"), "at least 20 questions, got 19"),
+        (("--live", "20", "--grader", "exact"), "`--live` without `--grader`"),
         (("--min_samples", "0"), "`min_samples`"),
         (("--grader", "no-such"), "no-such"),
     ],
@@ -470,7 +471,7 @@ def test_options_that_do_not_fit(
 
 
 def test_a_pool_folder_cannot_run_live(world: World, head: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    error = fails(capsys, head, world.pool, "--live", "3")
+    error = fails(capsys, head, world.pool, "--live", "20")
     assert "Expected a config with `--live`" in error
     assert str(world.pool) in error
 
@@ -484,7 +485,7 @@ def test_missing_vllm_is_said_before_anything_is_compared(
     config = yaml.safe_load(world.config.read_text(encoding="utf-8"))
     config["data"]["pool"]["sampler"] = {"class_path": "VLLMSampler", "init_args": {"max_tokens": TOKENS}}
     (tmp_path / "vllm.yaml").write_text(yaml.safe_dump(config))
-    error = fails(capsys, head, tmp_path / "vllm.yaml", "--live", "3", "--out", tmp_path / "out")
+    error = fails(capsys, head, tmp_path / "vllm.yaml", "--live", "20", "--out", tmp_path / "out")
     assert "pip install 't2-budget[vllm]'" in error
 
 

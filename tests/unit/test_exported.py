@@ -167,17 +167,32 @@ def questions() -> Questions:
 
 
 def test_live_rows_are_a_partition_that_grows() -> None:
-    live, others = live_rows(POOL.question_ids, 20)
+    live, others = live_rows(POOL.question_ids, POOL.dedup_keys, 20)
     assert sorted([*live.tolist(), *others.tolist()]) == list(range(len(POOL)))
-    more, _ = live_rows(POOL.question_ids, 30)
+    more, _ = live_rows(POOL.question_ids, POOL.dedup_keys, 30)
     assert set(live.tolist()) < set(more.tolist())
-    everyone, nobody = live_rows(POOL.question_ids, 1000)
+    everyone, nobody = live_rows(POOL.question_ids, POOL.dedup_keys, 1000)
     assert (len(everyone), len(nobody)) == (len(POOL), 0)
+
+
+def test_twins_of_live_questions_fit_nothing() -> None:
+    ids, keys = [f"q{i}" for i in range(60)], [f"k{i // 2}" for i in range(60)]
+    live, others = live_rows(ids, keys, 20)
+    assert len(live) == 20
+    assert not {keys[row] for row in live.tolist()} & {keys[row] for row in others.tolist()}
+
+
+def test_others_of_a_single_inner_fold_fit_nothing() -> None:
+    live, others = live_rows(POOL.question_ids, POOL.dedup_keys, 30)
+    twins = questions().take(others)
+    pool = replace(twins.pool, dedup_keys=("same",) * len(others))
+    found = plan(questions().take(live), Questions(pool, twins.labels, twins.known), FixedN(3), 5)
+    assert list(found)[-1] == "ASC(0.95)"
 
 
 def test_the_plan_is_fitted_on_other_questions_alone() -> None:
     """Other answers to the live questions change no rule, only what replay says of them."""
-    live, others = live_rows(POOL.question_ids, 30)
+    live, others = live_rows(POOL.question_ids, POOL.dedup_keys, 30)
     everyone = questions()
     before = plan(everyone.take(live), everyone.take(others), Utility(30.0), 5)
     wrong = replace(POOL, right_QM=torch.zeros_like(POOL.right_QM), vote_QM=POOL.vote_QM.clamp(max=0))
@@ -202,7 +217,7 @@ def test_the_plan_is_fitted_on_other_questions_alone() -> None:
 
 
 def test_the_price_is_chosen_on_questions_that_the_tables_have_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    live, others = live_rows(POOL.question_ids, 30)
+    live, others = live_rows(POOL.question_ids, POOL.dedup_keys, 30)
     seen: list[tuple[set[str], set[str]]] = []
 
     def recorded(train: Slice, known: Known, cap: int) -> Run:
@@ -221,7 +236,7 @@ def test_the_price_is_chosen_on_questions_that_the_tables_have_not_seen(monkeypa
 
 
 def test_too_few_others_fit_nothing() -> None:
-    live, others = live_rows(POOL.question_ids, len(POOL) - MIN_FITTED + 1)
+    live, others = live_rows(POOL.question_ids, POOL.dedup_keys, len(POOL) - MIN_FITTED + 1)
     assert len(others) == MIN_FITTED - 1
     found = plan(questions().take(live), questions().take(others), FixedN(3), 5)
     assert list(found) == ["FixedN(n=3), as exported", "FixedN(5)", "ASC(0.95)"]
