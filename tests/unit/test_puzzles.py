@@ -288,7 +288,7 @@ def test_impossible_tasks(make: Callable[[], object], message: str) -> None:
 
 
 def test_the_config_asks_as_the_training_config_does() -> None:
-    """A head belongs to one model, prompt and sampling setting: only questions, pool and output folder may differ."""
+    """A head belongs to one model, prompt and sampling setting: only questions, pool size and folders may differ."""
     trained, puzzles = (
         yaml.safe_load((CONFIGS / f"qwen2.5-coder-1.5b_{name}.yaml").read_text(encoding="utf-8"))
         for name in ("math-steps", "puzzles")
@@ -298,4 +298,5 @@ def test_the_config_asks_as_the_training_config_does() -> None:
     assert len(job.task.questions()) == 300
     for config in (trained, puzzles):
         del config["data"]["pool"]["task"], config["data"]["pool"]["path"], config["export"]
+        del config["data"]["pool"]["samples_per_question"], config["data"]["grid"]
     assert puzzles == trained
