@@ -25,7 +25,7 @@ from t2.evaluation.contenders import (
 )
 from t2.evaluation.frontier import Frontier, area
 from t2.evaluation.sources import OUTER_FOLDS, FoldKnown, Folds, Source
-from t2.evaluation.tuning import InnerFold, cheapest_within, held_out_frontier, in_order, inner_folds
+from t2.evaluation.tuning import InnerFold, cheapest_within, held_out_frontier, in_order, inner_folds, within
 from t2.grading.graded import GradedPool
 from t2.policies.base import Replay
 
@@ -161,7 +161,7 @@ class _Fold:
         run = contender.fit(self.train, train_known, self.n_ref)
         return FoldOutcome(
             chosen=chosen,
-            within=float(fitted.accuracy_P[chosen[-1]]) >= reference - ALLOWANCES[-1] - 1e-12,
+            within=bool(within(fitted.accuracy_P, reference, ALLOWANCES[-1])[chosen[-1]]),
             train_tokens=float(fitted.tokens_P[chosen[-1]]),
             train_area=area(fitted, self.fixed, self.n_ref),
             test=frontier_of(contender, run, self.test, test_known),

@@ -156,15 +156,15 @@ def claims(summary: Summary, cost_unit: str = "tokens") -> tuple[str, ...]:
 
 def markdown(summary: Summary, header: str, cost_unit: str = "tokens") -> str:
     """The report as Markdown."""
-    parts = [header, *_markdown_table(contenders_table(summary, cost_unit))]
+    parts = [header, *markdown_table(contenders_table(summary, cost_unit))]
     parts += ["Claims", CLAIMS_NOTE, "\n".join(f"- {claim}" for claim in claims(summary, cost_unit))]
-    parts += ["Waste ladder", *_markdown_table(ladder_table(summary, cost_unit)), "![Waste ladder](ladder.png)"]
+    parts += ["Waste ladder", *markdown_table(ladder_table(summary, cost_unit)), "![Waste ladder](ladder.png)"]
     if summary.targets:
-        parts += ["Reliability of what a head may learn", *_markdown_table(targets_table(summary))]
+        parts += ["Reliability of what a head may learn", *markdown_table(targets_table(summary))]
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_table(table: Table) -> tuple[str, str]:
+def markdown_table(table: Table) -> tuple[str, str]:
     """The table and its note."""
     lines = [table.columns, ("---",) * len(table.columns), *table.rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines), table.note

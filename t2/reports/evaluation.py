@@ -13,7 +13,7 @@ from t2.evaluation.exported import AsExported
 from t2.evaluation.rows import Row
 from t2.evaluation.summary import Summary
 from t2.live import LiveRow
-from t2.reports.comparison import write_report
+from t2.reports.comparison import markdown_table, write_report
 from t2.reports.curse_tables import NOTHING, number, span
 from t2.reports.page import Section, Table
 from t2.store.files import write_text_atomically
@@ -230,8 +230,6 @@ def _markdown(sections: Iterable[Section], notes: Iterable[str]) -> str:
         lines += [f"## {section.heading}", ""]
         lines += [line for paragraph in section.paragraphs for line in (paragraph, "")]
         for table in section.tables:
-            rows = [table.columns, ("---",) * len(table.columns), *table.rows]
-            lines += [f"| {' | '.join(row)} |" for row in rows]
-            lines += ["", table.note, ""]
+            lines += [part for text in markdown_table(table) for part in (text, "")]
     lines += [f"- {note}" for note in notes]
     return "\n".join([*lines, "", "## Comparison", "", ""])
