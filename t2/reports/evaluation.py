@@ -145,8 +145,8 @@ def live_table(evaluated: Evaluated, short: bool = False) -> Table:
         caption=f"Live, {live.num_questions} questions",
         note=f"One draw of each question on one engine, one policy after the other, prefix cache emptied between; "
         f"{fitted}. Cost is generated {evaluated.cost_unit} a question. A policy agrees with its replay if 0 lies in "
-        "the intervals of both differences; all of them hold together with 95% probability. Sequences at once and KV "
-        "cache are peaks.",
+        "the intervals of both differences; all of them hold together with about 95% probability. Sequences at once "
+        "and KV cache are peaks.",
     )
 
 
