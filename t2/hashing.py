@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,16 @@ def digest(value: Any) -> str:
 
 def unit_interval(*parts: str | int) -> float:
     """A number in [0, 1) that depends on `parts` alone; uniform over distinct parts."""
-    raw = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
-    return (int.from_bytes(raw, "big") >> 11) / (1 << 53)
+    return next(unit_intervals(parts[:-1], [str(parts[-1])]))
+
+
+def unit_intervals(first_parts: Iterable[str | int], last_parts: Iterable[str]) -> Iterator[float]:
+    """`unit_interval(*first_parts, last)` for each of `last_parts`; what they share is hashed once."""
+    shared = hashlib.blake2b("".join(f"{part}\x1f" for part in first_parts).encode(), digest_size=8)
+    for last in last_parts:
+        whole = shared.copy()
+        whole.update(last.encode())
+        yield (int.from_bytes(whole.digest(), "big") >> 11) / (1 << 53)
 
 
 def sha256_of_file(path: Path) -> str:

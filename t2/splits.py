@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from t2.errors import T2Error
-from t2.hashing import unit_interval
+from t2.hashing import unit_interval, unit_intervals
 from t2.spec import Question
 
 LABELLING_ORDER = ("validation", "train", "calibration", "test")
@@ -59,10 +59,12 @@ def fold_of(dedup_key: str, num_folds: int, seed: int) -> int:
     return int(unit_interval("t2-fold", seed, dedup_key) * num_folds)
 
 
-def sample_fold(question_id: str, draw: int) -> int:
-    """Which half (0 or 1) of a question's own pool a sample belongs to: what one half chooses is scored on the other.
+def sample_folds(question_id: str, num_draws: int) -> list[int]:
+    """Which half (0 or 1) of a question's own pool each sample belongs to: what one half chooses the other scores.
 
     Of each pair of neighbouring draws a hash sends one to either half: halves stay equal, and a growing pool keeps
     its halves.
     """
-    return (draw % 2) ^ int(unit_interval("t2-sample-fold", question_id, draw // 2) < 0.5)
+    pairs = map(str, range((num_draws + 1) // 2))
+    firsts = [int(unit < 0.5) for unit in unit_intervals(("t2-sample-fold", question_id), pairs)]
+    return [half for first in firsts for half in (first, 1 - first)][:num_draws]

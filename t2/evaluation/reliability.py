@@ -87,14 +87,15 @@ def correlations(
         seed: of the resamples.
     """
     once_Q1 = torch.ones(len(clusters_Q), 1, dtype=torch.float64)
-    values = {name: float(spearman(*pair, once_Q1)) for name, pair in pairs.items()}
+    groups = {name: (_equal_groups(first_Q), _equal_groups(second_Q)) for name, (first_Q, second_Q) in pairs.items()}
+    values = {name: float(_rank_correlation(*pair, once_Q1)) for name, pair in groups.items()}
     values = {name: value for name, value in values.items() if value == value}
     drawn: dict[str, list[Tensor]] = {name: [] for name in values}
     resamples = resampled_rows(len(clusters_Q), num_resamples, seed, clusters_Q)
     while values and (rows := list(islice(resamples, _RESAMPLES_AT_ONCE))):
         weight_QR = torch.stack([torch.bincount(r, minlength=len(clusters_Q)) for r in rows], 1).double()
         for name, parts in drawn.items():
-            parts.append(spearman(*pairs[name], weight_QR))
+            parts.append(_rank_correlation(*groups[name], weight_QR))
     found = {}
     for name, parts in drawn.items():
         rho_R = torch.cat(parts)
@@ -174,10 +175,19 @@ def spearman(first_Q: Tensor, second_Q: Tensor, weight_QR: Tensor) -> Tensor:
         second_Q: the other.
         weight_QR: how often each question counts, R columns.
     """
+    return _rank_correlation(_equal_groups(first_Q), _equal_groups(second_Q), weight_QR)
+
+
+def _equal_groups(value_Q: Tensor) -> Tensor:
+    """Which questions have the same value, numbered from the smallest value."""
+    return torch.unique(value_Q.double().round(decimals=_DECIMALS), return_inverse=True)[1]
+
+
+def _rank_correlation(first_group_Q: Tensor, second_group_Q: Tensor, weight_QR: Tensor) -> Tensor:
+    """`spearman` of values that are grouped already: the sort does not depend on the weights."""
     total_R = weight_QR.sum(0)
     ranks = []
-    for value_Q in (first_Q, second_Q):
-        _, group_Q = torch.unique(value_Q.double().round(decimals=_DECIMALS), return_inverse=True)
+    for group_Q in (first_group_Q, second_group_Q):
         size_GR = weight_QR.new_zeros(int(group_Q.max()) + 1, weight_QR.shape[1]).index_add_(0, group_Q, weight_QR)
         # The mean rank of all is (total + 1) / 2; what is left is centred, so that nothing cancels.
         centred_GR = size_GR.cumsum(0) - size_GR / 2 - total_R / 2

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from t2.splits import sample_fold
+from t2.splits import sample_folds
 from t2.voting import ABSENT, ABSTAINED
 
 
@@ -96,7 +96,5 @@ class GradedPool:
     def fold_QM(self) -> Tensor:
         """Half 0 or 1 of each sample, by hash of question id and draw: what one half chooses, the other scores."""
         num_draws = self.vote_QM.shape[1]
-        # Of neighbouring draws one is in either half: a hash for every other draw says it all.
-        even = [[sample_fold(q, draw) for draw in range(0, num_draws, 2)] for q in self.question_ids]
-        even_QP = torch.tensor(even, dtype=torch.long).reshape(len(self), (num_draws + 1) // 2)
-        return torch.stack([even_QP, 1 - even_QP], 2).flatten(1)[:, :num_draws]
+        folds = [sample_folds(question_id, num_draws) for question_id in self.question_ids]
+        return torch.tensor(folds, dtype=torch.long).reshape(self.vote_QM.shape)

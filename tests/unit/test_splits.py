@@ -9,7 +9,7 @@ import pytest
 from t2.errors import T2Error
 from t2.hashing import unit_interval
 from t2.spec import Question
-from t2.splits import LABELLING_ORDER, SplitFractions, fold_of, labelling_order, sample_fold, split_of
+from t2.splits import LABELLING_ORDER, SplitFractions, fold_of, labelling_order, sample_folds, split_of
 
 FRACTIONS = SplitFractions()
 
@@ -97,9 +97,15 @@ def test_folds_are_balanced_and_depend_on_the_seed() -> None:
 @pytest.mark.parametrize("num_draws", [2, 8, 32, 64])
 def test_halves_of_a_pool_are_equal(num_draws: int) -> None:
     for question in map(str, range(50)):
-        halves = [sample_fold(question, draw) for draw in range(num_draws)]
+        halves = sample_folds(question, num_draws)
         assert halves.count(0) == halves.count(1) == num_draws // 2
 
 
 def test_halves_differ_between_questions() -> None:
-    assert len({tuple(sample_fold(str(q), draw) for draw in range(16)) for q in range(50)}) > 30
+    assert len({tuple(sample_folds(str(q), 16)) for q in range(50)}) > 30
+
+
+def test_a_growing_pool_keeps_its_halves() -> None:
+    # Written down: pools out there were halved like this.
+    assert sample_folds("7f3a", 16) == [1, 0, 1, 0, 1, 0, 0, 1, 1, 0, 1, 0, 0, 1, 1, 0]
+    assert all(sample_folds("7f3a", num) == sample_folds("7f3a", 16)[:num] for num in range(17))
