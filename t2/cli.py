@@ -95,7 +95,13 @@ def curse(
         print(path)
 
 
-def report(pool: str, out: str = "report", predictions: str | None = None, grader: str | None = None) -> None:
+def report(
+    pool: str,
+    out: str = "report",
+    predictions: str | None = None,
+    grader: str | None = None,
+    new_after: int | None = None,
+) -> None:
     """Heads x policies from out-of-fold predictions: accuracy against tokens, tuned out of fold, with intervals.
 
     Args:
@@ -103,10 +109,12 @@ def report(pool: str, out: str = "report", predictions: str | None = None, grade
         out: folder of report.md, report.json, frontier.png and index.html.
         predictions: file of `train.py cross_validate`; by default `predictions.safetensors` inside the pool.
         grader: "numeric", "exact" or "given"; by default the config's or the pool's own.
+        new_after: make the claims once more on the questions that came into the pool after this many, for choices of
+            a method that the first ones may have led to.
     """
     from t2.reports.command import report_of
 
-    for path in report_of(pool, Path(out), predictions, grader):
+    for path in report_of(pool, Path(out), predictions, grader, new_after):
         print(path)
 
 

@@ -180,7 +180,8 @@ def spearman(first_Q: Tensor, second_Q: Tensor, weight_QR: Tensor) -> Tensor:
 
 def _equal_groups(value_Q: Tensor) -> Tensor:
     """Which questions have the same value, numbered from the smallest value."""
-    return torch.unique(value_Q.double().round(decimals=_DECIMALS), return_inverse=True)[1]
+    group_Q: Tensor = torch.unique(value_Q.double().round(decimals=_DECIMALS), return_inverse=True)[1]
+    return group_Q
 
 
 def _rank_correlation(first_group_Q: Tensor, second_group_Q: Tensor, weight_QR: Tensor) -> Tensor:

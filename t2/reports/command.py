@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,13 +15,28 @@ from t2.evaluation.summary import summarise
 from t2.loading import load_pool
 from t2.predictions import PREDICTIONS_FILE, check_questions, load_predictions
 from t2.reports.comparison import write_report
+from t2.store.reader import read_questions
+from t2.store.schema import PoolPaths
 
 
-def report_of(source: str, out: Path, predictions: str | None = None, grader: str | None = None) -> list[Path]:
+def report_of(
+    source: str,
+    out: Path,
+    predictions: str | None = None,
+    grader: str | None = None,
+    new_after: int | None = None,
+) -> list[Path]:
     """Compare, summarise, write.
 
+    Args:
+        source: folder of a pool, or a config.
+        out: folder of the report.
+        predictions: file of `train.py cross_validate`; by default the pool's own.
+        grader: by default the config's or the pool's own, see `load_pool`.
+        new_after: make the claims once more on the questions that came into the pool after so many.
+
     Raises:
-        T2Error: no pool, no predictions, or predictions of other questions or grades.
+        T2Error: no pool, no predictions, predictions of other questions or grades, or no new question.
     """
     torch.set_num_threads(1)  # many small products: threads get in each other's way
     loaded = load_pool(source, grader)
@@ -32,10 +48,11 @@ def report_of(source: str, out: Path, predictions: str | None = None, grader: st
             "Name the same `--grader`, or train again: python train.py cross_validate --config FILE"
         )
     pool = loaded.pool.take(check_questions(stored, loaded.pool.question_ids, path))
+    new_rows = None if new_after is None else _new_rows(loaded.root, pool.question_ids, new_after)
     labels = budget_labels(pool, stored.of.grid, stored.of.eps)
     comparisons = [compare(pool, labels, sources, seed) for seed, sources in stored.by_seed.items()]
     first = next(iter(stored.by_seed))
-    summary = summarise(comparisons, stored.by_seed[first], clusters_of(pool.dedup_keys), stored.of.eps)
+    summary = summarise(comparisons, stored.by_seed[first], clusters_of(pool.dedup_keys), stored.of.eps, new_rows)
     header = (
         f"{len(pool)} questions x {stored.of.samples_per_question} samples; 5-fold over questions, fold seeds "
         f"{', '.join(map(str, stored.by_seed))}; N_ref = {summary.n_ref}; settings chosen out of fold to lose at most "
@@ -50,3 +67,20 @@ def report_of(source: str, out: Path, predictions: str | None = None, grader: st
         loaded.notes,
         cost_unit=loaded.cost_unit,
     )
+
+
+def _new_rows(pool: Path, compared: Sequence[str], new_after: int) -> torch.Tensor:
+    """Rows of the compared questions that are not among the pool's first `new_after`.
+
+    Raises:
+        T2Error: there are none.
+    """
+    stored = [question.id for question in read_questions(PoolPaths(pool))[0]]
+    old = set(stored[: max(0, new_after)])
+    rows = [row for row, question_id in enumerate(compared) if question_id not in old]
+    if new_after < 1 or not rows:
+        raise T2Error(
+            f"Expected `new_after` between 1 and {len(stored) - 1}, got {new_after}: it is the number of questions "
+            "that the pool had when the methods were chosen."
+        )
+    return torch.tensor(rows)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from t2.evaluation.claims import Claims
 from t2.evaluation.comparison import Comparison
 from t2.evaluation.figures import frontier_figure
 from t2.evaluation.reliability import target_title
@@ -49,6 +50,10 @@ CONTENDERS_NOTE = (
     "over all questions that are tested together."
 )
 CLAIMS_NOTE = "Paired over questions, everything named and tuned out of fold."
+REPEATED_NOTE = (
+    "Questions that came into the pool after every choice of a method was made. Heads learn and settings are chosen in "
+    "the other folds, as above; only the questions that are scored are fewer."
+)
 LADDER_NOTE = (
     "Generated tokens at settings chosen out of fold to lose at most 1 point, by what is known of a question "
     "beforehand: read each ratio with its accuracy. What BayesOracle saves, only sampling can tell. What OwnOracle "
@@ -134,34 +139,44 @@ def targets_table(summary: Summary) -> Table:
     return Table(columns, rows, note=TARGETS_NOTE)
 
 
-def claims(summary: Summary, cost_unit: str = "tokens") -> tuple[str, ...]:
-    """What the report claims, a sentence each."""
+def claim_sentences(claims: Claims, cost_unit: str = "tokens") -> tuple[str, ...]:
+    """What is claimed, a sentence each."""
     ratio = "token ratio" if cost_unit == "tokens" else "ratio of samples"
     priors = "; ".join(
-        f"{name} {span(pair.ratio)} at {span(pair.difference)}"
-        for name, pair in summary.then_stop_over_controls.items()
+        f"{name} {span(pair.ratio)} at {span(pair.difference)}" for name, pair in claims.then_stop_over_controls.items()
     )
-    over = "; ".join(f"{name} {span(value)}" for name, value in summary.area_over_controls.items())
+    over = "; ".join(f"{name} {span(value)}" for name, value in claims.area_over_controls.items())
     return (
         *(
             f"{letter}. {CLAIMS[letter]}: {pair.first} against {pair.second}: {ratio} {span(pair.ratio)}, "
             f"accuracy difference {span(pair.difference)} points."
-            for letter, pair in summary.pairs.items()
+            for letter, pair in claims.pairs.items()
         ),
-        f"d. Area of {summary.best_head} minus that of each control, points: {over}.",
+        f"d. Area of {claims.best_head} minus that of each control, points: {over}.",
         f"e. HeadThenStop against the same rule with a control as its prior, {ratio} at accuracy difference in points: "
         f"{priors}.",
     )
 
 
+def repeated_title(repeated: Claims) -> str:
+    """Heading of the claims on new questions."""
+    return f"The same claims on {repeated.num_questions} new questions alone"
+
+
 def markdown(summary: Summary, header: str, cost_unit: str = "tokens") -> str:
     """The report as Markdown."""
     parts = [header, *markdown_table(contenders_table(summary, cost_unit))]
-    parts += ["Claims", CLAIMS_NOTE, "\n".join(f"- {claim}" for claim in claims(summary, cost_unit))]
+    parts += ["Claims", CLAIMS_NOTE, *_listed(summary.claims, cost_unit)]
+    if summary.repeated:
+        parts += [repeated_title(summary.repeated), REPEATED_NOTE, *_listed(summary.repeated, cost_unit)]
     parts += ["Waste ladder", *markdown_table(ladder_table(summary, cost_unit)), "![Waste ladder](ladder.png)"]
     if summary.targets:
         parts += ["Reliability of what a head may learn", *markdown_table(targets_table(summary))]
     return "\n\n".join(parts) + "\n"
+
+
+def _listed(claims: Claims, cost_unit: str) -> list[str]:
+    return ["\n".join(f"- {claim}" for claim in claim_sentences(claims, cost_unit))]
 
 
 def markdown_table(table: Table) -> tuple[str, str]:
@@ -228,9 +243,12 @@ def _sections(summary: Summary, pictures: dict[str, bytes], cost_unit: str) -> l
             figures=(Figure(pictures["ladder.png"], f"Dots: ratio of {cost} to FixedN(N_ref): {ladder}."),),
             tables=(ladder_table(summary, cost_unit),),
         ),
-        Section("Claims", paragraphs=(CLAIMS_NOTE, *claims(summary, cost_unit))),
+        Section("Claims", paragraphs=(CLAIMS_NOTE, *claim_sentences(summary.claims, cost_unit))),
         Section("All contenders", tables=(contenders_table(summary, cost_unit),)),
     ]
+    if summary.repeated:
+        sentences = claim_sentences(summary.repeated, cost_unit)
+        found.insert(3, Section(repeated_title(summary.repeated), paragraphs=(REPEATED_NOTE, *sentences)))
     if summary.targets:
         found.append(Section("Reliability of what a head may learn", tables=(targets_table(summary),)))
     return found

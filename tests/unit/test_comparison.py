@@ -162,7 +162,7 @@ def test_a_head_that_knows_beats_one_that_guesses() -> None:
     area = rows["Oracle head + bins + Utility"].area
     assert area is not None
     assert area.low > 0
-    assert summary.area_over_controls["Shuffled + bins + Utility"].value > 0
+    assert summary.claims.area_over_controls["Shuffled + bins + Utility"].value > 0
     text = markdown(summary, "header")
     assert all(f"| {name} |" in text for name in rows)
 
@@ -332,9 +332,29 @@ def test_the_best_of_a_field_loses_no_more_than_allowed_if_any_does() -> None:
 def test_then_stop_is_paired_with_the_prior_of_every_control() -> None:
     sources = [SOURCE, replace(SOURCE, name="Same", kind="text")]
     summary = summarise([compare(POOL, LABELS, sources, 0)], sources, clusters_of(POOL.dedup_keys), 0.02)
-    (pair,) = summary.then_stop_over_controls.values()
+    (pair,) = summary.claims.then_stop_over_controls.values()
     assert (pair.ratio.low, pair.ratio.high, pair.difference.value) == (1, 1, 0)  # the same source under another name
     assert "e. HeadThenStop" in markdown(summary, "header")
+
+
+def test_claims_repeated_on_all_questions_are_the_claims() -> None:
+    every = summarise([COMPARISON], [SOURCE], clusters_of(POOL.dedup_keys), 0.02, torch.arange(len(POOL)))
+    assert every.repeated == every.claims == SUMMARY.claims
+    assert SUMMARY.repeated is None
+
+
+def test_claims_on_some_questions_choose_nothing_anew() -> None:
+    rows = torch.arange(40, len(POOL))
+    summary = summarise([COMPARISON], [SOURCE], clusters_of(POOL.dedup_keys), 0.02, rows)
+    assert summary.repeated is not None
+    mine, theirs = (
+        COMPARISON.outcomes[name].tuned[-1].take(rows) for name in ("Oracle head + HeadThenStop", "NoHeadThenStop")
+    )
+    pair = summary.repeated.pairs["b"]
+    ratio = float(mine.generated_tokens.sum() / theirs.generated_tokens.sum())
+    assert pair.ratio.value == pytest.approx(ratio, abs=1e-12)
+    assert pair.difference.value == pytest.approx(100 * float((mine.correct - theirs.correct).mean()), abs=1e-12)
+    assert "The same claims on 50 new questions alone" in markdown(summary, "header")
 
 
 def test_a_pool_without_token_counts_says_that_its_cost_is_in_samples(tmp_path: Path) -> None:

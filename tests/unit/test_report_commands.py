@@ -6,8 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from t2.cli import main
+from t2.evaluation.sources import Folds, Known, Source, cross_fitted
+from t2.heads.base import Prediction
+from t2.loading import load_pool
 from t2.predictions import PREDICTIONS_FILE, PredictionsOf, save_predictions
 
 
@@ -50,6 +54,29 @@ def test_report_refuses_predictions_of_other_grades(tmp_path: Path, capsys: pyte
         main(["report", str(tmp_path / "pool"), "--out", str(tmp_path / "report")])
     assert stopped.value.code == 2
     assert "got 'numeric-9'" in capsys.readouterr().err
+
+
+def test_report_makes_the_claims_again_on_new_questions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hand_written(tmp_path / "mine.jsonl", 40)
+    pool = str(tmp_path / "pool")
+    main(["import", str(tmp_path / "mine.jsonl"), "--pool", pool])
+    loaded = load_pool(pool)
+
+    def fit_predict(learn: torch.Tensor, held: torch.Tensor) -> Known:
+        score_B = held.double() % 6
+        return Known(score_B, Prediction(torch.ones(len(held)), (score_B[:, None] / 6).float().expand(-1, 2)))
+
+    sources = [Source("Head", "head", cross_fitted(fit_predict, Folds.of(loaded.pool.dedup_keys, 0)))]
+    of = PredictionsOf(loaded.pool.question_ids, (1, 3), 0.02, 6, loaded.grader, {}, {})
+    save_predictions(Path(pool) / PREDICTIONS_FILE, of, {0: sources})
+    main(["report", pool, "--out", str(tmp_path / "report"), "--new_after", "30"])
+    found = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
+    assert (found["claims"]["num_questions"], found["repeated"]["num_questions"]) == (40, 10)
+    assert "The same claims on 10 new questions alone" in (tmp_path / "report" / "index.html").read_text("utf-8")
+    for nonsense in ("0", "40", "-3"):
+        with pytest.raises(SystemExit):
+            main(["report", pool, "--out", str(tmp_path / "none"), "--new_after", nonsense])
+        assert "between 1 and 39" in capsys.readouterr().err
 
 
 def test_curse_takes_grid_and_eps_of_the_config(tmp_path: Path) -> None:
