@@ -13,7 +13,6 @@ from t2.curves.labels import BudgetLabels, dataset_optimum
 from t2.errors import T2Error
 from t2.evaluation.contenders import (
     Contender,
-    Slice,
     dsc_by_other_half,
     fixed_frontier,
     frontier_of,
@@ -24,6 +23,7 @@ from t2.evaluation.contenders import (
     references,
 )
 from t2.evaluation.frontier import Frontier, area
+from t2.evaluation.slices import Slice
 from t2.evaluation.sources import OUTER_FOLDS, FoldKnown, Folds, Source
 from t2.evaluation.tuning import InnerFold, cheapest_within, held_out_frontier, in_order, inner_folds, within
 from t2.grading.graded import GradedPool

@@ -5,29 +5,18 @@ Cross-validated comparison and validation callback both take their contenders fr
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
 
-from t2.curves.halves import Halves, half_curves
-from t2.curves.labels import BudgetLabels, cut_grid
-from t2.evaluation.decision import fit_bins
+from t2.evaluation import fits
 from t2.evaluation.frontier import Frontier
+from t2.evaluation.slices import Slice
 from t2.evaluation.sources import Known
-from t2.grading.graded import GradedPool
 from t2.heads.base import Prediction
-from t2.policies.asc import ASC, HeadASC
-from t2.policies.base import Costs, OneRound, Replay, replay_greedy, replay_one_round
-from t2.policies.batch_budget import BatchBudget
-from t2.policies.dsc import DSC, half_orders, replay_other_half
-from t2.policies.one_round import FixedN, PredictedN, Utility
-from t2.policies.oracle import BayesOracle, OwnOracle
-from t2.policies.orders import Orders
-from t2.policies.stopping import TableRule
-from t2.policies.then_stop import HeadThenStop, answer_atoms, no_head, softened, stop_model
+from t2.policies.asc import ASC
+from t2.policies.base import Replay
 from t2.policies.windows import ESC, Doubling
 
 PRICES = (
@@ -48,56 +37,8 @@ WINDOWS = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
 """Swept windows of ESC, samples."""
 SHARES = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 1.0)
 """Swept shares of Doubling."""
-NUM_ORDERS = 32
-"""Random orders over which a sequential policy is averaged."""
 
 Kind = Literal["reference", "one round", "sequential"]
-
-
-@dataclass(frozen=True)
-class Slice:
-    """Some questions: what scores a contender, and the orders in which a sequential one sees their samples."""
-
-    pool: GradedPool
-    labels: BudgetLabels
-    orders: Orders
-    arrivals: Orders
-    """orders in which short answers come first"""
-    halves: Halves | None
-    """for the oracles; None if a question has only one sample"""
-    half_orders: tuple[Orders, Orders] | None = None
-    """orders of each half's samples, for DSC by the other half; None unless asked for"""
-
-    @staticmethod
-    def of(pool: GradedPool, labels: BudgetLabels, cap: int, seed: int, num_orders: int = NUM_ORDERS) -> Slice:
-        """Draw the orders of whole pools."""
-        arrivals = Orders.of_arrivals(pool, num_orders, seed, cap)
-        return Slice(pool, labels, Orders.of(pool, num_orders, seed), arrivals, half_curves(pool, labels.grid))
-
-    def with_half_orders(self, seed: int) -> Slice:
-        """Draw the orders of half pools too, where there are halves."""
-        if self.halves is None:
-            return self
-        return replace(self, half_orders=half_orders(self.pool, self.orders.num_orders, seed))
-
-    def at_cap(self, cap: int, seed: int) -> Slice:
-        """The same with the arrivals of another cap."""
-        return replace(self, arrivals=Orders.of_arrivals(self.pool, self.orders.num_orders, seed, cap))
-
-    def take(self, rows: Tensor) -> Slice:
-        """Some of them."""
-        return Slice(
-            self.pool.take(rows),
-            self.labels.take(rows),
-            self.orders.take(rows),
-            self.arrivals.take(rows),
-            self.halves.take(rows) if self.halves else None,
-            (self.half_orders[0].take(rows), self.half_orders[1].take(rows)) if self.half_orders else None,
-        )
-
-
-Run = Callable[[Slice, Known, float], Replay]
-"""Replay on some questions, given what is known of them, at one setting."""
 
 
 @dataclass(frozen=True)
@@ -108,69 +49,7 @@ class Contender:
     kind: Kind
     settings: tuple[float, ...]
     """in knob order; NaN where there is no knob"""
-    fit: Callable[[Slice, Known, int], Run]
-
-
-def _fixed(run: Run) -> Callable[[Slice, Known, int], Run]:
-    """Nothing to fit."""
-    return lambda train, known, cap: run
-
-
-def one_round(policy: OneRound, prediction: Prediction, on: Slice, cap: int) -> Replay:
-    """Choose among budgets up to `cap` by predicted costs, score by A(N) and actual tokens."""
-    grid = cut_grid(on.labels.grid, cap)
-    if prediction.accuracy_BK is not None:
-        prediction = replace(prediction, accuracy_BK=prediction.accuracy_BK[:, : len(grid)])
-    costs = Costs(grid, prediction.log_tokens_B.double().exp())
-    return replay_one_round(policy.choose(prediction, costs), on.labels.acc_QK, grid, on.pool)
-
-
-# References: nothing is known of a question, or too much
-
-
-def _no_head_then_stop(train: Slice, known: Known, cap: int) -> Run:
-    model, tokens_P = no_head(answer_atoms(train.pool), cap), train.pool.mean_tokens_Q.mean()[None]
-    return lambda on, _, price: HeadThenStop(model, price, tokens_P).replay(on.orders)
-
-
-def _bayes_oracle(train: Slice, known: Known, cap: int) -> Run:
-    atoms = answer_atoms(train.pool)
-
-    def run(on: Slice, _: Known, price: float) -> Replay:
-        assert on.halves is not None
-        return BayesOracle(price).replay(on.halves, on.pool, atoms, train.labels.acc_QK)
-
-    return run
-
-
-def _own_oracle(on: Slice, known: Known, price: float) -> Replay:
-    assert on.halves is not None
-    return OwnOracle(price).replay(on.halves, on.pool)
-
-
-def _dsc_by_other_half(train: Slice, known: Known, cap: int) -> Run:
-    def run(on: Slice, _: Known, threshold: float) -> Replay:
-        assert on.halves is not None
-        assert on.half_orders is not None
-        return replay_other_half(on.halves, on.half_orders, threshold, cap)
-
-    return run
-
-
-def capped(build: Callable[[float, int], TableRule | ESC], concurrent: bool = False) -> Callable[..., Run]:
-    """A sequential rule with the reference budget as its cap."""
-
-    def fit(train: Slice, known: Known, cap: int) -> Run:
-        def run(on: Slice, _: Known, setting: float) -> Replay:
-            rule = build(setting, cap)
-            if concurrent:
-                assert isinstance(rule, TableRule)
-                return rule.replay_concurrent(on.arrivals)
-            return rule.replay(on.orders)
-
-        return run
-
-    return fit
+    fit: fits.Fit
 
 
 def references(grid: tuple[int, ...], halves: bool = True, greedy: bool = True) -> list[Contender]:
@@ -181,98 +60,21 @@ def references(grid: tuple[int, ...], halves: bool = True, greedy: bool = True) 
         halves: whether every question has two samples, which the oracles need.
         greedy: whether every question has its greedy answer; imported pools often have none.
     """
-    fixed_n = _fixed(lambda on, known, n: one_round(FixedN(int(n)), known.prediction, on, int(n)))
     found = [
-        Contender("Greedy", "reference", (float("nan"),), _fixed(lambda on, known, _: replay_greedy(on.pool))),
-        Contender("FixedN", "reference", tuple(map(float, grid)), fixed_n),
-        Contender("ASC", "sequential", THRESHOLDS, capped(ASC)),
-        Contender("ASC, short answers first", "sequential", THRESHOLDS, capped(ASC, concurrent=True)),
-        Contender("ESC", "sequential", WINDOWS, capped(lambda w, cap: ESC(int(w), cap))),
-        Contender("ESC, window answer", "sequential", WINDOWS, capped(lambda w, cap: ESC(int(w), cap, "window"))),
-        Contender("Doubling", "sequential", SHARES, capped(Doubling)),
-        Contender("NoHeadThenStop", "sequential", PRICES, _no_head_then_stop),
+        Contender("Greedy", "reference", (float("nan"),), fits.greedy),
+        Contender("FixedN", "reference", tuple(map(float, grid)), fits.fixed_n),
+        Contender("ASC", "sequential", THRESHOLDS, fits.capped(ASC)),
+        Contender("ASC, short answers first", "sequential", THRESHOLDS, fits.capped(ASC, concurrent=True)),
+        Contender("ESC", "sequential", WINDOWS, fits.capped(lambda w, cap: ESC(int(w), cap))),
+        Contender("ESC, window answer", "sequential", WINDOWS, fits.capped(lambda w, cap: ESC(int(w), cap, "window"))),
+        Contender("Doubling", "sequential", SHARES, fits.capped(Doubling)),
+        Contender("NoHeadThenStop", "sequential", PRICES, fits.no_head_then_stop),
     ]
     oracles = [
-        Contender("BayesOracle", "reference", PRICES, _bayes_oracle),
-        Contender("OwnOracle", "reference", PRICES, _fixed(_own_oracle)),
+        Contender("BayesOracle", "reference", PRICES, fits.bayes_oracle),
+        Contender("OwnOracle", "reference", PRICES, fits.own_oracle),
     ]
     return (found if greedy else found[1:]) + (oracles if halves else [])
-
-
-# What a source makes possible
-
-
-def binned_utility(train: Slice, known: Known, cap: int) -> Run:
-    """The common decision layer: score -> bin -> mean training curve of the bin -> `Utility`."""
-    bins = fit_bins(known.score_B, train.labels.acc_QK)
-    return lambda on, k, price: one_round(Utility(price), bins.predict(k.score_B, k.prediction.log_tokens_B), on, cap)
-
-
-def then_stop_rules(train: Slice, known: Known, cap: int) -> Callable[[Known, float], HeadThenStop]:
-    """`HeadThenStop` whose prior is half the training questions of the bin, half all of them, for others at a price."""
-    bins = fit_bins(known.score_B, train.labels.acc_QK)
-    member_PQ = torch.nn.functional.one_hot(bins.bin_of(known.score_B), len(bins.acc_NK)).T.double()
-    model = stop_model(answer_atoms(train.pool), softened(member_PQ), cap)
-    tokens_P = (member_PQ @ train.pool.mean_tokens_Q) / member_PQ.sum(1).clamp(min=1)
-    tokens_P = torch.where(member_PQ.sum(1) > 0, tokens_P, train.pool.mean_tokens_Q.mean())
-    return lambda others, price: HeadThenStop(model, price, tokens_P, bins.bin_of(others.score_B))
-
-
-def head_then_stop(train: Slice, known: Known, cap: int) -> Run:
-    """`then_stop_rules`, replayed."""
-    rules = then_stop_rules(train, known, cap)
-    return lambda on, k, price: rules(k, price).replay(on.orders)
-
-
-def head_asc(train: Slice, known: Known, cap: int) -> Run:
-    """`HeadASC` whose prior is the mean accuracy of one sample in the bin."""
-    bins = fit_bins(known.score_B, train.labels.acc_QK)
-    return lambda on, k, threshold: HeadASC(threshold, cap, bins.acc_NK[:, 0], bins.bin_of(k.score_B)).replay(on.orders)
-
-
-def dsc(train: Slice, known: Known, cap: int) -> Run:
-    """`DSC`, hardest first by the score; which end of it is hard is read off the training questions."""
-    first_Q, score_Q = train.labels.acc_QK[:, 0], known.score_B.double()
-    sign = 1.0 if float(((first_Q - first_Q.mean()) * (score_Q - score_Q.mean())).sum()) >= 0 else -1.0
-    return lambda on, k, threshold: DSC(-sign * k.score_B, threshold, cap).replay(on.orders)
-
-
-def batch_budget(n: float, prediction: Prediction, on: Slice, cap: int) -> Replay:
-    """`BatchBudget` over the questions replayed together, with the total that `FixedN(n)` is predicted to spend."""
-    return one_round(BatchBudget.like_fixed(n, prediction.log_tokens_B.double().exp()), prediction, on, cap)
-
-
-def binned_batch(train: Slice, known: Known, cap: int) -> Run:
-    """The common decision layer with `BatchBudget`."""
-    bins = fit_bins(known.score_B, train.labels.acc_QK)
-    return lambda on, k, n: batch_budget(n, bins.predict(k.score_B, k.prediction.log_tokens_B), on, cap)
-
-
-def native_batch(train: Slice, known: Known, cap: int) -> Run:
-    """`BatchBudget` on the head's own curve."""
-    return lambda on, k, n: batch_budget(n, k.prediction, on, cap)
-
-
-def native_utility(train: Slice, known: Known, cap: int) -> Run:
-    """`Utility` on the head's own curve."""
-    return lambda on, k, price: one_round(Utility(price), k.prediction, on, cap)
-
-
-def blended_utility(train: Slice, known: Known, cap: int) -> Run:
-    """`Utility` on the mean of the head's own curve and its bin's: one says more of a question, one is calibrated."""
-    bins = fit_bins(known.score_B, train.labels.acc_QK)
-
-    def run(on: Slice, k: Known, price: float) -> Replay:
-        assert k.prediction.accuracy_BK is not None
-        mean_BK = (k.prediction.accuracy_BK.double() + bins.acc_NK[bins.bin_of(k.score_B)]) / 2
-        return one_round(Utility(price), replace(k.prediction, accuracy_BK=mean_BK), on, cap)
-
-    return run
-
-
-def native_predicted(train: Slice, known: Known, cap: int) -> Run:
-    """`PredictedN` on the head's own N*."""
-    return lambda on, k, shift: one_round(PredictedN(shift), k.prediction, on, cap)
 
 
 def totals(grid: tuple[int, ...]) -> tuple[float, ...]:
@@ -283,9 +85,9 @@ def totals(grid: tuple[int, ...]) -> tuple[float, ...]:
 def of_control(name: str, grid: tuple[int, ...]) -> list[Contender]:
     """A control: the common decision layer, one round (alone or over the batch) or as a prior for stopping."""
     return [
-        Contender(f"{name} + bins + Utility", "one round", PRICES, binned_utility),
-        Contender(f"{name} + bins + BatchBudget", "one round", totals(grid), binned_batch),
-        Contender(f"{name} + HeadThenStop", "sequential", PRICES, head_then_stop),
+        Contender(f"{name} + bins + Utility", "one round", PRICES, fits.binned_utility),
+        Contender(f"{name} + bins + BatchBudget", "one round", totals(grid), fits.binned_batch),
+        Contender(f"{name} + HeadThenStop", "sequential", PRICES, fits.head_then_stop),
     ]
 
 
@@ -293,26 +95,26 @@ def of_head(name: str, known: Known, grid: tuple[int, ...]) -> list[Contender]:
     """A head: as a control, and with every policy that its prediction has the parts for."""
     found = of_control(name, grid)
     if known.prediction.accuracy_BK is not None:
-        found.append(Contender(f"{name} + Utility", "one round", PRICES, native_utility))
-        found.append(Contender(f"{name} + own and bins + Utility", "one round", PRICES, blended_utility))
-        found.append(Contender(f"{name} + BatchBudget", "one round", totals(grid), native_batch))
+        found.append(Contender(f"{name} + Utility", "one round", PRICES, fits.native_utility))
+        found.append(Contender(f"{name} + own and bins + Utility", "one round", PRICES, fits.blended_utility))
+        found.append(Contender(f"{name} + BatchBudget", "one round", totals(grid), fits.native_batch))
     if known.prediction.log2_n_B is not None:
-        found.append(Contender(f"{name} + PredictedN", "one round", SHIFTS, native_predicted))
-    found.append(Contender(f"{name} + HeadASC", "sequential", THRESHOLDS, head_asc))
+        found.append(Contender(f"{name} + PredictedN", "one round", SHIFTS, fits.native_predicted))
+    found.append(Contender(f"{name} + HeadASC", "sequential", THRESHOLDS, fits.head_asc))
     return found
 
 
 def of_dsc(name: str) -> Contender:
     """`DSC` ordered by a source's score."""
-    return Contender(f"DSC by {name}", "sequential", DSC_THRESHOLDS, dsc)
+    return Contender(f"DSC by {name}", "sequential", DSC_THRESHOLDS, fits.dsc)
 
 
 def dsc_by_other_half() -> Contender:
     """`DSC` ordered by what no one knows beforehand: half of a question's own grades; replayed on the other half."""
-    return Contender("DSC by other-fold mean correct", "reference", DSC_THRESHOLDS, _dsc_by_other_half)
+    return Contender("DSC by other-fold mean correct", "reference", DSC_THRESHOLDS, fits.dsc_by_other_half)
 
 
-def frontier_of(contender: Contender, run: Run, on: Slice, known: Known) -> tuple[Replay, ...]:
+def frontier_of(contender: Contender, run: fits.Run, on: Slice, known: Known) -> tuple[Replay, ...]:
     """Replays at all settings."""
     return tuple(run(on, known, setting) for setting in contender.settings)
 
@@ -345,5 +147,5 @@ def reference_frontiers(train: Slice, on: Slice, cap: int) -> list[Frontier]:
 def head_frontiers(name: str, prediction: Prediction, on: Slice, cap: int) -> list[Frontier]:
     """A head's own one-round policies, as far as its prediction has the parts for them."""
     known = Known(torch.zeros(len(on.pool)), prediction)
-    own = (native_utility, native_batch, native_predicted)
+    own = (fits.native_utility, fits.native_batch, fits.native_predicted)
     return [fitted_frontier(c, on, on, known, cap) for c in of_head(name, known, on.labels.grid) if c.fit in own]

@@ -13,18 +13,11 @@ import torch
 from torch import Tensor
 
 from t2.curves.labels import BudgetLabels, dataset_optimum
-from t2.evaluation.contenders import (
-    NUM_ORDERS,
-    PRICES,
-    THRESHOLDS,
-    Contender,
-    Slice,
-    capped,
-    head_then_stop,
-    then_stop_rules,
-)
+from t2.evaluation.contenders import PRICES, THRESHOLDS, Contender
 from t2.evaluation.exported import chosen_budgets
+from t2.evaluation.fits import capped, head_then_stop, then_stop_rules
 from t2.evaluation.policy_calibration import in_words
+from t2.evaluation.slices import NUM_ORDERS, Slice
 from t2.evaluation.sources import Folds, Known
 from t2.evaluation.tuning import cheapest_within, held_out_frontier, inner_folds
 from t2.grading.graded import GradedPool

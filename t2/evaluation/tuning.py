@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from t2.evaluation.contenders import Contender, Slice, frontier_of
+from t2.evaluation.contenders import Contender, frontier_of
 from t2.evaluation.frontier import Frontier
+from t2.evaluation.slices import Slice
 from t2.evaluation.sources import Known
 from t2.policies.base import Replay
 

@@ -16,10 +16,12 @@ from torch import Tensor
 from t2.curves.labels import BudgetLabels, dataset_optimum
 from t2.errors import T2Error
 from t2.evaluation.bootstrap import clusters_of, mean_interval
-from t2.evaluation.contenders import Slice, fixed_frontier, head_frontiers, one_round, reference_frontiers
+from t2.evaluation.contenders import fixed_frontier, head_frontiers, reference_frontiers
 from t2.evaluation.figures import frontier_figure
+from t2.evaluation.fits import one_round
 from t2.evaluation.frontier import Frontier
 from t2.evaluation.resampled import Resampled
+from t2.evaluation.slices import Slice
 from t2.export import CHECKPOINT_KEY, policy_record
 from t2.grading.graded import GradedPool
 from t2.heads.base import Head, Prediction

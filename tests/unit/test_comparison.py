@@ -16,10 +16,12 @@ from t2.curves.labels import budget_labels
 from t2.errors import T2Error
 from t2.evaluation.bootstrap import clusters_of
 from t2.evaluation.comparison import best_of, compare
-from t2.evaluation.contenders import Contender, Run, Slice, fixed_frontier, nothing_known, references
+from t2.evaluation.contenders import Contender, fixed_frontier, nothing_known, references
 from t2.evaluation.controls import best_layer_ridge, generator_difficulty, prompt_length, tfidf_ridge
+from t2.evaluation.fits import Run
 from t2.evaluation.ladder import KNOWS, _fewest_tokens, named_out_of_fold
 from t2.evaluation.reliability import reliability, spearman_brown
+from t2.evaluation.slices import Slice
 from t2.evaluation.sources import OUTER_FOLDS, FoldKnown, Folds, Known, Source, cross_fitted
 from t2.evaluation.summary import summarise
 from t2.evaluation.tuning import cheapest_within, held_out_frontier, inner_folds

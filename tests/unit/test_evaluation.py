@@ -16,18 +16,11 @@ from torch import Tensor
 
 from t2.curves.labels import budget_labels
 from t2.evaluation.bootstrap import Interval, interval, mean_interval, ratio_interval, resampled_means
-from t2.evaluation.contenders import (
-    PRICES,
-    TOTALS,
-    Slice,
-    fixed_frontier,
-    head_frontiers,
-    reference_frontiers,
-    totals,
-)
+from t2.evaluation.contenders import PRICES, TOTALS, fixed_frontier, head_frontiers, reference_frontiers, totals
 from t2.evaluation.decision import fit_bins
 from t2.evaluation.figures import frontier_figure
 from t2.evaluation.frontier import Frontier, area, area_between, interpolated, point_of
+from t2.evaluation.slices import Slice
 from t2.evaluation.tuning import cheapest_within
 from t2.grading.graded import GradedPool
 from t2.heads.base import Prediction

@@ -13,7 +13,7 @@ from torch import Tensor
 from t2.curves.labels import budget_labels, dataset_optimum
 from t2.evaluation.agreement import joint_level
 from t2.evaluation.bootstrap import Interval
-from t2.evaluation.contenders import THRESHOLDS, Run, Slice, head_then_stop
+from t2.evaluation.contenders import THRESHOLDS
 from t2.evaluation.exported import (
     Promise,
     as_exported,
@@ -23,7 +23,9 @@ from t2.evaluation.exported import (
     observed_promise,
     rival_sources,
 )
+from t2.evaluation.fits import Run, head_then_stop
 from t2.evaluation.live_plan import MIN_FITTED, Questions, live_rows, plan
+from t2.evaluation.slices import Slice
 from t2.evaluation.sources import INNER_FOLDS, OUTER_FOLDS, Folds, Known
 from t2.grading.graded import GradedPool
 from t2.grading.numeric import NumericGrader

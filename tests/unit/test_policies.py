@@ -16,7 +16,8 @@ from torch import Tensor
 
 from t2.curves.labels import accuracy_on_grid, budget_labels
 from t2.errors import T2Error
-from t2.evaluation.contenders import Slice, head_frontiers
+from t2.evaluation.contenders import head_frontiers
+from t2.evaluation.slices import Slice
 from t2.grading.graded import GradedPool
 from t2.heads.base import Prediction
 from t2.policies import ASC, POLICIES, Costs, FixedN, Orders, OwnOracle, PredictedN, Utility
