@@ -1,0 +1,52 @@
+"""What every benchmark needs: a process of its own, medians over runs in turn, the name of the CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = str(ROOT / "assets" / "tiny-arith")
+Figures = dict[str, Any]
+
+
+def in_process(measured: Callable[[], Figures]) -> Figures:
+    """Run a function of a benchmark in a fresh process and return its figures."""
+    module, name = measured.__module__, measured.__name__
+    call = f"import json, {module}; print(json.dumps({module}.{name}()))"
+    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", call],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    result: Figures = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def in_turn(ours: Callable[[], Figures], bare: Callable[[], Figures], repeats: int) -> list[tuple[Figures, Figures]]:
+    """Both, one after the other, so many times."""
+    return [(in_process(ours), in_process(bare)) for _ in range(repeats)]
+
+
+def peak_mib(who: int = resource.RUSAGE_SELF) -> float:
+    """Largest resident memory of this process, or of its children."""
+    return resource.getrusage(who).ru_maxrss / 1024
+
+
+def cpu_name() -> str:
+    """CPU model as the kernel names it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown CPU"
