@@ -15,6 +15,8 @@ from t2.evaluation.summary import summarise
 from t2.loading import load_pool
 from t2.predictions import PREDICTIONS_FILE, check_questions, load_predictions
 from t2.reports.comparison import write_report
+from t2.reports.key_rows import key_markdown
+from t2.store.files import write_text_atomically
 from t2.store.reader import read_questions
 from t2.store.schema import PoolPaths
 
@@ -58,15 +60,10 @@ def report_of(
         f"{', '.join(map(str, stored.by_seed))}; N_ref = {summary.n_ref}; settings chosen out of fold to lose at most "
         "1 point against FixedN(N_ref); 95% bootstrap intervals over questions at the first fold seed."
     )
-    return write_report(
-        summary,
-        comparisons[0],
-        out,
-        f"{loaded.name}: heads and policies",
-        header,
-        loaded.notes,
-        cost_unit=loaded.cost_unit,
-    )
+    title = f"{loaded.name}: heads and policies"
+    written = write_report(summary, comparisons[0], out, title, header, loaded.notes, cost_unit=loaded.cost_unit)
+    write_text_atomically(out / "key.md", key_markdown(summary, header, loaded.cost_unit))
+    return [*written, out / "key.md"]
 
 
 def _new_rows(pool: Path, compared: Sequence[str], new_after: int) -> torch.Tensor:

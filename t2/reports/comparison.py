@@ -166,17 +166,21 @@ def repeated_title(repeated: Claims) -> str:
 def markdown(summary: Summary, header: str, cost_unit: str = "tokens") -> str:
     """The report as Markdown."""
     parts = [header, *markdown_table(contenders_table(summary, cost_unit))]
-    parts += ["Claims", CLAIMS_NOTE, *_listed(summary.claims, cost_unit)]
-    if summary.repeated:
-        parts += [repeated_title(summary.repeated), REPEATED_NOTE, *_listed(summary.repeated, cost_unit)]
+    parts += ["Claims", CLAIMS_NOTE, *claims_markdown(summary, cost_unit)]
     parts += ["Waste ladder", *markdown_table(ladder_table(summary, cost_unit)), "![Waste ladder](ladder.png)"]
     if summary.targets:
         parts += ["Reliability of what a head may learn", *markdown_table(targets_table(summary))]
     return "\n\n".join(parts) + "\n"
 
 
-def _listed(claims: Claims, cost_unit: str) -> list[str]:
-    return ["\n".join(f"- {claim}" for claim in claim_sentences(claims, cost_unit))]
+def claims_markdown(summary: Summary, cost_unit: str = "tokens") -> list[str]:
+    """The claims as a list, and those on new questions."""
+
+    def listed(claims: Claims) -> str:
+        return "\n".join(f"- {claim}" for claim in claim_sentences(claims, cost_unit))
+
+    again = summary.repeated
+    return [listed(summary.claims), *([repeated_title(again), REPEATED_NOTE, listed(again)] if again else [])]
 
 
 def markdown_table(table: Table) -> tuple[str, str]:

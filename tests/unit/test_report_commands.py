@@ -73,6 +73,11 @@ def test_report_makes_the_claims_again_on_new_questions(tmp_path: Path, capsys: 
     found = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
     assert (found["claims"]["num_questions"], found["repeated"]["num_questions"]) == (40, 10)
     assert "The same claims on 10 new questions alone" in (tmp_path / "report" / "index.html").read_text("utf-8")
+    key = (tmp_path / "report" / "key.md").read_text(encoding="utf-8")
+    table = [line for line in key.splitlines() if line.startswith("| ")]
+    assert table[0].startswith("| policy | accuracy, % | vs FixedN(N_ref), points | generated tokens | ratio |")
+    assert [row.split(" | ")[0] for row in table if "OwnOracle" in row or "FixedN |" in row] == ["| OwnOracle"]
+    assert "The same claims on 10 new questions alone" in key
     for nonsense in ("0", "40", "-3"):
         with pytest.raises(SystemExit):
             main(["report", pool, "--out", str(tmp_path / "none"), "--new_after", nonsense])

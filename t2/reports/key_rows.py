@@ -1,0 +1,47 @@
+"""The rows of a comparison that a reader sees first, as Markdown: `key.md`, which docs/RESULTS.md quotes. Pure."""
+
+from __future__ import annotations
+
+from t2.evaluation.rows import Row
+from t2.evaluation.summary import Summary
+from t2.reports.comparison import claims_markdown, contenders_table, markdown_table
+from t2.reports.page import Table
+
+_COLUMNS = (
+    *("policy", "accuracy, %", "vs FixedN(N_ref), points", "generated tokens", "cost in samples", "ratio"),
+    *("total tokens", "samples", "rounds", "area, points"),
+)
+_VARIANTS = ("FixedN", "ASC, short answers first", "ESC, window answer", "DSC by other-fold mean correct")
+"""References of which another row says nearly the same, or which nobody could run."""
+_ORACLES = ("BayesOracle", "OwnOracle")
+_OF_ALL_HEADS = ("HeadThenStop", "bins + Utility", "PredictedN")
+_OF_FIRST_HEAD = (*_OF_ALL_HEADS, "HeadASC", "Utility", "own and bins + Utility", "bins + BatchBudget")
+
+
+def key_rows(summary: Summary) -> list[str]:
+    """Names of the rows: the first head with all its policies, other heads and controls with the leading ones."""
+    controls = {name.removesuffix(" + bins + Utility") for name in summary.claims.area_over_controls}
+    heads = list(dict.fromkeys(row.source for row in summary.rows if row.source and row.source not in controls))
+
+    def is_key(row: Row) -> bool:
+        if not row.source:
+            return row.name not in _VARIANTS
+        policy = row.name.removeprefix(f"{row.source} + ")
+        if row.source in controls:
+            return policy == "bins + Utility"
+        if row.source == heads[0]:
+            return policy in _OF_FIRST_HEAD or row.name == f"DSC by {heads[0]}"
+        return policy in _OF_ALL_HEADS
+
+    names = [row.name for row in summary.rows if is_key(row)]
+    return sorted(names, key=lambda name: name in _ORACLES)
+
+
+def key_markdown(summary: Summary, header: str, cost_unit: str = "tokens") -> str:
+    """The header, the rows and the claims."""
+    table = contenders_table(summary, cost_unit)
+    shown = [index for index, column in enumerate(table.columns) if column in _COLUMNS]
+    by_name = {cells[0]: tuple(cells[index] for index in shown) for cells in table.rows}
+    rows = tuple(by_name[name] for name in key_rows(summary))
+    lines, _ = markdown_table(Table(tuple(table.columns[index] for index in shown), rows))
+    return "\n\n".join([header, lines, *claims_markdown(summary, cost_unit)]) + "\n"
