@@ -49,15 +49,16 @@ def ours() -> Figures:
 
 
 def bare() -> Figures:
-    """`LLM.generate` over the same prompts and parameters: samples in one call, then the greedy answers in the same."""
+    """`LLM.generate` over the same prompts and parameters, greedy answers among them, in one call."""
     sampler = _sampler()
+    size = sampler.samples_per_request
     sampler.open(TINY, 1)
     llm = sampler._llm
     prompts, parameters = [], []
     for ids in _prompts():
-        prompts += [{"prompt_token_ids": ids}] * (1 + SAMPLES // sampler.samples_per_request)
+        prompts += [{"prompt_token_ids": ids}] * (1 + SAMPLES // size)
         parameters.append(sampler.sampling_parameters(1, greedy=True))
-        parameters += [sampler.sampling_parameters(8, greedy=False)] * (SAMPLES // sampler.samples_per_request)
+        parameters += [sampler.sampling_parameters(size, greedy=False)] * (SAMPLES // size)
     started = time.perf_counter()
     outputs = llm.generate(prompts, parameters, use_tqdm=False)
     seconds = time.perf_counter() - started

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import resource
 import subprocess
@@ -12,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+FOLDER = str(Path(__file__).resolve().parent)
 ROOT = Path(__file__).resolve().parents[1]
 TINY = str(ROOT / "assets" / "tiny-arith")
 Figures = dict[str, Any]
@@ -20,15 +20,8 @@ Figures = dict[str, Any]
 def in_process(measured: Callable[[], Figures]) -> Figures:
     """Run a function of a benchmark in a fresh process and return its figures."""
     module, name = measured.__module__, measured.__name__
-    call = f"import json, {module}; print(json.dumps({module}.{name}()))"
-    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-c", call],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": paths},
-    )
+    call = f"import json, sys; sys.path.insert(0, {FOLDER!r}); import {module}; print(json.dumps({module}.{name}()))"
+    done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True)
     result: Figures = json.loads(done.stdout.strip().splitlines()[-1])
     return result
 

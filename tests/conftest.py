@@ -11,6 +11,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
+pytest.register_assert_rewrite("evaluating_helpers", "importing_helpers")  # their asserts explain themselves too
 torch.set_num_threads(1)  # small tensors: threads only get in each other's way
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +14,8 @@ from scipy.stats import spearmanr
 from sklearn.metrics import cohen_kappa_score
 from torch import Tensor
 
-from t2.curves.halves import half_curves
 from t2.curves.labels import accuracy_on_grid, dataset_optimum, overscaling_index, smallest_enough
 from t2.curves.types import TYPE_NAMES, sample_types
-from t2.errors import T2Error
 from t2.evaluation.bootstrap import Interval, clusters_of, resampled_rows
 from t2.evaluation.curse import CurseReport, curse_report, reliability, spearman_brown
 from t2.evaluation.overscaling import PLAIN_RULE
@@ -293,69 +290,6 @@ def test_verdicts(report: CurseReport, n_d: int, index: tuple[float, float, floa
     assert replace(report, main=replace(report.main, n_d=n_d, m_d=Interval(*index))).verdict.startswith(start)
 
 
-@pytest.mark.parametrize(
-    ("name", "start"),
-    [
-        ("one question", "Not decided: one question, or questions of one dedup key, say nothing about a data set (N_D"),
-        ("one sample", "Not measured: with 1 samples a question no budget but 1 is allowed."),
-        ("no correct answer", "Nothing to measure: no sample of any question is correct"),
-        ("only abstentions", "Nothing to measure: no sample of any question is correct"),
-        ("all correct", "Nothing to overscale: one sample is enough for the data set (N_D = 1"),
-    ],
-)
-def test_verdicts_of_poor_pools(name: str, start: str) -> None:
-    assert curse_report(graded_pool(BAD_POOLS[name]), (1, 2, 3, 5, 32), num_resamples=4).verdict.startswith(start)
-
-
-def test_rises_and_falls_that_cancel_leave_nothing_to_overscale() -> None:
-    report = curse_report(graded_pool([[0] * 7 + [1] * 5] * 30 + [[0] * 5 + [1] * 7] * 30), (1, 3, 5), num_resamples=9)
-    assert (report.main.n_d, report.main.m_d.value) == (1, 3)  # half of the questions gain up to 5 samples
-    assert report.rise == 0
-
-
-BAD_POOLS = {
-    "one question": [[0, 1, 0, 0, 2, 0]],
-    "one sample": [[0], [1], [0]],
-    "one question with one sample": [[0]],
-    "no correct answer": [[1, 2, 1, 1], [3, 3, 1, 2]],
-    "all correct": [[0] * 6] * 3,
-    "only abstentions": [[ABSTAINED] * 6] * 3,
-    "ragged": [[0, 1, 0, 0, 1, 1, 0, 0], [0, 0, 1], [1, 0]],
-    "two samples": [[0, 1], [1, 1], [0, 0]],
-    "three samples": [[0, 1, 1], [1, 0, 1]],
-}
-
-
-@pytest.mark.parametrize("votes", BAD_POOLS.values(), ids=BAD_POOLS)
-def test_poor_pools_give_a_report_without_nan(votes: list[list[int]]) -> None:
-    report = curse_report(graded_pool(votes), (1, 2, 3, 5, 32), num_resamples=8)
-    smallest = min(map(len, votes))
-    assert report.grid == tuple(n for n in (1, 2, 3, 5) if n <= smallest)
-    assert report.label_grid == tuple(n for n in (1, 2, 3, 5) if n <= max(1, smallest // 2))
-    assert json.loads(json.dumps(report.as_json(), allow_nan=False))["num_questions"] == len(votes)
-    assert report.samples == smallest
-    assert (report.type_agreement is None) == (smallest < 2)
-
-
-@pytest.mark.parametrize(
-    ("name", "note"),
-    [
-        ("one question", "All questions share one dedup key (or there is one question)"),
-        ("one sample", "A question with one sample has no halves"),
-        ("one sample", "so N*, N_D and M_D are 1"),
-        ("no correct answer", "No sample of any question is correct"),
-        ("all correct", "Every sample of every question is correct"),
-        ("only abstentions", "No answer could be read in any sample"),
-        ("ragged", "Pools hold 2 to 8 samples a question; budgets stop at the smallest. A larger `min_samples`"),
-        ("ragged", "The grid was cut from 32 to 2 samples"),
-        ("all correct", "has no rank correlation and is left out"),
-    ],
-)
-def test_notes_say_why(name: str, note: str) -> None:
-    report = curse_report(graded_pool(BAD_POOLS[name]), (1, 2, 3, 5, 32), num_resamples=4)
-    assert any(note in line for line in report.notes), report.notes
-
-
 def test_a_sound_pool_needs_few_notes(report: CurseReport) -> None:
     assert [note.split(":")[0].split(",")[0] for note in report.notes] == [
         "N_D is",
@@ -363,48 +297,8 @@ def test_a_sound_pool_needs_few_notes(report: CurseReport) -> None:
     ]
 
 
-def test_a_type_that_is_all_there_is_cannot_be_left_out() -> None:
-    report = curse_report(graded_pool([[0] * 8] * 4), (1, 3), num_resamples=4)
-    row = report.types[0]
-    assert (row.name, row.share.value, row.n_d_without, row.m_d_without) == ("always right", 1, None, None)
-    assert report.type_kappa is None
-    assert report.type_agreement is not None
-    assert report.type_agreement.value == 1
-
-
 def test_without_token_counts_there_is_no_weighted_index(pool: GradedPool) -> None:
     report = curse_report(replace(pool, tokens_QM=torch.zeros_like(pool.tokens_QM)), GRID, num_resamples=4)
     assert report.main.m_d_tokens is None
     assert "log_tokens" not in report.reliability
     assert "The pool has no token counts, so there is no token-weighted index." in report.notes
-
-
-def test_halves_of_ragged_pools_stop_at_the_smallest() -> None:
-    halves = half_curves(graded_pool([[0, 1] * 4, [0, 1, 0, 0, 1]]), (1, 2, 3))
-    assert halves is not None
-    assert (halves.samples, halves.grid) == (2, (1, 2))
-    assert half_curves(graded_pool([[0, 1] * 4, [0]]), (1, 2, 3)) is None
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"eps": -0.1}, r"Expected eps and eps_D in \[0, 1\) of accuracy, got -0.1 and 0.005"),
-        ({"eps": float("nan")}, r"Expected eps and eps_D in \[0, 1\)"),
-        ({"dataset_eps": 1.0}, r"Expected eps and eps_D in \[0, 1\) of accuracy, got 0.02 and 1.0"),
-        ({"num_resamples": 0}, "Expected at least 1 bootstrap resample, got 0"),
-        ({"grid": (3, 5)}, "Expected a rising grid of budgets that starts at 1"),
-    ],
-)
-def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(T2Error, match=message):
-        curse_report(graded_pool([[0, 1, 0, 0, 1, 0]]), **{"grid": (1, 3), **arguments})
-
-
-def test_pools_that_cannot_be_measured() -> None:
-    with pytest.raises(T2Error, match="Expected a pool with at least one question, got none"):
-        curse_report(graded_pool([]), GRID)
-    with pytest.raises(T2Error, match="Expected 1 to 512 samples of each question, got 0 to 4"):
-        curse_report(graded_pool([[0, 1, 0, 1], []]), GRID)
-    with pytest.raises(T2Error, match="Expected 1 to 512 samples of each question, got 600 to 600"):
-        curse_report(graded_pool([[0] * 600]), GRID)
