@@ -10,7 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "RESULTS.md"
-QUOTED = re.compile(r"(<!-- (docs/results/[^ ]+/key\.md) -->\n).*?(<!-- end -->)", re.DOTALL)
+BEGIN = r"<!-- (docs/results/[^ ]+/key\.md) -->\n"
+QUOTED = re.compile(rf"({BEGIN})(?:(?!<!-- docs/results/).)*?(<!-- end -->)", re.DOTALL)
 
 
 def quoted(text: str) -> str:
@@ -20,7 +21,12 @@ def quoted(text: str) -> str:
         key = (ROOT / found[2]).read_text(encoding="utf-8")
         return f"{found[1]}\n{key}\n{found[3]}"
 
-    return QUOTED.sub(quote, text)
+    quoting, found = QUOTED.sub(quote, text), len(QUOTED.findall(text))
+    if found != len(re.findall(BEGIN, text)):
+        raise SystemExit(
+            f"Expected `<!-- end -->` after each quoted file in {RESULTS}, got {found}. Add what is missing."
+        )
+    return quoting
 
 
 if __name__ == "__main__":

@@ -106,11 +106,11 @@ def report(
 
     Args:
         pool: folder of a pool, or a config.
-        out: folder of report.md, report.json, frontier.png and index.html.
+        out: folder of report.md, key.md, report.json, frontier.png, ladder.png and index.html.
         predictions: file of `train.py cross_validate`; by default `predictions.safetensors` inside the pool.
         grader: "numeric", "exact" or "given"; by default the config's or the pool's own.
-        new_after: make the claims once more on the questions that came into the pool after this many, for choices of
-            a method that the first ones may have led to.
+        new_after: make the claims once more on the questions that came into the pool after so many (rows of its
+            questions.parquet), because the first ones may have led to the choice of a method.
     """
     from t2.reports.command import report_of
 
@@ -133,7 +133,7 @@ def evaluate(
     Args:
         head: folder or hub id of the exported head.
         pool: folder of a pool, or a config. Questions that the head has learned from are left out.
-        out: folder of report.md, report.json, frontier.png, index.html, and live.json.
+        out: folder of report.md, report.json, frontier.png, ladder.png, index.html, and live.json.
         live: ask this many of the questions anew through the engine of the config, policy by policy.
         proxy: hub id or folder of the LLM that the head reads, where the pool does not lead to it (imported pools).
         features: folder of the feature caches; by default the config's, else `features` inside the pool.

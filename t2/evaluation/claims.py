@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -44,61 +44,71 @@ class Claims:
 
 
 @dataclass(frozen=True)
+class _Side:
+    """One side of a claim, tuned and swept."""
+
+    name: str
+    tuned: Replay
+    frontier: Frontier
+
+    @staticmethod
+    def of(outcome: Outcome) -> _Side:
+        return _Side(outcome.name, outcome.tuned[-1], outcome.frontier)
+
+    def take(self, rows: Tensor) -> _Side:
+        return _Side(self.name, self.tuned.take(rows), self.frontier.take(rows))
+
+
+@dataclass(frozen=True)
 class _Rivals:
     """The two sides of every claim."""
 
-    then_stop: Outcome
-    one_round: Outcome
-    by_area: Outcome
-    no_head: Outcome
-    stopper: Outcome
-    utilities: dict[str, Outcome]
-    """controls by name of the policy"""
-    then_stops: dict[str, Outcome]
-    """the same as priors"""
-    fixed: Frontier
+    then_stop: _Side
+    one_round: _Side
+    by_area: _Side
+    no_head: _Side
+    stopper: _Side
+    fixed: _Side
     reference: Replay
+    utilities: tuple[_Side, ...]
+    """controls"""
+    then_stops: tuple[_Side, ...]
+    """controls as priors"""
 
     @staticmethod
     def of(comparison: Comparison, named: Mapping[str, Outcome], sources: Sequence[Source]) -> _Rivals:
-        """Read them off."""
         controls, outcomes = [source.name for source in sources if source.kind != "head"], comparison.outcomes
         return _Rivals(
-            then_stop=named["best HeadThenStop"],
-            one_round=named["best one-round head"],
-            by_area=named[BY_AREA],
-            no_head=outcomes["NoHeadThenStop"],
-            stopper=named["best stopper"],
-            utilities={name: outcomes[name] for name in (f"{control} + bins + Utility" for control in controls)},
-            then_stops={name: outcomes[name] for name in (f"{control} + HeadThenStop" for control in controls)},
-            fixed=outcomes["FixedN"].frontier,
+            then_stop=_Side.of(named["best HeadThenStop"]),
+            one_round=_Side.of(named["best one-round head"]),
+            by_area=_Side.of(named[BY_AREA]),
+            no_head=_Side.of(outcomes["NoHeadThenStop"]),
+            stopper=_Side.of(named["best stopper"]),
+            fixed=_Side.of(outcomes["FixedN"]),
             reference=comparison.reference,
+            utilities=tuple(_Side.of(outcomes[f"{control} + bins + Utility"]) for control in controls),
+            then_stops=tuple(_Side.of(outcomes[f"{control} + HeadThenStop"]) for control in controls),
         )
 
     def take(self, rows: Tensor) -> _Rivals:
         """On some of the questions; nothing is fitted or chosen anew."""
         return _Rivals(
-            then_stop=_taken(self.then_stop, rows),
-            one_round=_taken(self.one_round, rows),
-            by_area=_taken(self.by_area, rows),
-            no_head=_taken(self.no_head, rows),
-            stopper=_taken(self.stopper, rows),
-            utilities={name: _taken(outcome, rows) for name, outcome in self.utilities.items()},
-            then_stops={name: _taken(outcome, rows) for name, outcome in self.then_stops.items()},
+            then_stop=self.then_stop.take(rows),
+            one_round=self.one_round.take(rows),
+            by_area=self.by_area.take(rows),
+            no_head=self.no_head.take(rows),
+            stopper=self.stopper.take(rows),
             fixed=self.fixed.take(rows),
             reference=self.reference.take(rows),
+            utilities=tuple(side.take(rows) for side in self.utilities),
+            then_stops=tuple(side.take(rows) for side in self.then_stops),
         )
 
     def replays(self) -> list[Replay]:
         """All that any claim looks at."""
-        tuned = (self.then_stop, self.one_round, self.no_head, self.stopper, *self.then_stops.values())
-        swept = (self.by_area.frontier, self.fixed, *(outcome.frontier for outcome in self.utilities.values()))
-        return [self.reference, *(o.tuned[-1] for o in tuned), *(r for frontier in swept for r in frontier.replays)]
-
-
-def _taken(outcome: Outcome, rows: Tensor) -> Outcome:
-    tuned = tuple(replay.take(rows) for replay in outcome.tuned)
-    return replace(outcome, tuned=tuned, frontier=outcome.frontier.take(rows))
+        tuned = (self.then_stop, self.one_round, self.no_head, self.stopper, *self.then_stops)
+        swept = (self.by_area, self.fixed, *self.utilities)
+        return [self.reference, *(side.tuned for side in tuned), *(r for side in swept for r in side.frontier.replays)]
 
 
 def claims_of(
@@ -116,7 +126,7 @@ def claims_of(
     return _claims(_Rivals.of(comparison, named, sources), resampled, n_ref)
 
 
-def repeated(
+def claims_on(
     comparison: Comparison,
     named: Mapping[str, Outcome],
     sources: Sequence[Source],
@@ -139,25 +149,24 @@ def repeated(
 
 
 def _claims(rivals: _Rivals, resampled: Resampled, n_ref: int) -> Claims:
-    def pair(mine: Outcome, name: str, theirs: Replay) -> Pair:
-        tuned = mine.tuned[-1]
-        return Pair(mine.name, name, resampled.difference(tuned, theirs), resampled.ratio(tuned, theirs))
+    fixed, best = rivals.fixed.frontier, rivals.by_area.frontier
+    best_area, best_R = area(best, fixed, n_ref), resampled.areas_R(best, fixed, n_ref)
 
-    best, best_R = rivals.by_area.frontier, resampled.areas_R(rivals.by_area.frontier, rivals.fixed, n_ref)
+    def pair(mine: _Side, name: str, theirs: Replay) -> Pair:
+        return Pair(mine.name, name, resampled.difference(mine.tuned, theirs), resampled.ratio(mine.tuned, theirs))
 
     def over(theirs: Frontier) -> Interval:
-        gap = 100 * (area(best, rivals.fixed, n_ref) - area(theirs, rivals.fixed, n_ref))
-        return interval(gap, best_R - resampled.areas_R(theirs, rivals.fixed, n_ref))
+        gap = 100 * (best_area - area(theirs, fixed, n_ref))
+        return interval(gap, best_R - resampled.areas_R(theirs, fixed, n_ref))
 
-    then_stop = rivals.then_stop
     return Claims(
         num_questions=len(rivals.reference.correct),
         pairs={
-            "a": pair(then_stop, rivals.stopper.name, rivals.stopper.tuned[-1]),
-            "b": pair(then_stop, rivals.no_head.name, rivals.no_head.tuned[-1]),
+            "a": pair(rivals.then_stop, rivals.stopper.name, rivals.stopper.tuned),
+            "b": pair(rivals.then_stop, rivals.no_head.name, rivals.no_head.tuned),
             "c": pair(rivals.one_round, "FixedN(N_ref)", rivals.reference),
         },
         best_head=rivals.by_area.name,
-        area_over_controls={name: over(outcome.frontier) for name, outcome in rivals.utilities.items()},
-        then_stop_over_controls={name: pair(then_stop, name, o.tuned[-1]) for name, o in rivals.then_stops.items()},
+        area_over_controls={side.name: over(side.frontier) for side in rivals.utilities},
+        then_stop_over_controls={s.name: pair(rivals.then_stop, s.name, s.tuned) for s in rivals.then_stops},
     )

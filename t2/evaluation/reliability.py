@@ -87,15 +87,15 @@ def correlations(
         seed: of the resamples.
     """
     once_Q1 = torch.ones(len(clusters_Q), 1, dtype=torch.float64)
-    groups = {name: (_equal_groups(first_Q), _equal_groups(second_Q)) for name, (first_Q, second_Q) in pairs.items()}
-    values = {name: float(_rank_correlation(*pair, once_Q1)) for name, pair in groups.items()}
+    groups = {name: (equal_groups(first_Q), equal_groups(second_Q)) for name, (first_Q, second_Q) in pairs.items()}
+    values = {name: float(spearman(*pair, once_Q1)) for name, pair in groups.items()}
     values = {name: value for name, value in values.items() if value == value}
     drawn: dict[str, list[Tensor]] = {name: [] for name in values}
     resamples = resampled_rows(len(clusters_Q), num_resamples, seed, clusters_Q)
     while values and (rows := list(islice(resamples, _RESAMPLES_AT_ONCE))):
         weight_QR = torch.stack([torch.bincount(r, minlength=len(clusters_Q)) for r in rows], 1).double()
         for name, parts in drawn.items():
-            parts.append(_rank_correlation(*groups[name], weight_QR))
+            parts.append(spearman(*groups[name], weight_QR))
     found = {}
     for name, parts in drawn.items():
         rho_R = torch.cat(parts)
@@ -165,27 +165,22 @@ def _predicted(prediction: Prediction, top: int) -> dict[str, Tensor]:
     return found
 
 
-def spearman(first_Q: Tensor, second_Q: Tensor, weight_QR: Tensor) -> Tensor:
+def equal_groups(value_Q: Tensor) -> Tensor:
+    """Which questions have the same value, to nine decimals, numbered from the smallest value."""
+    group_Q: Tensor = torch.unique(value_Q.double().round(decimals=_DECIMALS), return_inverse=True)[1]
+    return group_Q
+
+
+def spearman(first_group_Q: Tensor, second_group_Q: Tensor, weight_QR: Tensor) -> Tensor:
     """Rank correlation where question q counts weight_qr times, shape (R,), float64; NaN where a side is constant.
 
     Ranks are taken anew in each column, ties share their mean rank: the same as repeating the questions.
 
     Args:
-        first_Q: one value a question, compared to nine decimals.
-        second_Q: the other.
+        first_group_Q: from `equal_groups`: the sort does not depend on the weights.
+        second_group_Q: the other side.
         weight_QR: how often each question counts, R columns.
     """
-    return _rank_correlation(_equal_groups(first_Q), _equal_groups(second_Q), weight_QR)
-
-
-def _equal_groups(value_Q: Tensor) -> Tensor:
-    """Which questions have the same value, numbered from the smallest value."""
-    group_Q: Tensor = torch.unique(value_Q.double().round(decimals=_DECIMALS), return_inverse=True)[1]
-    return group_Q
-
-
-def _rank_correlation(first_group_Q: Tensor, second_group_Q: Tensor, weight_QR: Tensor) -> Tensor:
-    """`spearman` of values that are grouped already: the sort does not depend on the weights."""
     total_R = weight_QR.sum(0)
     ranks = []
     for group_Q in (first_group_Q, second_group_Q):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from t2.evaluation.claims import Claims, claims_of, repeated
+from t2.evaluation.claims import Claims, claims_of, claims_on
 from t2.evaluation.comparison import Comparison
 from t2.evaluation.ladder import Rung, named_out_of_fold, rungs
 from t2.evaluation.reliability import TargetRow, target_rows
@@ -71,7 +71,7 @@ def summarise(
         rows=(reference, *(rows[name] for name in first.outcomes)),
         ladder=tuple(rungs(rows, named)),
         claims=claims_of(first, named, sources, resampled, n_ref),
-        repeated=None if new_rows is None else repeated(first, named, sources, new_rows, clusters_Q, n_ref),
+        repeated=None if new_rows is None else claims_on(first, named, sources, new_rows, clusters_Q, n_ref),
         targets=_targets(first, sources, clusters_Q, eps),
     )
 

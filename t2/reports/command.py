@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from t2.curves.labels import budget_labels
 from t2.errors import T2Error
 from t2.evaluation.bootstrap import clusters_of
 from t2.evaluation.comparison import compare
 from t2.evaluation.summary import summarise
+from t2.grading.graded import GradedPool
 from t2.loading import load_pool
 from t2.predictions import PREDICTIONS_FILE, check_questions, load_predictions
 from t2.reports.comparison import write_report
@@ -50,7 +51,7 @@ def report_of(
             "Name the same `--grader`, or train again: python train.py cross_validate --config FILE"
         )
     pool = loaded.pool.take(check_questions(stored, loaded.pool.question_ids, path))
-    new_rows = None if new_after is None else _new_rows(loaded.root, pool.question_ids, new_after)
+    new_rows = None if new_after is None else _new_rows(loaded.root, pool, new_after)
     labels = budget_labels(pool, stored.of.grid, stored.of.eps)
     comparisons = [compare(pool, labels, sources, seed) for seed, sources in stored.by_seed.items()]
     first = next(iter(stored.by_seed))
@@ -60,24 +61,36 @@ def report_of(
         f"{', '.join(map(str, stored.by_seed))}; N_ref = {summary.n_ref}; settings chosen out of fold to lose at most "
         "1 point against FixedN(N_ref); 95% bootstrap intervals over questions at the first fold seed."
     )
+    if new_after is not None:
+        header += f" New questions are those after the pool's first {new_after}."
     title = f"{loaded.name}: heads and policies"
     written = write_report(summary, comparisons[0], out, title, header, loaded.notes, cost_unit=loaded.cost_unit)
     write_text_atomically(out / "key.md", key_markdown(summary, header, loaded.cost_unit))
     return [*written, out / "key.md"]
 
 
-def _new_rows(pool: Path, compared: Sequence[str], new_after: int) -> torch.Tensor:
-    """Rows of the compared questions that are not among the pool's first `new_after`.
+def _new_rows(folder: Path, pool: GradedPool, new_after: int) -> Tensor:
+    """Rows of `pool` that are not among the first `new_after` questions of the folder, nor share a dedup key with them.
 
     Raises:
         T2Error: there are none.
     """
-    stored = [question.id for question in read_questions(PoolPaths(pool))[0]]
-    old = set(stored[: max(0, new_after)])
-    rows = [row for row, question_id in enumerate(compared) if question_id not in old]
-    if new_after < 1 or not rows:
+    stored, _ = read_questions(PoolPaths(folder))
+    if not 1 <= new_after < len(stored):
         raise T2Error(
             f"Expected `new_after` between 1 and {len(stored) - 1}, got {new_after}: it is the number of questions "
             "that the pool had when the methods were chosen."
+        )
+    first = stored[:new_after]
+    ids = {question.id for question in first}
+    keys = {question.dedup_key for question in first}
+    # A config may give the questions other keys than the pool has stored.
+    keys |= {key for name, key in zip(pool.question_ids, pool.dedup_keys, strict=True) if name in ids}
+    names = enumerate(zip(pool.question_ids, pool.dedup_keys, strict=True))
+    rows = [row for row, (name, key) in names if name not in ids and key not in keys]
+    if not rows:
+        raise T2Error(
+            f"Expected predictions of questions after the pool's first {new_after}, got {len(pool)} questions, none of "
+            "them new. Make them again: python train.py cross_validate --config FILE"
         )
     return torch.tensor(rows)

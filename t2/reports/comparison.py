@@ -51,8 +51,9 @@ CONTENDERS_NOTE = (
 )
 CLAIMS_NOTE = "Paired over questions, everything named and tuned out of fold."
 REPEATED_NOTE = (
-    "Questions that came into the pool after every choice of a method was made. Heads learn and settings are chosen in "
-    "the other folds, as above; only the questions that are scored are fewer."
+    "Questions that came into the pool when the methods had been chosen, and share no dedup key with older ones. Heads "
+    "learn and settings are chosen in the other folds, as above; only the questions that are scored are fewer. Below "
+    "about 20 questions the intervals say little."
 )
 LADDER_NOTE = (
     "Generated tokens at settings chosen out of fold to lose at most 1 point, by what is known of a question "

@@ -19,8 +19,10 @@ from t2.evaluation.comparison import best_of, compare
 from t2.evaluation.contenders import Contender, fixed_frontier, nothing_known, references
 from t2.evaluation.controls import best_layer_ridge, generator_difficulty, prompt_length, tfidf_ridge
 from t2.evaluation.fits import Run
-from t2.evaluation.ladder import KNOWS, _fewest_tokens, named_out_of_fold
+from t2.evaluation.frontier import area
+from t2.evaluation.ladder import BY_AREA, KNOWS, _fewest_tokens, named_out_of_fold
 from t2.evaluation.reliability import reliability, spearman_brown
+from t2.evaluation.resampled import Resampled
 from t2.evaluation.slices import Slice
 from t2.evaluation.sources import OUTER_FOLDS, FoldKnown, Folds, Known, Source, cross_fitted
 from t2.evaluation.summary import summarise
@@ -346,16 +348,24 @@ def test_claims_repeated_on_all_questions_are_the_claims() -> None:
 
 
 def test_claims_on_some_questions_choose_nothing_anew() -> None:
-    rows = torch.arange(40, len(POOL))
-    summary = summarise([COMPARISON], [SOURCE], clusters_of(POOL.dedup_keys), 0.02, rows)
-    assert summary.repeated is not None
-    mine, theirs = (
-        COMPARISON.outcomes[name].tuned[-1].take(rows) for name in ("Oracle head + HeadThenStop", "NoHeadThenStop")
+    rows, control = torch.arange(40, len(POOL)), replace(SOURCE, name="Same", kind="text")
+    comparison = compare(POOL, LABELS, [SOURCE, control], 0)
+    clusters_Q = torch.arange(len(POOL)) // 2  # pairs share a key
+    summary = summarise([comparison], [SOURCE, control], clusters_Q, 0.02, rows)
+    outcomes, again = comparison.outcomes, summary.repeated
+    assert again is not None
+    mine, theirs = (outcomes[name].tuned[-1].take(rows) for name in ("Oracle head + HeadThenStop", "NoHeadThenStop"))
+    resampled = Resampled([mine, theirs], clusters_Q[rows])
+    assert again.pairs["b"].ratio == resampled.ratio(mine, theirs)
+    assert again.pairs["b"].difference == resampled.difference(mine, theirs)
+    assert again.pairs["b"].ratio != Resampled([mine, theirs]).ratio(mine, theirs)
+    named = named_out_of_fold(comparison, [SOURCE, control])
+    fixed = outcomes["FixedN"].frontier.take(rows)
+    best, other = (
+        frontier.take(rows) for frontier in (named[BY_AREA].frontier, outcomes["Same + bins + Utility"].frontier)
     )
-    pair = summary.repeated.pairs["b"]
-    ratio = float(mine.generated_tokens.sum() / theirs.generated_tokens.sum())
-    assert pair.ratio.value == pytest.approx(ratio, abs=1e-12)
-    assert pair.difference.value == pytest.approx(100 * float((mine.correct - theirs.correct).mean()), abs=1e-12)
+    gap = 100 * (area(best, fixed, summary.n_ref) - area(other, fixed, summary.n_ref))
+    assert again.area_over_controls["Same + bins + Utility"].value == pytest.approx(gap, abs=1e-12)
     assert "The same claims on 50 new questions alone" in markdown(summary, "header")
 
 

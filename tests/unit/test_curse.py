@@ -19,7 +19,7 @@ from t2.curves.types import TYPE_NAMES, sample_types
 from t2.evaluation.bootstrap import Interval, clusters_of, resampled_rows
 from t2.evaluation.curse import CurseReport, curse_report, reliability, spearman_brown
 from t2.evaluation.overscaling import PLAIN_RULE
-from t2.evaluation.reliability import TARGETS, spearman
+from t2.evaluation.reliability import TARGETS, equal_groups, spearman
 from t2.grading.graded import GradedPool
 from t2.voting import ABSENT, ABSTAINED
 
@@ -246,7 +246,7 @@ def test_reliability_is_the_rank_correlation_of_the_halves(pool: GradedPool, rep
 )
 def test_weighted_ranks_are_those_of_repeated_questions(rows: list[tuple[int, int, int]]) -> None:
     first, second, weight = (torch.tensor(column, dtype=torch.float64) for column in zip(*rows, strict=True))
-    found = float(spearman(first / 10 + 0.2, second / 10, weight[:, None]))
+    found = float(spearman(equal_groups(first / 10 + 0.2), equal_groups(second / 10), weight[:, None]))
     a, b = (column.repeat_interleave(weight.long()).numpy() for column in (first, second))
     if len(set(a)) == 1 or len(set(b)) == 1:
         assert found != found

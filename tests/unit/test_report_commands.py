@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from t2.cli import main
+from t2.errors import T2Error
 from t2.evaluation.sources import Folds, Known, Source, cross_fitted
 from t2.heads.base import Prediction
 from t2.loading import load_pool
 from t2.predictions import PREDICTIONS_FILE, PredictionsOf, save_predictions
+from t2.reports.command import _new_rows
 
 
 def hand_written(path: Path, num_questions: int = 12) -> None:
@@ -56,32 +59,65 @@ def test_report_refuses_predictions_of_other_grades(tmp_path: Path, capsys: pyte
     assert "got 'numeric-9'" in capsys.readouterr().err
 
 
-def test_report_makes_the_claims_again_on_new_questions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    hand_written(tmp_path / "mine.jsonl", 40)
-    pool = str(tmp_path / "pool")
-    main(["import", str(tmp_path / "mine.jsonl"), "--pool", pool])
+def a_head_that_knows(pool: str) -> None:
+    """Store predictions of a head that knows how often each question of `hand_written` is answered correctly."""
     loaded = load_pool(pool)
 
     def fit_predict(learn: torch.Tensor, held: torch.Tensor) -> Known:
         score_B = held.double() % 6
         return Known(score_B, Prediction(torch.ones(len(held)), (score_B[:, None] / 6).float().expand(-1, 2)))
 
-    sources = [Source("Head", "head", cross_fitted(fit_predict, Folds.of(loaded.pool.dedup_keys, 0)))]
+    sources = [
+        Source(name, kind, cross_fitted(fit_predict, Folds.of(loaded.pool.dedup_keys, 0)))
+        for name, kind in (("Head", "head"), ("Text", "text"), ("Second head", "head"))
+    ]
     of = PredictionsOf(loaded.pool.question_ids, (1, 3), 0.02, 6, loaded.grader, {}, {})
     save_predictions(Path(pool) / PREDICTIONS_FILE, of, {0: sources})
-    main(["report", pool, "--out", str(tmp_path / "report"), "--new_after", "30"])
+
+
+@pytest.fixture
+def compared(tmp_path: Path) -> str:
+    hand_written(tmp_path / "mine.jsonl", 40)
+    pool = str(tmp_path / "pool")
+    main(["import", str(tmp_path / "mine.jsonl"), "--pool", pool])
+    a_head_that_knows(pool)
+    return pool
+
+
+def test_report_makes_the_claims_again_on_new_questions(compared: str, tmp_path: Path) -> None:
+    main(["report", compared, "--out", str(tmp_path / "report"), "--new_after", "30"])
     found = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
     assert (found["claims"]["num_questions"], found["repeated"]["num_questions"]) == (40, 10)
     assert "The same claims on 10 new questions alone" in (tmp_path / "report" / "index.html").read_text("utf-8")
+    assert "after the pool's first 30." in (tmp_path / "report" / "report.md").read_text("utf-8")
+
+
+def test_the_key_rows_are_those_that_lead(compared: str, tmp_path: Path) -> None:
+    main(["report", compared, "--out", str(tmp_path / "report"), "--new_after", "30"])
     key = (tmp_path / "report" / "key.md").read_text(encoding="utf-8")
-    table = [line for line in key.splitlines() if line.startswith("| ")]
-    assert table[0].startswith("| policy | accuracy, % | vs FixedN(N_ref), points | generated tokens | ratio |")
-    assert [row.split(" | ")[0] for row in table if "OwnOracle" in row or "FixedN |" in row] == ["| OwnOracle"]
+    table = [line.strip("| ").split(" | ") for line in key.splitlines() if line.startswith("| ")]
+    assert table[0] == [
+        *("policy", "accuracy, %", "vs FixedN(N_ref), points", "generated tokens", "ratio", "total tokens", "samples"),
+        *("rounds", "area, points"),
+    ]
+    names = [row[0] for row in table[2:]]
+    assert names[-2:] == ["BayesOracle", "OwnOracle"]
+    assert [name for name in names if name.startswith("Text")] == ["Text + bins + Utility"]
+    assert "Head + own and bins + Utility" in names
+    assert "Second head + own and bins + Utility" not in names
     assert "The same claims on 10 new questions alone" in key
-    for nonsense in ("0", "40", "-3"):
-        with pytest.raises(SystemExit):
-            main(["report", pool, "--out", str(tmp_path / "none"), "--new_after", nonsense])
-        assert "between 1 and 39" in capsys.readouterr().err
+
+
+def test_new_questions_are_the_last_that_share_no_key_with_older_ones(compared: str) -> None:
+    pool = load_pool(compared).pool
+    assert _new_rows(Path(compared), pool, 30).tolist() == list(range(30, 40))
+    twin = replace(pool, dedup_keys=(*pool.dedup_keys[:35], pool.dedup_keys[3], *pool.dedup_keys[36:]))
+    assert _new_rows(Path(compared), twin, 30).tolist() == [30, 31, 32, 33, 34, 36, 37, 38, 39]
+    for nonsense in (0, 40, -3):
+        with pytest.raises(T2Error, match="between 1 and 39"):
+            _new_rows(Path(compared), pool, nonsense)
+    with pytest.raises(T2Error, match="got 30 questions, none of them new"):
+        _new_rows(Path(compared), pool.take(torch.arange(30)), 30)
 
 
 def test_curse_takes_grid_and_eps_of_the_config(tmp_path: Path) -> None:
