@@ -24,7 +24,7 @@ def main() -> None:
     """Run what is asked for and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("which", nargs="*", default=list(PARTS), help=", ".join(PARTS))
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each side of features and label")
     args = parser.parse_args()
     if unknown := set(args.which) - set(PARTS):
         parser.error(f"expected {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")

@@ -21,7 +21,7 @@ def quoted(text: str) -> str:
         key = (ROOT / found[2]).read_text(encoding="utf-8")
         return f"{found[1]}\n{key}\n{found[3]}"
 
-    quoting, found = QUOTED.sub(quote, text), len(QUOTED.findall(text))
+    quoting, found = QUOTED.subn(quote, text)
     if found != len(re.findall(BEGIN, text)):
         raise SystemExit(
             f"Expected `<!-- end -->` after each quoted file in {RESULTS}, got {found}. Add what is missing."

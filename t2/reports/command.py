@@ -83,11 +83,10 @@ def _new_rows(folder: Path, pool: GradedPool, new_after: int) -> Tensor:
         )
     first = stored[:new_after]
     ids = {question.id for question in first}
-    keys = {question.dedup_key for question in first}
+    compared = list(zip(pool.question_ids, pool.dedup_keys, strict=True))
     # A config may give the questions other keys than the pool has stored.
-    keys |= {key for name, key in zip(pool.question_ids, pool.dedup_keys, strict=True) if name in ids}
-    names = enumerate(zip(pool.question_ids, pool.dedup_keys, strict=True))
-    rows = [row for row, (name, key) in names if name not in ids and key not in keys]
+    keys = {question.dedup_key for question in first} | {key for name, key in compared if name in ids}
+    rows = [row for row, (name, key) in enumerate(compared) if name not in ids and key not in keys]
     if not rows:
         raise T2Error(
             f"Expected predictions of questions after the pool's first {new_after}, got {len(pool)} questions, none of "
