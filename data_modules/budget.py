@@ -102,7 +102,7 @@ class BudgetDataModule(L.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Features of all prompts first (the LLM is freed again), then the labeller if samples are missing."""
         if not self._ready:
-            self.prepared = prepare(self.job, self.proxy)
+            self.prepared = prepare(self.job, self.proxy).only_wanted()
             self._rows = self._rows_by_split()
             if stage == "fit":
                 self._check_calibration()
@@ -257,17 +257,15 @@ class BudgetDataModule(L.LightningDataModule):
 
     def _rows_by_split(self) -> dict[str, list[int]]:
         """Indices of the job's questions by split, each in labelling order."""
-        wanted = {question.id for question in self.prepared.wanted}
+        questions = self.prepared.questions
         rows: dict[str, list[int]] = {"train": [], "validation": [], "calibration": [], "test": []}
-        for index in labelling_order(self.prepared.questions, self.fractions):
-            question = self.prepared.questions[index]
-            if question.id in wanted:
-                rows[split_of(question.dedup_key, self.fractions)].append(index)
+        for index in labelling_order(questions, self.fractions):
+            rows[split_of(questions[index].dedup_key, self.fractions)].append(index)
         for name, fewest in MIN_QUESTIONS.items():
             if len(rows[name]) < fewest and getattr(self.fractions, name) > 0:
                 raise T2Error(
                     f"Expected at least {fewest} {name} questions, got {len(rows[name])} of "
-                    f"{len(wanted)}. Add questions or change `data.splits`."
+                    f"{len(questions)}. Add questions or change `data.splits`."
                 )
         return rows
 

@@ -56,6 +56,17 @@ class Prepared:
     prompt_tokens: list[int]
     """tokens of each prompt as the samples paid them; 0 where an import did not know"""
 
+    def only_wanted(self) -> Prepared:
+        """The same without the pool's other questions: what a run trains on asks nothing of those."""
+        wanted = {question.id for question in self.wanted}
+        rows = [row for row, question in enumerate(self.questions) if question.id in wanted]
+        return replace(
+            self,
+            questions=[self.questions[row] for row in rows],
+            prompts=[self.prompts[row] for row in rows],
+            prompt_tokens=[self.prompt_tokens[row] for row in rows],
+        )
+
 
 def prepare(job: LabelJob, proxy: str | None = None) -> Prepared:
     """Check questions and settings, create or compare the pool's spec, write its questions with their prompts.

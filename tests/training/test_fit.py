@@ -16,6 +16,7 @@ import t2
 from data_modules import BudgetDataModule
 from t2.errors import T2Error
 from t2.heads import CurveHead, HeadShape
+from t2.labelling.job import prepare
 from t2.labelling.job import run as label
 from t2.sampling import ScriptedSampler
 from t2.spec import LabelJob
@@ -230,6 +231,25 @@ def test_a_pool_with_other_sampling_is_refused_and_kept(scripted_config: Make) -
     with pytest.raises(T2Error, match=r"sampling.max_tokens: 4 in the pool, 9 asked"):
         label(other, SplitFractions())
     assert sorted(path.name for path in Path(job.path).rglob("*.parquet")) == before
+
+
+def test_a_run_asks_nothing_of_questions_that_it_does_not_want(
+    scripted_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_of(scripted_config(num_questions=64))
+    first = BudgetDataModule(job, layers="all", grid=[1, 3], max_epochs=1)
+    first.setup("validate")
+    first.teardown("validate")
+    prepare(job_of(scripted_config(num_questions=96)))  # somebody has begun to grow the pool
+    assert len(prepare(job).questions) == 96
+    job = job_of(scripted_config(num_questions=64))
+    again = BudgetDataModule(job, layers="all", grid=[1, 3], max_epochs=1)
+    monkeypatch.setattr("t2.activations.features.computed", lambda *_: pytest.fail("the LLM was asked for features"))
+    again.setup("validate")
+    again.teardown("validate")
+    assert again.features_QLD.shape[0] == len(again.prepared.prompts) == 64
+    assert torch.equal(again.features("train"), first.features("train"))
+    assert again.dedup_keys("test") == first.dedup_keys("test")
 
 
 def test_features_of_another_llm_need_allow_proxy(scripted_config: Make, tmp_path: Path) -> None:
