@@ -76,11 +76,7 @@ def accuracy_on_grid(pool: GradedPool, grid: Sequence[int], only_QM: Tensor | No
         grid: budgets in samples.
         only_QM: bool; use these samples alone (a fold).
     """
-    acc_QM = majority_accuracy(*pool.class_counts(only_QM))
-    acc_QK = torch.full((len(pool), len(grid)), torch.nan, dtype=torch.float64)
-    inside = [k for k, n in enumerate(grid) if n <= acc_QM.shape[1]]
-    acc_QK[:, inside] = acc_QM[:, [grid[k] - 1 for k in inside]]
-    return acc_QK
+    return majority_accuracy(*pool.class_counts(only_QM), budgets=grid)
 
 
 def smallest_enough(acc_QK: Tensor, eps: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Exact accuracy of majority voting over N of a question's M samples, for every N at once.
+"""Exact accuracy of majority voting over N of a question's M samples, for all wanted N at once.
 
 Draw N of the M samples uniformly without replacement and take the majority over answer classes. A tie among s + 1
 classes pays 1/(s+1) if one is correct; no votes pay 0. With class counts c_i, c_0 abstentions, a correct class r:
@@ -18,6 +18,7 @@ share the work.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -27,19 +28,22 @@ MAX_SAMPLES = 512
 _ROWS_AT_ONCE = 2048
 
 
-def majority_accuracy(counts_QC: Tensor, correct_QC: Tensor, abstained_Q: Tensor) -> Tensor:
-    """A(N) for N = 1..M, where M is the largest pool; NaN where N exceeds a question's own pool.
+def majority_accuracy(
+    counts_QC: Tensor, correct_QC: Tensor, abstained_Q: Tensor, budgets: Sequence[int] | None = None
+) -> Tensor:
+    """A(N) for N in `budgets`; NaN where N exceeds a question's own pool.
 
     Args:
         counts_QC: votes of each answer class, integer, zero-padded.
         correct_QC: which classes are correct, bool; several, one or none.
         abstained_Q: samples without a vote, integer.
+        budgets: each at least 1, in any order; None: 1..M, where M is the largest pool. Few and small ones cost less.
 
     Returns:
-        acc_QM, float64; column n is A(n + 1).
+        acc_QK, float64; column k is A(budgets[k]).
 
     Raises:
-        ValueError: negative counts, a question without samples, or more than `MAX_SAMPLES`.
+        ValueError: negative counts, a question without samples or with more than `MAX_SAMPLES`, a budget below 1.
     """
     counts_QC, abstained_Q = counts_QC.long(), abstained_Q.long()
     if counts_QC.numel() and (int(counts_QC.min()) < 0 or int(abstained_Q.min()) < 0):
@@ -47,22 +51,26 @@ def majority_accuracy(counts_QC: Tensor, correct_QC: Tensor, abstained_Q: Tensor
     pool_Q = counts_QC.sum(1) + abstained_Q
     if len(pool_Q) == 0 or int(pool_Q.min()) < 1 or int(pool_Q.max()) > MAX_SAMPLES:
         raise ValueError(f"Expected 1 to {MAX_SAMPLES} samples of each question, got {sorted(set(pool_Q.tolist()))}.")
-    num_samples = int(pool_Q.max())
-    choose = binomials(num_samples)
+    wanted_K = torch.arange(1, int(pool_Q.max()) + 1) if budgets is None else torch.tensor(budgets, dtype=torch.long)
+    if not len(wanted_K) or int(wanted_K.min()) < 1:
+        raise ValueError(f"Expected budgets of at least 1 sample, got {budgets}.")
+    largest = min(int(wanted_K.max()), int(pool_Q.max()))
+    choose = binomials(int(pool_Q.max()))[:, : largest + 1]
     question_R, class_R = torch.nonzero(correct_QC & (counts_QC > 0), as_tuple=True)
     votes_R = counts_QC[question_R, class_R]
     others_RC = counts_QC[question_R].clone()
     others_RC[torch.arange(len(question_R)), class_R] = 0
     others_RC = others_RC.sort(1, descending=True).values
-    ways_QN = torch.zeros(len(pool_Q), num_samples + 1, dtype=torch.float64)
-    for votes in range(1, int(votes_R.max()) + 1 if len(votes_R) else 1):
+    ways_QK = torch.zeros(len(pool_Q), len(wanted_K), dtype=torch.float64)
+    for votes in range(1, min(int(votes_R.max()), largest) + 1 if len(votes_R) else 1):
         rows = torch.nonzero(votes_R >= votes).squeeze(1)
-        ways_RN = choose[votes_R[rows], votes, None] * _ways_of_others(
-            others_RC[rows], abstained_Q[question_R[rows]], votes, choose
+        columns = torch.nonzero((votes <= wanted_K) & (wanted_K <= largest)).squeeze(1)
+        ways_RK = choose[votes_R[rows], votes, None] * _ways_of_others(
+            others_RC[rows], abstained_Q[question_R[rows]], votes, wanted_K[columns] - votes, choose
         )
-        ways_QN[:, votes:].index_add_(0, question_R[rows], ways_RN[:, : num_samples + 1 - votes])
-    acc_QN = ways_QN[:, 1:] / choose[pool_Q, 1:]
-    return acc_QN.masked_fill(torch.arange(1, num_samples + 1) > pool_Q[:, None], math.nan)
+        ways_QK[:, columns] = ways_QK[:, columns].index_add_(0, question_R[rows], ways_RK)
+    acc_QK = ways_QK / choose[pool_Q][:, wanted_K.clamp(max=largest)]
+    return acc_QK.masked_fill(wanted_K > pool_Q[:, None], math.nan)
 
 
 def binomials(largest: int) -> Tensor:
@@ -71,10 +79,10 @@ def binomials(largest: int) -> Tensor:
     return torch.tensor(table, dtype=torch.float64)
 
 
-def _ways_of_others(others_RC: Tensor, abstained_R: Tensor, votes: int, choose: Tensor) -> Tensor:
-    """Weighted ways to draw d samples besides `votes` correct ones so that no other class has more; shape (R, M+1).
+def _ways_of_others(others_RC: Tensor, abstained_R: Tensor, votes: int, drawn_K: Tensor, choose: Tensor) -> Tensor:
+    """Weighted ways to draw d samples besides `votes` correct ones so that no other class has more, for d in `drawn_K`.
 
-    Each way counts 1/(1+s), s the number of classes that tie. Column d is the coefficient of z^d.
+    Each way counts 1/(1+s), s the number of classes that tie. Shape (R, K).
     """
     rivals_RC = torch.where(others_RC >= votes, others_RC, 0)
     free_R = abstained_R + others_RC.sum(1) - rivals_RC.sum(1)
@@ -86,15 +94,15 @@ def _ways_of_others(others_RC: Tensor, abstained_R: Tensor, votes: int, choose: 
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order))
     product_UD = torch.cat([_rival_product(chunk, votes, choose) for chunk in unique_UC.split(_ROWS_AT_ONCE)])
-    return _times_free(product_UD[rank[which_R]], free_R, choose)
+    return _times_free(product_UD[rank[which_R]], free_R, drawn_K, choose)
 
 
 def _rival_product(rivals_UC: Tensor, votes: int, choose: Tensor) -> Tensor:
-    """prod_i (sum_{t<v} C(c_i,t) z^t + y C(c_i,v) z^v), with 1/(1+s) for y^s; coefficients of z, shape (U, M+1).
+    """prod_i (sum_{t<v} C(c_i,t) z^t + y C(c_i,v) z^v), with 1/(1+s) for y^s; coefficients of z, shape (U, D).
 
     Rows must be sorted by descending number of rivals; a rival count of 0 is no rival.
     """
-    width = choose.shape[0]
+    width = choose.shape[1]
     num_rivals_U = (rivals_UC > 0).sum(1)
     most = int(num_rivals_U.max())
     degree = min(width - 1, int(rivals_UC.clamp(max=width).sum(1).max()))
@@ -121,13 +129,12 @@ def _rival_product(rivals_UC: Tensor, votes: int, choose: Tensor) -> Tensor:
     return product_UD
 
 
-def _times_free(product_RD: Tensor, free_R: Tensor, choose: Tensor) -> Tensor:
-    """Multiply row r by (1+z)^free_r, truncated to the width of `product_RD`."""
-    width = product_RD.shape[1]
-    shift = torch.arange(width)[None, :] - torch.arange(width)[:, None]
-    result = torch.empty_like(product_RD)
+def _times_free(product_RD: Tensor, free_R: Tensor, drawn_K: Tensor, choose: Tensor) -> Tensor:
+    """The coefficients of z^d, d in `drawn_K`, of row r times (1+z)^free_r; shape (R, K)."""
+    shift_DK = drawn_K - torch.arange(product_RD.shape[1])[:, None]
+    result_RK = product_RD.new_empty(len(product_RD), len(drawn_K))
     for free in sorted(set(free_R.tolist())):
         rows = torch.nonzero(free_R == free).squeeze(1)
-        toeplitz = torch.where(shift >= 0, choose[free, shift.clamp(min=0)], 0.0)
-        result[rows] = product_RD[rows] @ toeplitz
-    return result
+        ways_DK = torch.where(shift_DK >= 0, choose[free, shift_DK.clamp(min=0)], 0.0)
+        result_RK[rows] = product_RD[rows] @ ways_DK
+    return result_RK

@@ -103,6 +103,25 @@ def test_a_batch_of_questions_is_its_questions_one_by_one(batch: list[Question])
 
 
 @settings(deadline=None, max_examples=40)
+@given(st.lists(questions(9), min_size=1, max_size=3), st.lists(st.integers(1, 11), min_size=1, max_size=4))
+def test_some_budgets_are_columns_of_all(batch: list[Question], budgets: list[int]) -> None:
+    counts = torch.tensor([counts + [0] * (4 - len(counts)) for counts, _, _ in batch])
+    correct = torch.tensor([right + [False] * (4 - len(right)) for _, right, _ in batch])
+    abstained = torch.tensor([abstained for _, _, abstained in batch])
+    acc_QK = majority_accuracy(counts, correct, abstained, budgets)
+    assert acc_QK.shape == (len(batch), len(budgets))
+    for row, question in zip(acc_QK, batch, strict=True):
+        all_N = torch.nn.functional.pad(brute_force(question), (0, 11), value=nan)
+        torch.testing.assert_close(row, all_N[[n - 1 for n in budgets]], **EXACT, equal_nan=True)
+
+
+@pytest.mark.parametrize("budgets", [[], [0], [3, -1]])
+def test_budgets_start_at_one_sample(budgets: list[int]) -> None:
+    with pytest.raises(ValueError, match="Expected budgets of at least 1 sample"):
+        majority_accuracy(torch.tensor([[2]]), torch.tensor([[True]]), torch.tensor([0]), budgets)
+
+
+@settings(deadline=None, max_examples=40)
 @given(questions(20), st.randoms(use_true_random=False))
 def test_laws(question: Question, rng: Random) -> None:
     counts, correct, abstained = question
