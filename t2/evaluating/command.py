@@ -12,6 +12,7 @@ from t2.evaluating.live import LIVE_FILE, check_live, run_live
 from t2.evaluating.questions import FOLD_SEEDS, HeadQuestions, eps_of, load_questions
 from t2.evaluation.bootstrap import clusters_of
 from t2.evaluation.comparison import Comparison, compare
+from t2.evaluation.controls import controls_of
 from t2.evaluation.exported import (
     Promise,
     as_exported,
@@ -19,7 +20,6 @@ from t2.evaluation.exported import (
     head_source,
     known_of,
     observed_promise,
-    rival_sources,
 )
 from t2.evaluation.policy_calibration import choices
 from t2.evaluation.sources import Folds, Known, Source
@@ -89,11 +89,12 @@ def compared(head: BudgetHead, asked: HeadQuestions, known: Known, console: Cons
     """`compare` at every fold seed, with the head and the controls that these questions themselves can train."""
     pool, labels = asked.pool, asked.labels
     texts = [question.text for question in asked.questions]
+    rivals = controls_of(pool, labels, texts, asked.pooled_QLD)  # they learn here: a head from elsewhere should win
     by_seed: dict[int, list[Source]] = {}
     for seed in FOLD_SEEDS:
         folds = Folds.of(pool.dedup_keys, seed)
-        rivals = rival_sources(pool, labels, texts, asked.pooled_QLD, folds)
-        by_seed[seed] = [head_source(type(head.head).__name__, known, folds), *rivals]
+        head_said = head_source(type(head.head).__name__, known, folds)
+        by_seed[seed] = [head_said, *(rival.fitted(folds) for rival in rivals)]
     comparisons = []
     for seed, sources in by_seed.items():
         comparisons.append(compare(pool, labels, sources, seed))

@@ -12,13 +12,39 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from t2.evaluation.sources import FitPredict, Known
+from t2.curves.labels import BudgetLabels
+from t2.evaluation.sources import FitPredict, Known, Unfitted
+from t2.grading.graded import GradedPool
 from t2.heads.base import Prediction, rms_normalised
 
 ALPHAS = tuple(10.0**power for power in range(-2, 6))
 """Ridge penalties; chosen by leave-one-out inside the questions that are learned from."""
 CELL_SHRINKAGE = 4.0
 """Questions of the overall mean that a cell of (family, size) starts with."""
+
+
+def controls_of(
+    pool: GradedPool, labels: BudgetLabels, texts: Sequence[str], pooled_QLD: Tensor
+) -> tuple[Unfitted, ...]:
+    """Every control that these questions allow; all learn from the questions of the folds.
+
+    Args:
+        pool: graded samples.
+        labels: of the pool.
+        texts: the questions.
+        pooled_QLD: features of the same questions.
+    """
+    level_Q, length_Q = labels.acc_QK.mean(1), labels.log_tokens_Q
+    found = [
+        Unfitted("best layer ridge", "activations", best_layer_ridge(pooled_QLD, level_Q, length_Q)),
+        Unfitted("TF-IDF ridge", "text", tfidf_ridge(texts, level_Q, length_Q)),
+    ]
+    if bool((pool.prompt_tokens_Q > 0).any()):
+        found.append(Unfitted("prompt length", "text", prompt_length(pool.prompt_tokens_Q, length_Q)))
+    if any(pool.families):
+        difficulty = generator_difficulty(pool.families, pool.sizes, level_Q, length_Q)
+        found.append(Unfitted("generator difficulty", "generator", difficulty))
+    return tuple(found)
 
 
 def prompt_length(prompt_tokens_Q: Tensor, log_tokens_Q: Tensor) -> FitPredict:

@@ -6,7 +6,6 @@ atoms, settings, N_ref) is fitted by `compare`, out of fold on the questions at 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,10 +14,9 @@ from torch import Tensor
 from t2.curves.labels import BudgetLabels
 from t2.evaluation.bootstrap import Interval, clusters_of, mean_interval
 from t2.evaluation.calibration import observations
-from t2.evaluation.controls import best_layer_ridge, generator_difficulty, prompt_length, tfidf_ridge
 from t2.evaluation.policy_calibration import choices, in_words
 from t2.evaluation.resampled import Resampled
-from t2.evaluation.sources import INNER_FOLDS, OUTER_FOLDS, FoldKnown, Folds, Known, Source, cross_fitted
+from t2.evaluation.sources import INNER_FOLDS, OUTER_FOLDS, FoldKnown, Folds, Known, Source
 from t2.grading.graded import GradedPool
 from t2.heads.base import Head, Prediction
 from t2.policies.base import OneRound, Replay, replay_one_round
@@ -108,29 +106,6 @@ def head_source(name: str, known: Known, folds: Folds) -> Source:
             for fold in range(OUTER_FOLDS)
         ),
     )
-
-
-def rival_sources(
-    pool: GradedPool, labels: BudgetLabels, texts: Sequence[str], pooled_QLD: Tensor, folds: Folds
-) -> Iterator[Source]:
-    """Controls that learn from these questions themselves, cross-fitted: a head from elsewhere should beat them.
-
-    Args:
-        pool: graded samples.
-        labels: of the pool.
-        texts: the questions.
-        pooled_QLD: features of the same questions.
-        folds: of the comparison.
-    """
-    level_Q, length_Q = labels.acc_QK.mean(1), labels.log_tokens_Q
-    ridge = best_layer_ridge(pooled_QLD, level_Q, length_Q)
-    yield Source("best layer ridge", "activations", cross_fitted(ridge, folds))
-    yield Source("TF-IDF ridge", "text", cross_fitted(tfidf_ridge(texts, level_Q, length_Q), folds))
-    if bool((pool.prompt_tokens_Q > 0).any()):
-        yield Source("prompt length", "text", cross_fitted(prompt_length(pool.prompt_tokens_Q, length_Q), folds))
-    if any(pool.families):
-        difficulty = generator_difficulty(pool.families, pool.sizes, level_Q, length_Q)
-        yield Source("generator difficulty", "generator", cross_fitted(difficulty, folds))
 
 
 def enough_for_folds(folds: Folds) -> bool:

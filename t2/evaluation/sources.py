@@ -86,22 +86,47 @@ class Folds:
 
 FitPredict = Callable[[Tensor, Tensor], Known]
 """(rows to learn from, rows to predict) -> what is known of the latter."""
+RunFits = Callable[[FitPredict, Sequence[tuple[Tensor, Tensor]]], Sequence[Known]]
+"""Calls a `FitPredict` with each pair of arguments, in any order or at once; results are in the order of the pairs."""
 
 
-def cross_fitted(fit_predict: FitPredict, folds: Folds) -> tuple[FoldKnown, ...]:
+def one_by_one(fit_predict: FitPredict, fits: Sequence[tuple[Tensor, Tensor]]) -> list[Known]:
+    """The plainest `RunFits`."""
+    return [fit_predict(learn, held) for learn, held in fits]
+
+
+def cross_fitted(fit_predict: FitPredict, folds: Folds, run_fits: RunFits = one_by_one) -> tuple[FoldKnown, ...]:
     """All outer folds of a source: 1 + `INNER_FOLDS` fits each."""
-    found = []
-    for fold in range(OUTER_FOLDS):
-        train_rows = folds.train_rows(fold)
-        inner_T = folds.inner_Q[train_rows]
-        held = [train_rows[inner_T == inner] for inner in range(INNER_FOLDS)]
-        parts = [
-            fit_predict(train_rows[inner_T != inner], held[inner]) for inner in range(INNER_FOLDS) if len(held[inner])
-        ]
-        order = torch.cat(held).argsort()
-        train = Known(
-            torch.cat([part.score_B for part in parts])[order],
-            concatenated([part.prediction for part in parts]).take(order),
-        )
-        found.append(FoldKnown(train, fit_predict(train_rows, folds.test_rows(fold))))
-    return tuple(found)
+    plans = [_fits_of(folds, fold) for fold in range(OUTER_FOLDS)]
+    found = iter(run_fits(fit_predict, [fit for plan in plans for fit in plan]))
+    return tuple(_fold_known(plan, [next(found) for _ in plan]) for plan in plans)
+
+
+def _fits_of(folds: Folds, fold: int) -> list[tuple[Tensor, Tensor]]:
+    """The fits inside the training questions of an outer fold, then the one on all of them."""
+    train_rows = folds.train_rows(fold)
+    inner_T = folds.inner_Q[train_rows]
+    inside = [(train_rows[inner_T != inner], train_rows[inner_T == inner]) for inner in range(INNER_FOLDS)]
+    return [*((learn, held) for learn, held in inside if len(held)), (train_rows, folds.test_rows(fold))]
+
+
+def _fold_known(plan: Sequence[tuple[Tensor, Tensor]], found: Sequence[Known]) -> FoldKnown:
+    *inside, test = found
+    order = torch.cat([held for _, held in plan[:-1]]).argsort()
+    train = Known(
+        torch.cat([known.score_B for known in inside]), concatenated([known.prediction for known in inside])
+    ).take(order)
+    return FoldKnown(train, test)
+
+
+@dataclass(frozen=True)
+class Unfitted:
+    """A source before it has learned anything."""
+
+    name: str
+    kind: SourceKind
+    fit_predict: FitPredict
+
+    def fitted(self, folds: Folds, run_fits: RunFits = one_by_one) -> Source:
+        """The source on all outer folds."""
+        return Source(self.name, self.kind, cross_fitted(self.fit_predict, folds, run_fits))

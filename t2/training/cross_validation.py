@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import lightning as L
 import torch
+from joblib import Parallel, cpu_count, delayed
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from t2.curves.labels import BudgetLabels
-from t2.evaluation.controls import best_layer_ridge, generator_difficulty, prompt_length, tfidf_ridge
-from t2.evaluation.sources import FitPredict, Folds, Known, Source, cross_fitted
+from t2.evaluation.controls import controls_of
+from t2.evaluation.sources import FitPredict, Known, Unfitted
 from t2.grading.graded import GradedPool
 from t2.heads.base import Head, HeadShape, Targets, targets_of
 from t2.training.module import BudgetProbe
@@ -79,16 +80,15 @@ def head_fit_predict(
     return fit_predict
 
 
-def sources(
-    heads: dict[str, MakeHead],
+def unfitted_sources(
+    heads: Mapping[str, MakeHead],
     pooled_QLD: Tensor,
     pool: GradedPool,
     labels: BudgetLabels,
     texts: Sequence[str],
-    fold_seed: int,
     how: TrainSettings,
-) -> Iterator[Source]:
-    """Every head and control, fitted in the folds of `fold_seed`, one after the other.
+) -> tuple[Unfitted, ...]:
+    """Every head, every control, and a head on shuffled features, before they learn.
 
     Args:
         heads: name -> constructor.
@@ -96,23 +96,45 @@ def sources(
         pool: graded samples of the same questions.
         labels: of the pool.
         texts: the questions.
-        fold_seed: of the folds.
         how: of the heads' training.
     """
     shape = HeadShape(pooled_QLD.shape[1], pooled_QLD.shape[2], labels.grid, labels.label_grid)
-    targets, folds = targets_of(labels, pool.dedup_keys), Folds.of(pool.dedup_keys, fold_seed)
-    level_Q, length_Q = labels.acc_QK.mean(1), labels.log_tokens_Q
-    for name, make_head in heads.items():
-        fit_predict = head_fit_predict(make_head, shape, pooled_QLD, targets, how)
-        yield Source(name, "head", cross_fitted(fit_predict, folds))
-    ridge = best_layer_ridge(pooled_QLD, level_Q, length_Q)
-    yield Source("best layer ridge", "activations", cross_fitted(ridge, folds))
-    yield Source("TF-IDF ridge", "text", cross_fitted(tfidf_ridge(texts, level_Q, length_Q), folds))
-    yield Source("prompt length", "text", cross_fitted(prompt_length(pool.prompt_tokens_Q, length_Q), folds))
-    if any(pool.families):
-        difficulty = generator_difficulty(pool.families, pool.sizes, level_Q, length_Q)
-        yield Source("generator difficulty", "generator", cross_fitted(difficulty, folds))
+    targets = targets_of(labels, pool.dedup_keys)
     shuffle = torch.randperm(len(pooled_QLD), generator=torch.Generator().manual_seed(how.seed))
     name, make_head = next(iter(heads.items()))  # one head is enough to show what chance gives
-    shuffled = head_fit_predict(make_head, shape, pooled_QLD[shuffle], targets, how)
-    yield Source(f"shuffled features ({name})", "nothing", cross_fitted(shuffled, folds))
+    chance = head_fit_predict(make_head, shape, pooled_QLD[shuffle], targets, how)
+    return (
+        *(
+            Unfitted(name, "head", head_fit_predict(make_head, shape, pooled_QLD, targets, how))
+            for name, make_head in heads.items()
+        ),
+        *controls_of(pool, labels, texts, pooled_QLD),
+        Unfitted(f"shuffled features ({name})", "nothing", chance),
+    )
+
+
+class FitsOnCores:
+    """A `RunFits` with a process for each core. A fit has one thread: results do not depend on the number of cores."""
+
+    def __init__(self, num_processes: int | None = None) -> None:
+        """Start nothing yet.
+
+        Args:
+            num_processes: None: as many as this process may use cores; 1: no other process.
+        """
+        self.num_processes = cpu_count() if num_processes is None else num_processes
+
+    def __call__(self, fit_predict: FitPredict, fits: Sequence[tuple[Tensor, Tensor]]) -> list[Known]:
+        """All fits, in order."""
+        jobs = (delayed(_on_one_thread)(fit_predict, learn, held) for learn, held in fits)
+        found: list[Known] = Parallel(n_jobs=min(self.num_processes, len(fits)))(jobs)
+        return found
+
+
+def _on_one_thread(fit_predict: FitPredict, learn: Tensor, held: Tensor) -> Known:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return fit_predict(learn, held)
+    finally:
+        torch.set_num_threads(before)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from rich.console import Console
 
-from t2.evaluation.sources import Source
+from t2.evaluation.sources import Folds, RunFits, Source, Unfitted
 from t2.heads import HEADS
 from t2.heads.base import HeadShape
-from t2.predictions import PREDICTIONS_FILE, PredictionsOf, save_predictions
-from t2.training.cross_validation import MakeHead, TrainSettings, sources
+from t2.predictions import PREDICTIONS_FILE, PredictionsOf, load_predictions, save_predictions
+from t2.training.cross_validation import FitsOnCores, MakeHead, TrainSettings, unfitted_sources
 from t2.training.module import BudgetProbe
 
 
@@ -27,11 +28,13 @@ class T2Trainer(L.Trainer):
         fold_seeds: list[int] | None = None,
         epochs: int = 40,
         only_configured_head: bool = False,
+        processes: int | None = None,
     ) -> None:
         """Write out-of-fold predictions of all heads and controls; `t2 report` turns them into tables.
 
         Uses every question of the pool that is complete, whatever its split. The configured head is trained with its
-        arguments, the others with their defaults.
+        arguments, the others with their defaults. What is finished of a run that ended early is taken up by the next
+        one with the same questions and settings.
 
         Args:
             model: names the head.
@@ -40,6 +43,7 @@ class T2Trainer(L.Trainer):
             fold_seeds: one 5-fold cross-validation for each; None: 0, 1, 2.
             epochs: of each training, all questions from the first on, the last weights.
             only_configured_head: leave the other heads out.
+            processes: fits at once, each on one thread; None: one for each core.
         """
         assert isinstance(model, BudgetProbe)
         data: Any = datamodule
@@ -49,13 +53,6 @@ class T2Trainer(L.Trainer):
         how = TrainSettings(max_epochs=epochs)
         shape = HeadShape(pooled_QLD.shape[1], pooled_QLD.shape[2], labels.grid, labels.label_grid)
         heads = _heads(model, shape, only_configured_head)
-        by_seed: dict[int, list[Source]] = {}
-        console = Console(soft_wrap=True)
-        for seed in fold_seeds if fold_seeds is not None else [0, 1, 2]:
-            by_seed[seed] = []
-            for source in sources(heads, pooled_QLD, pool, labels, texts, seed, how):
-                by_seed[seed].append(source)
-                console.print(f"fold seed {seed}: {source.name}", highlight=False)
         of = PredictionsOf(
             question_ids=pool.question_ids,
             grid=labels.grid,
@@ -66,8 +63,36 @@ class T2Trainer(L.Trainer):
             training={**vars(how), "heads": {name: make(shape).arguments for name, make in heads.items()}},
         )
         path = Path(out) if out else Path(data.job.path) / PREDICTIONS_FILE
+        unfitted = unfitted_sources(heads, pooled_QLD, pool, labels, texts, how)
+        seeds = fold_seeds if fold_seeds is not None else [0, 1, 2]
+        all_folds = {seed: Folds.of(pool.dedup_keys, seed) for seed in seeds}
+        by_seed = fitted_sources(unfitted, all_folds, FitsOnCores(processes), of, unfinished(path))
         save_predictions(path, of, by_seed)
-        console.print(f"Out-of-fold predictions of {len(pool)} questions: {path}", highlight=False)
+        unfinished(path).unlink(missing_ok=True)
+        Console(soft_wrap=True).print(f"Out-of-fold predictions of {len(pool)} questions: {path}", highlight=False)
+
+
+def unfinished(path: Path) -> Path:
+    """Where the sources lie that are done, until all are."""
+    return path.with_name(f"{path.stem}.unfinished{path.suffix}")
+
+
+def fitted_sources(
+    unfitted: Sequence[Unfitted], all_folds: Mapping[int, Folds], run_fits: RunFits, of: PredictionsOf, path: Path
+) -> dict[int, list[Source]]:
+    """All sources by fold seed; the file `path` has each as soon as it is done, and what is there is not done again."""
+    found = load_predictions(path) if path.exists() else None
+    stored = {} if found is None or found.of != of else found.by_seed
+    done = {seed: {source.name: source for source in stored.get(seed, ())} for seed in {**stored, **all_folds}}
+    console = Console(soft_wrap=True)
+    for seed, folds in all_folds.items():
+        for source in unfitted:
+            taken_up = source.name in done[seed]
+            if not taken_up:
+                done[seed][source.name] = source.fitted(folds, run_fits)
+                save_predictions(path, of, {seed: sources.values() for seed, sources in done.items()})
+            console.print(f"fold seed {seed}: {source.name}{' (done before)' if taken_up else ''}", highlight=False)
+    return {seed: [done[seed][source.name] for source in unfitted] for seed in all_folds}
 
 
 def _heads(model: BudgetProbe, shape: HeadShape, only_configured: bool) -> dict[str, MakeHead]:

@@ -14,6 +14,7 @@ from t2.curves.labels import budget_labels, dataset_optimum
 from t2.evaluation.agreement import joint_level
 from t2.evaluation.bootstrap import Interval
 from t2.evaluation.contenders import THRESHOLDS
+from t2.evaluation.controls import controls_of
 from t2.evaluation.exported import (
     Promise,
     as_exported,
@@ -21,7 +22,6 @@ from t2.evaluation.exported import (
     enough_for_folds,
     head_source,
     observed_promise,
-    rival_sources,
 )
 from t2.evaluation.fits import Run, head_then_stop
 from t2.evaluation.live_plan import MIN_FITTED, Questions, live_rows, plan
@@ -142,17 +142,16 @@ def test_folds_that_keys_cannot_fill() -> None:
     assert not enough_for_folds(Folds(grid[:, 0], torch.zeros(len(grid))))
 
 
-def test_rivals_are_those_that_the_pool_allows() -> None:
+def test_controls_are_those_that_the_pool_allows() -> None:
     texts = [f"question {q % 9}" for q in range(len(POOL))]
     pooled_QLD = torch.randn(len(POOL), 1, 4, generator=torch.Generator().manual_seed(0))
-    folds = Folds.of(POOL.dedup_keys, 0)
     plain = replace(POOL, prompt_tokens_Q=torch.zeros(len(POOL), dtype=torch.long), families=("",) * len(POOL))
     rich = replace(POOL, prompt_tokens_Q=torch.arange(len(POOL)), families=("f",) * len(POOL))
-    assert [s.name for s in rival_sources(plain, LABELS, texts, pooled_QLD, folds)] == [
+    assert [s.name for s in controls_of(plain, LABELS, texts, pooled_QLD)] == [
         "best layer ridge",
         "TF-IDF ridge",
     ]
-    found = {s.name: s.kind for s in rival_sources(rich, LABELS, texts, pooled_QLD, folds)}
+    found = {s.name: s.kind for s in controls_of(rich, LABELS, texts, pooled_QLD)}
     assert found == {
         "best layer ridge": "activations",
         "TF-IDF ridge": "text",
