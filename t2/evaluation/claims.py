@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -11,7 +11,7 @@ from t2.evaluation.bootstrap import Interval, interval
 from t2.evaluation.comparison import Comparison, Outcome
 from t2.evaluation.frontier import Frontier, area
 from t2.evaluation.ladder import BY_AREA
-from t2.evaluation.resampled import Resampled
+from t2.evaluation.resampled import Resampled, difference_and_ratio
 from t2.evaluation.sources import Source
 from t2.policies.base import Replay
 
@@ -26,6 +26,17 @@ class Pair:
     """accuracy points"""
     ratio: Interval
     """of generated tokens"""
+    other_seeds: tuple[tuple[float, float], ...]
+    """difference and ratio at the other fold seeds; there the best of a field may be made of others"""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The area of one contender minus another's, accuracy points."""
+
+    value: Interval
+    other_seeds: tuple[float, ...]
+    """at the other fold seeds"""
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,7 @@ class Claims:
     """a to c, about sequential and one-round heads, by letter"""
     best_head: str
     """whose area d is about"""
-    area_over_controls: dict[str, Interval]
+    area_over_controls: dict[str, Gap]
     """d: the best head's area minus each control's, all through `Utility`, points"""
     then_stop_over_controls: dict[str, Pair]
     """e: the best HeadThenStop against the same rule with each control as its prior"""
@@ -60,8 +71,8 @@ class _Side:
 
 
 @dataclass(frozen=True)
-class _Rivals:
-    """The two sides of every claim."""
+class Rivals:
+    """The two sides of every claim at one fold seed."""
 
     then_stop: _Side
     one_round: _Side
@@ -76,9 +87,16 @@ class _Rivals:
     """controls as priors"""
 
     @staticmethod
-    def of(comparison: Comparison, named: Mapping[str, Outcome], sources: Sequence[Source]) -> _Rivals:
+    def of(comparison: Comparison, named: Mapping[str, Outcome], sources: Sequence[Source]) -> Rivals:
+        """Of all questions.
+
+        Args:
+            comparison: of them.
+            named: the best of each field, named out of fold.
+            sources: what the contenders know.
+        """
         controls, outcomes = [source.name for source in sources if source.kind != "head"], comparison.outcomes
-        return _Rivals(
+        return Rivals(
             then_stop=_Side.of(named["best HeadThenStop"]),
             one_round=_Side.of(named["best one-round head"]),
             by_area=_Side.of(named[BY_AREA]),
@@ -90,9 +108,9 @@ class _Rivals:
             then_stops=tuple(_Side.of(outcomes[f"{control} + HeadThenStop"]) for control in controls),
         )
 
-    def take(self, rows: Tensor) -> _Rivals:
+    def take(self, rows: Tensor) -> Rivals:
         """On some of the questions; nothing is fitted or chosen anew."""
-        return _Rivals(
+        return Rivals(
             then_stop=self.then_stop.take(rows),
             one_round=self.one_round.take(rows),
             by_area=self.by_area.take(rows),
@@ -110,63 +128,56 @@ class _Rivals:
         swept = (self.by_area, self.fixed, *self.utilities)
         return [self.reference, *(side.tuned for side in tuned), *(r for side in swept for r in side.frontier.replays)]
 
+    def pairs(self) -> dict[str, tuple[_Side, _Side]]:
+        """Claims a to c, in tokens at the tuned settings."""
+        reference = _Side("FixedN(N_ref)", self.reference, self.fixed.frontier)
+        return {
+            "a": (self.then_stop, self.stopper),
+            "b": (self.then_stop, self.no_head),
+            "c": (self.one_round, reference),
+        }
 
-def claims_of(
-    comparison: Comparison, named: Mapping[str, Outcome], sources: Sequence[Source], resampled: Resampled, n_ref: int
-) -> Claims:
-    """The claims on all questions.
+    def priors(self) -> dict[str, tuple[_Side, _Side]]:
+        """Claim e, in tokens at the tuned settings, by the name of the control's rule."""
+        return {side.name: (self.then_stop, side) for side in self.then_stops}
 
-    Args:
-        comparison: of them.
-        named: the best of each field, named out of fold.
-        sources: what the contenders know.
-        resampled: with all their replays.
-        n_ref: samples at which areas end.
-    """
-    return _claims(_Rivals.of(comparison, named, sources), resampled, n_ref)
+    def gap(self, control: str, n_ref: int) -> float:
+        """Claim d: the best head's area minus that of a control, points."""
+        fixed, utility = self.fixed.frontier, {side.name: side.frontier for side in self.utilities}[control]
+        return 100 * (area(self.by_area.frontier, fixed, n_ref) - area(utility, fixed, n_ref))
 
 
-def claims_on(
-    comparison: Comparison,
-    named: Mapping[str, Outcome],
-    sources: Sequence[Source],
-    rows: Tensor,
-    clusters_Q: Tensor,
-    n_ref: int,
-) -> Claims:
-    """The claims on some questions alone, each scored in the fold that decided nothing about it, as before.
+def claims_of(rivals: Rivals, others: Sequence[Rivals], resampled: Resampled, n_ref: int) -> Claims:
+    """The claims on the questions of `rivals`.
 
     Args:
-        comparison: of all questions.
-        named: as for `claims_of`.
-        sources: as for `claims_of`.
-        rows: questions that count.
-        clusters_Q: of all questions; the same number for those that are drawn together.
+        rivals: at the first fold seed, of which the intervals are.
+        others: at the other fold seeds, of the same questions.
+        resampled: with all replays of `rivals`.
         n_ref: samples at which areas end.
     """
-    rivals = _Rivals.of(comparison, named, sources).take(rows)
-    return _claims(rivals, Resampled(rivals.replays(), clusters_Q[rows]), n_ref)
-
-
-def _claims(rivals: _Rivals, resampled: Resampled, n_ref: int) -> Claims:
     fixed, best = rivals.fixed.frontier, rivals.by_area.frontier
-    best_area, best_R = area(best, fixed, n_ref), resampled.areas_R(best, fixed, n_ref)
+    best_R = resampled.areas_R(best, fixed, n_ref)
 
-    def pair(mine: _Side, name: str, theirs: Replay) -> Pair:
-        return Pair(mine.name, name, resampled.difference(mine.tuned, theirs), resampled.ratio(mine.tuned, theirs))
+    def pair(sides: Callable[[Rivals], Mapping[str, tuple[_Side, _Side]]], key: str) -> Pair:
+        (mine, theirs), elsewhere = sides(rivals)[key], [sides(other)[key] for other in others]
+        return Pair(
+            mine.name,
+            theirs.name,
+            resampled.difference(mine.tuned, theirs.tuned),
+            resampled.ratio(mine.tuned, theirs.tuned),
+            tuple(difference_and_ratio(first.tuned, second.tuned) for first, second in elsewhere),
+        )
 
-    def over(theirs: Frontier) -> Interval:
-        gap = 100 * (best_area - area(theirs, fixed, n_ref))
-        return interval(gap, best_R - resampled.areas_R(theirs, fixed, n_ref))
+    def gap(utility: _Side) -> Gap:
+        gap_R = best_R - resampled.areas_R(utility.frontier, fixed, n_ref)
+        elsewhere = tuple(other.gap(utility.name, n_ref) for other in others)
+        return Gap(interval(rivals.gap(utility.name, n_ref), gap_R), elsewhere)
 
     return Claims(
         num_questions=len(rivals.reference.correct),
-        pairs={
-            "a": pair(rivals.then_stop, rivals.stopper.name, rivals.stopper.tuned),
-            "b": pair(rivals.then_stop, rivals.no_head.name, rivals.no_head.tuned),
-            "c": pair(rivals.one_round, "FixedN(N_ref)", rivals.reference),
-        },
+        pairs={letter: pair(Rivals.pairs, letter) for letter in rivals.pairs()},
         best_head=rivals.by_area.name,
-        area_over_controls={side.name: over(side.frontier) for side in rivals.utilities},
-        then_stop_over_controls={s.name: pair(rivals.then_stop, s.name, s.tuned) for s in rivals.then_stops},
+        area_over_controls={side.name: gap(side) for side in rivals.utilities},
+        then_stop_over_controls={name: pair(Rivals.priors, name) for name in rivals.priors()},
     )

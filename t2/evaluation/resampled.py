@@ -14,6 +14,12 @@ from t2.policies.base import Replay
 NUM_RESAMPLES = 2000
 
 
+def difference_and_ratio(first: Replay, second: Replay) -> tuple[float, float]:
+    """Accuracy of the first minus that of the second, points; generated tokens of the first over the second's."""
+    difference = 100 * float(first.correct.mean() - second.correct.mean())
+    return difference, float(first.generated_tokens.mean() / second.generated_tokens.mean())
+
+
 class Resampled:
     """Bootstrap means of accuracy and generated tokens of many replays; what is compared shares its resamples."""
 
@@ -47,13 +53,13 @@ class Resampled:
 
     def difference(self, first: Replay, second: Replay) -> Interval:
         """Accuracy points, paired."""
-        value = 100 * float(first.correct.mean() - second.correct.mean())
-        return interval(value, 100 * (self.accuracy_R(first) - self.accuracy_R(second)))
+        return interval(
+            difference_and_ratio(first, second)[0], 100 * (self.accuracy_R(first) - self.accuracy_R(second))
+        )
 
     def ratio(self, first: Replay, second: Replay) -> Interval:
         """Of generated tokens, paired."""
-        value = float(first.generated_tokens.mean() / second.generated_tokens.mean())
-        return interval(value, self.tokens_R(first) / self.tokens_R(second))
+        return interval(difference_and_ratio(first, second)[1], self.tokens_R(first) / self.tokens_R(second))
 
     def area(self, frontier: Frontier, fixed: Frontier, n_ref: int) -> Interval:
         """Area against FixedN, points."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from t2.evaluation.bootstrap import Interval
 from t2.evaluation.comparison import ALLOWANCES, Comparison, Outcome
 from t2.evaluation.frontier import area
-from t2.evaluation.resampled import Resampled
+from t2.evaluation.resampled import Resampled, difference_and_ratio
 
 
 @dataclass(frozen=True)
@@ -45,20 +45,25 @@ class Row:
     """the setting of each fold; none where there is no knob"""
 
 
-def row_of(outcome: Outcome, comparisons: Sequence[Comparison], resampled: Resampled, n_ref: int) -> Row:
-    """A contender of the first comparison.
+def row_of(
+    outcome: Outcome,
+    first: Comparison,
+    others: Sequence[tuple[Comparison, Outcome]],
+    resampled: Resampled,
+    n_ref: int,
+) -> Row:
+    """A contender.
 
     Args:
-        outcome: of it, or made of its outcomes.
-        comparisons: one for each fold seed.
+        outcome: of the first comparison, or made of its outcomes.
+        first: at the fold seed of which the intervals are.
+        others: each other fold seed with its outcome of that name.
         resampled: the outcome's replays and the reference among others.
         n_ref: samples at which the area ends.
     """
-    first = comparisons[0]
     mine, half = outcome.tuned[-1], outcome.tuned[ALLOWANCES.index(0.005)]
     fixed = first.outcomes["FixedN"].frontier
     has_frontier = len(outcome.frontier.replays) > 1
-    others = [(c, c.outcomes[outcome.name]) for c in comparisons[1:] if outcome.name in c.outcomes]
     return Row(
         name=outcome.name,
         kind=outcome.kind,
@@ -81,14 +86,10 @@ def row_of(outcome: Outcome, comparisons: Sequence[Comparison], resampled: Resam
 
 
 def _at_seed(comparison: Comparison, outcome: Outcome, n_ref: int) -> tuple[float, float, float | None]:
-    mine, reference = outcome.tuned[-1], comparison.reference
     has_frontier = len(outcome.frontier.replays) > 1
     gained = area(outcome.frontier, comparison.outcomes["FixedN"].frontier, n_ref) if has_frontier else None
-    return (
-        100 * float(mine.correct.mean() - reference.correct.mean()),
-        float(mine.generated_tokens.mean() / reference.generated_tokens.mean()),
-        None if gained is None else 100 * gained,
-    )
+    points, ratio = difference_and_ratio(outcome.tuned[-1], comparison.reference)
+    return points, ratio, None if gained is None else 100 * gained
 
 
 def reference_row(first: Comparison, resampled: Resampled) -> Row:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from t2.evaluation.claims import Claims, claims_of, claims_on
+from t2.evaluation.claims import Claims, Rivals, claims_of
 from t2.evaluation.comparison import Comparison
 from t2.evaluation.ladder import Rung, named_out_of_fold, rungs
 from t2.evaluation.reliability import TargetRow, target_rows
@@ -30,6 +30,8 @@ class Summary:
     """the N_ref that most training folds have"""
     label_top: int
     """the largest budget up to M/2, in samples: where `targets` end"""
+    controls: tuple[str, ...]
+    """sources that are no heads"""
     rows: tuple[Row, ...]
     ladder: tuple[Rung, ...]
     """tokens at equal accuracy (-1 point), from what nobody needs to know to what nobody can know"""
@@ -43,7 +45,7 @@ class Summary:
 
 def summarise(
     comparisons: Sequence[Comparison],
-    sources: Sequence[Source],
+    sources: Sequence[Sequence[Source]],
     clusters_Q: Tensor,
     eps: float = 0.02,
     new_rows: Tensor | None = None,
@@ -52,28 +54,39 @@ def summarise(
 
     Args:
         comparisons: one for each fold seed; intervals are of the first.
-        sources: of the first.
+        sources: of each.
         clusters_Q: the same number for questions that share a dedup key.
         eps: tolerance of N* that the labels were made with.
         new_rows: questions on which the claims are made once more, alone.
     """
     first = comparisons[0]
     n_ref = int(torch.tensor([n for c in comparisons for n in c.n_ref]).mode().values)
-    named = named_out_of_fold(first, sources)
-    outcomes = [*first.outcomes.values(), *named.values()]
-    replays = [r for o in outcomes for r in (*o.tuned, *o.frontier.replays)]
+    named = [named_out_of_fold(c, own) for c, own in zip(comparisons, sources, strict=True)]
+    everyone = [{**c.outcomes, **best} for c, best in zip(comparisons, named, strict=True)]
+    replays = [r for o in everyone[0].values() for r in (*o.tuned, *o.frontier.replays)]
     resampled = Resampled([first.reference, *replays], clusters_Q)
     reference = reference_row(first, resampled)
-    rows = {reference.name: reference, **{o.name: row_of(o, comparisons, resampled, n_ref) for o in outcomes}}
+    rows = {reference.name: reference}
+    for name, outcome in everyone[0].items():
+        others = [(c, found[name]) for c, found in zip(comparisons[1:], everyone[1:], strict=True) if name in found]
+        rows[outcome.name] = row_of(outcome, first, others, resampled, n_ref)
+    rivals = [Rivals.of(*each) for each in zip(comparisons, named, sources, strict=True)]
     return Summary(
         n_ref=n_ref,
         label_top=first.labels.label_grid[-1],
+        controls=tuple(source.name for source in sources[0] if source.kind != "head"),
         rows=(reference, *(rows[name] for name in first.outcomes)),
-        ladder=tuple(rungs(rows, named)),
-        claims=claims_of(first, named, sources, resampled, n_ref),
-        repeated=None if new_rows is None else claims_on(first, named, sources, new_rows, clusters_Q, n_ref),
-        targets=_targets(first, sources, clusters_Q, eps),
+        ladder=tuple(rungs(rows, named[0])),
+        claims=claims_of(rivals[0], rivals[1:], resampled, n_ref),
+        repeated=None if new_rows is None else _claims_on(rivals, new_rows, clusters_Q, n_ref),
+        targets=_targets(first, sources[0], clusters_Q, eps),
     )
+
+
+def _claims_on(rivals: Sequence[Rivals], rows: Tensor, clusters_Q: Tensor, n_ref: int) -> Claims:
+    """The claims on some questions alone, each scored in the fold that decided nothing about it, as before."""
+    first, *others = (each.take(rows) for each in rivals)
+    return claims_of(first, others, Resampled(first.replays(), clusters_Q[rows]), n_ref)
 
 
 def _targets(first: Comparison, sources: Sequence[Source], clusters_Q: Tensor, eps: float) -> tuple[TargetRow, ...]:

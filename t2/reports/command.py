@@ -54,8 +54,8 @@ def report_of(
     new_rows = None if new_after is None else _new_rows(loaded.root, pool, new_after)
     labels = budget_labels(pool, stored.of.grid, stored.of.eps)
     comparisons = [compare(pool, labels, sources, seed) for seed, sources in stored.by_seed.items()]
-    first = next(iter(stored.by_seed))
-    summary = summarise(comparisons, stored.by_seed[first], clusters_of(pool.dedup_keys), stored.of.eps, new_rows)
+    sources = list(stored.by_seed.values())
+    summary = summarise(comparisons, sources, clusters_of(pool.dedup_keys), stored.of.eps, new_rows)
     header = (
         f"{len(pool)} questions x {stored.of.samples_per_question} samples; 5-fold over questions, fold seeds "
         f"{', '.join(map(str, stored.by_seed))}; N_ref = {summary.n_ref}; settings chosen out of fold to lose at most "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -49,7 +49,10 @@ CONTENDERS_NOTE = (
     "of a question's own samples, which is optimistic, and are scored on the other half. BatchBudget shares one total "
     "over all questions that are tested together."
 )
-CLAIMS_NOTE = "Paired over questions, everything named and tuned out of fold."
+CLAIMS_NOTE = (
+    "Paired over questions, everything named and tuned out of fold. Square brackets are intervals over questions at "
+    "the first fold seed; round ones hold what the other fold seeds say, each with its own folds, names and settings."
+)
 REPEATED_NOTE = (
     "Questions that came into the pool when the methods had been chosen, and share no dedup key with older ones. Heads "
     "learn and settings are chosen in the other folds, as above; only the questions that are scored are fewer. Below "
@@ -146,17 +149,27 @@ def claim_sentences(claims: Claims, cost_unit: str = "tokens") -> tuple[str, ...
     priors = "; ".join(
         f"{name} {span(pair.ratio)} at {span(pair.difference)}" for name, pair in claims.then_stop_over_controls.items()
     )
-    over = "; ".join(f"{name} {span(value)}" for name, value in claims.area_over_controls.items())
+    over = "; ".join(
+        f"{name} {span(gap.value)}{_listed(map(number, gap.other_seeds))}"
+        for name, gap in claims.area_over_controls.items()
+    )
     return (
         *(
             f"{letter}. {CLAIMS[letter]}: {pair.first} against {pair.second}: {ratio} {span(pair.ratio)}, "
-            f"accuracy difference {span(pair.difference)} points."
+            f"accuracy difference {span(pair.difference)} points"
+            f"{_listed(f'{number(tokens)} at {number(points)}' for points, tokens in pair.other_seeds)}."
             for letter, pair in claims.pairs.items()
         ),
         f"d. Area of {claims.best_head} minus that of each control, points: {over}.",
         f"e. HeadThenStop against the same rule with a control as its prior, {ratio} at accuracy difference in points: "
         f"{priors}.",
     )
+
+
+def _listed(values: Iterable[str]) -> str:
+    """In brackets, what the other fold seeds say."""
+    listed = ", ".join(values)
+    return f" ({listed})" if listed else ""
 
 
 def repeated_title(repeated: Claims) -> str:

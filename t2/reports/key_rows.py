@@ -20,17 +20,17 @@ _OF_FIRST_HEAD = (*_OF_ALL_HEADS, "HeadASC", "Utility", "own and bins + Utility"
 
 def key_rows(summary: Summary) -> list[str]:
     """Names of the rows: the first head with all its policies, other heads and controls with the leading ones."""
-    controls = {name.removesuffix(" + bins + Utility") for name in summary.claims.area_over_controls}
-    heads = list(dict.fromkeys(row.source for row in summary.rows if row.source and row.source not in controls))
+    named = dict.fromkeys(row.source for row in summary.rows if row.source)
+    first_head = next(source for source in named if source not in summary.controls)
 
     def is_key(row: Row) -> bool:
         if not row.source:
             return row.name not in _VARIANTS
         policy = row.name.removeprefix(f"{row.source} + ")
-        if row.source in controls:
+        if row.source in summary.controls:
             return policy == "bins + Utility"
-        if row.source == heads[0]:
-            return policy in _OF_FIRST_HEAD or row.name == f"DSC by {heads[0]}"
+        if row.source == first_head:
+            return policy in _OF_FIRST_HEAD or row.name == f"DSC by {first_head}"
         return policy in _OF_ALL_HEADS
 
     names = [row.name for row in summary.rows if is_key(row)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import cohen_kappa_score
 from torch import Tensor
 
+from pools import mixed_pool
 from t2.curves.labels import accuracy_on_grid, dataset_optimum, overscaling_index, smallest_enough
 from t2.curves.types import TYPE_NAMES, sample_types
 from t2.evaluation.bootstrap import Interval, clusters_of, resampled_rows
@@ -21,49 +21,9 @@ from t2.evaluation.curse import CurseReport, curse_report, reliability, spearman
 from t2.evaluation.overscaling import PLAIN_RULE
 from t2.evaluation.reliability import TARGETS, equal_groups, spearman
 from t2.grading.graded import GradedPool
-from t2.voting import ABSENT, ABSTAINED
 
 GRID = (1, 3, 5, 8, 16)
 LABEL_GRID = (1, 3, 5, 8)
-
-
-def graded_pool(votes: list[list[int]], **changed: Any) -> GradedPool:
-    """Class 0 is correct; rows are padded with ABSENT; 10 tokens a sample."""
-    width, num = max(map(len, votes), default=1), len(votes)
-    vote_QM = torch.tensor([row + [ABSENT] * (width - len(row)) for row in votes]).reshape(num, width)
-    pool = GradedPool(
-        question_ids=tuple(f"q{i}" for i in range(num)),
-        dedup_keys=tuple(f"k{i}" for i in range(num)),
-        families=("",) * num,
-        sizes=(0,) * num,
-        vote_QM=vote_QM,
-        right_QM=vote_QM == 0,
-        tokens_QM=torch.where(vote_QM == ABSENT, 0, 10),
-        truncated_QM=torch.zeros(vote_QM.shape, dtype=torch.bool),
-        greedy_right_Q=torch.zeros(num, dtype=torch.bool),
-        greedy_tokens_Q=torch.full((num,), 10),
-        prompt_tokens_Q=torch.full((num,), 5),
-    )
-    return replace(pool, **changed)
-
-
-def random_pool(num: int = 60, samples: int = 16, seed: int = 0) -> GradedPool:
-    """All kinds of questions: right answers from never to always, rivals, abstentions, lengths, shared keys."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator)
-
-    right_Q = torch.linspace(-0.2, 1.2, num).clamp(0, 1)
-    wrong_QM = 1 + (uniform(num, samples) * (1 + 4 * uniform(num, 1))).long()
-    vote_QM = torch.where(uniform(num, samples) < right_Q[:, None], 0, wrong_QM)
-    vote_QM[(uniform(num, samples) < 0.05) & (vote_QM != 0)] = ABSTAINED
-    return graded_pool(
-        vote_QM.tolist(),
-        dedup_keys=tuple(f"k{i // 2 if i < 10 else i}" for i in range(num)),
-        tokens_QM=(20 + 100 * uniform(num, 1) + 30 * uniform(num, samples)).long(),
-        greedy_right_Q=uniform(num) < right_Q,
-    )
 
 
 def half_of(pool: GradedPool, half: int) -> GradedPool:
@@ -86,7 +46,7 @@ def assert_interval(found: Interval | None, value: float, resamples: list[float]
 
 @pytest.fixture(scope="module")
 def pool() -> GradedPool:
-    return random_pool()
+    return mixed_pool()
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +230,7 @@ def test_spearman_brown_stays_a_correlation() -> None:
 @settings(max_examples=20, deadline=None)
 @given(st.permutations(range(12)), st.integers(0, 5))
 def test_the_order_of_the_questions_changes_no_value(order: list[int], seed: int) -> None:
-    pool = random_pool(12, 8, seed)
+    pool = mixed_pool(12, 8, seed)
     one, other = (curse_report(p, (1, 3, 4, 8), num_resamples=3) for p in (pool, pool.take(order)))
     assert other.main.m_d.value == pytest.approx(one.main.m_d.value)
     assert [row.contribution.value for row in other.types] == pytest.approx([r.contribution.value for r in one.types])

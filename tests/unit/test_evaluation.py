@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
-from test_labels import graded_pool
 from torch import Tensor
 
+from pools import graded_pool
 from t2.curves.labels import budget_labels
 from t2.evaluation.bootstrap import Interval, interval, mean_interval, ratio_interval, resampled_means
 from t2.evaluation.contenders import PRICES, TOTALS, fixed_frontier, head_frontiers, reference_frontiers, totals

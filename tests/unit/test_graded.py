@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_labels import graded_pool
-from test_policies import random_pool
 
+from pools import graded_pool, random_pool
 from t2.hashing import unit_interval
 from t2.voting import ABSENT, ABSTAINED
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pools import graded_pool
 from t2.curves.labels import (
     accuracy_on_grid,
     budget_labels,
@@ -19,28 +20,7 @@ from t2.curves.labels import (
     smallest_enough,
 )
 from t2.errors import T2Error
-from t2.grading.graded import GradedPool
-from t2.voting import ABSENT, ABSTAINED
-
-
-def graded_pool(votes: list[list[int]], tokens: list[list[int]] | None = None) -> GradedPool:
-    """Class 0 is correct; rows are padded with ABSENT."""
-    width, num = max(map(len, votes)), len(votes)
-    vote_QM = torch.tensor([row + [ABSENT] * (width - len(row)) for row in votes])
-    tokens = tokens or [[10] * len(row) for row in votes]
-    return GradedPool(
-        question_ids=tuple(f"q{i}" for i in range(num)),
-        dedup_keys=tuple(f"k{i}" for i in range(num)),
-        families=("",) * num,
-        sizes=(0,) * num,
-        vote_QM=vote_QM,
-        right_QM=vote_QM == 0,
-        tokens_QM=torch.tensor([row + [0] * (width - len(row)) for row in tokens]),
-        truncated_QM=torch.zeros(vote_QM.shape, dtype=torch.bool),
-        greedy_right_Q=torch.zeros(num, dtype=torch.bool),
-        greedy_tokens_Q=torch.full((num,), 10),
-        prompt_tokens_Q=torch.full((num,), 5),
-    )
+from t2.voting import ABSTAINED
 
 
 def curves(*rows: list[float]) -> Tensor:

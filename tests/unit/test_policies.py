@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import betainc
-from test_labels import graded_pool
 from torch import Tensor
 
+from pools import graded_pool, random_pool
 from t2.curves.labels import accuracy_on_grid, budget_labels
 from t2.errors import T2Error
 from t2.evaluation.contenders import head_frontiers
@@ -28,18 +28,6 @@ from t2.policies.orders import shuffled
 from t2.voting import ABSENT, ABSTAINED, running_leaders
 
 GRID = (1, 3, 5, 7, 9, 12, 16, 24, 32)
-
-
-def random_pool(num: int = 30, samples: int = 16, seed: int = 0, ragged: bool = False) -> GradedPool:
-    """Easy to hopeless questions with abstentions; class 0 is correct; lengths differ."""
-    generator = torch.Generator().manual_seed(seed)
-    votes, tokens = [], []
-    for q in range(num):
-        size = samples - (q % 4 if ragged else 0)
-        shares = torch.tensor([0.1, q / num + 0.05, 0.4, 0.2])  # abstains, correct, two wrong
-        votes.append((torch.multinomial(shares, size, replacement=True, generator=generator) - 1).tolist())
-        tokens.append(torch.randint(5, 200, (size,), generator=generator).tolist())
-    return graded_pool(votes, tokens)
 
 
 def with_tokens_shuffled(pool: GradedPool) -> GradedPool:

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import betainc
-from test_labels import graded_pool
-from test_policies import own_oracle, random_pool, with_tokens_shuffled
+from test_policies import own_oracle, with_tokens_shuffled
 
+from pools import graded_pool, random_pool
 from t2.curves.labels import accuracy_on_grid
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
