@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from t2.errors import T2Error
 from t2.heads.base import Head, Prediction
 from t2.heads.record import head_from_record
 from t2.model_card import model_card
+from t2.model_files import resolve_model
 from t2.policies import POLICIES
 from t2.policies.base import Costs, OneRound
+from t2.spec import PromptSpec, Shot
 from t2.store.files import write_atomically, write_text_atomically
 
 HEAD_FORMAT = "t2-head"
@@ -84,12 +86,49 @@ class BudgetHead:
         found: dict[str, Any] | None = self.config.get("calibration")
         return found
 
+    @property
+    def prompt(self) -> PromptSpec:
+        """How a question becomes the prompt that the head reads; the LLM must be asked with the same."""
+        prompt = self.config["prompt"]
+        return PromptSpec(prompt["template"], prompt["system"], [Shot(**shot) for shot in prompt["shots"]])
+
     def has_seen(self, dedup_key: str) -> bool:
         """Whether the head learned from a question with this key, or was chosen or calibrated on one.
 
         Says False of everything where `records_seen` is False: an older head does not know.
         """
         return key_digest(dedup_key) in self.seen
+
+    def activations(self, questions: Sequence[str], model: str | Path | None = None) -> Tensor:
+        """What the LLM makes of questions: the features that `predict` and `budgets` read, (B, L, D) float32.
+
+        Loads the LLM, reads every prompt once, and frees it again.
+
+        Args:
+            questions: texts.
+            model: folder or hub id of the LLM that the head reads; None: where the head says that it comes from.
+
+        Raises:
+            T2Error: no such LLM, another one, or one with another chat template.
+        """
+        # Heavy, and not needed by those who have features: vLLM's, or a pool's.
+        from t2.activations.cache import FeatureSpec
+        from t2.activations.features import computed
+        from t2.labelling.job import load_tokenizer
+        from t2.prompts import prompt_fingerprint, render
+
+        reads, base = self.config["features"], self.config["base_model"]
+        own = (reads["model_id"], reads["model_revision"]) if "model_id" in reads else (base["id"], base["revision"])
+        files = resolve_model(str(model)) if model is not None else resolve_model(*own)
+        self.check_model(files.fingerprint)
+        tokenizer, expected = load_tokenizer(files.folder), self.config["prompt"]["fingerprint"]
+        if (found := prompt_fingerprint(tokenizer, self.prompt)) != expected:
+            raise T2Error(
+                f"Expected the chat template that the head was trained with ({expected[:12]}...), got another "
+                f"({found[:12]}...) in {files.folder}. Use the revision of the LLM that the head names."
+            )
+        prompts = [render(tokenizer, self.prompt, question) for question in questions]
+        return computed(files.folder, prompts, FeatureSpec(files.fingerprint, self.layers)).float()
 
     def predict(self, pooled_BLD: Tensor) -> Prediction:
         """What the head says of questions.

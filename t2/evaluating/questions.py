@@ -21,7 +21,7 @@ from t2.labelling.job import load_tokenizer
 from t2.loading import LoadedPool, load_pool
 from t2.model_files import ModelFiles, resolve_model
 from t2.prompts import prompt_fingerprint, render
-from t2.spec import PromptSpec, Question, Shot
+from t2.spec import Question
 
 MIN_QUESTIONS = 40
 """Fewest questions for five folds with three folds inside each, as in `train.py cross_validate`."""
@@ -169,7 +169,7 @@ def _reading(
         return _Reading(prompts, loaded.spec.prompt["fingerprint"], lambda: files or _own_model(head, loaded))
     assert files is not None  # `check_samples_model` wants a proxy
     tokenizer = load_tokenizer(files.folder)
-    spec = loaded.job.prompt if loaded.job else _prompt_of(head)
+    spec = loaded.job.prompt if loaded.job else head.prompt
     prompts = tuple(tuple(render(tokenizer, spec, question.text)) for question in questions)
     return _Reading(prompts, prompt_fingerprint(tokenizer, spec), lambda: files)
 
@@ -204,11 +204,6 @@ def _folder(head: BudgetHead, reading: _Reading, root: Path) -> Path:
 def _reads(head: BudgetHead) -> str:
     """Name of the LLM whose activations the head reads."""
     return str(head.config["features"].get("model_id") or head.config["base_model"].get("id"))
-
-
-def _prompt_of(head: BudgetHead) -> PromptSpec:
-    prompt = head.config["prompt"]
-    return PromptSpec(prompt["template"], prompt["system"], [Shot(**shot) for shot in prompt["shots"]])
 
 
 def eps_of(head: BudgetHead) -> float:

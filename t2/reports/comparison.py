@@ -58,6 +58,10 @@ REPEATED_NOTE = (
     "learn and settings are chosen in the other folds, as above; only the questions that are scored are fewer. Below "
     "about 20 questions the intervals say little."
 )
+FRONTIER_CAPTION = (
+    "Lines join all settings of a policy. A ring is the setting that was chosen out of fold to lose at most 1 point "
+    "against FixedN(N_ref), the dotted line: the rows of the table."
+)
 LADDER_NOTE = (
     "Generated tokens at settings chosen out of fold to lose at most 1 point, by what is known of a question "
     "beforehand: read each ratio with its accuracy. What BayesOracle saves, only sampling can tell. What OwnOracle "
@@ -226,14 +230,13 @@ def write_report(
         cost_unit: of the pool: where tokens are unknown, cost is counted in samples.
         first: sections above all others of the page.
     """
-    shown = [
-        outcome.frontier
-        for name, outcome in comparison.outcomes.items()
-        if name in ("Greedy", "FixedN", "ASC", "NoHeadThenStop", "OwnOracle") or name in _pictured(comparison)
-    ]
+    shown = [comparison.outcomes[name] for name in pictured(comparison)]
+    frontiers = [outcome.frontier for outcome in shown]
+    chosen = {outcome.name: outcome.tuned[-1] for outcome in shown if outcome.kind != "reference"}
+    cost = COST_WORDS[cost_unit]
     pictures = {
-        "frontier.png": png_of(frontier_figure(shown, title, COST_WORDS[cost_unit])),
-        "ladder.png": png_of(ladder_figure(summary.ladder, COST_WORDS[cost_unit])),
+        "frontier.png": png_of(frontier_figure(frontiers, title, cost, chosen, comparison.reference)),
+        "ladder.png": png_of(ladder_figure(summary.ladder, cost)),
     }
     texts = {
         "report.json": json.dumps(asdict(summary), indent=1, allow_nan=False) + "\n",
@@ -254,7 +257,9 @@ def _sections(summary: Summary, pictures: dict[str, bytes], cost_unit: str) -> l
     found = [
         Section(
             f"Accuracy against {cost_unit}",
-            figures=(Figure(pictures["frontier.png"], f"Lines: accuracy against {cost} a question."),),
+            figures=(
+                Figure(pictures["frontier.png"], f"Lines: accuracy against {cost} a question.", FRONTIER_CAPTION),
+            ),
         ),
         Section(
             "Waste ladder",
@@ -272,9 +277,14 @@ def _sections(summary: Summary, pictures: dict[str, bytes], cost_unit: str) -> l
     return found
 
 
-def _pictured(comparison: Comparison) -> list[str]:
-    heads = [o.source for o in comparison.outcomes.values() if o.name.endswith("+ HeadASC")][:1]
-    return [f"{head} + {policy}" for head in heads for policy in ("Utility", "HeadThenStop")]
+def pictured(comparison: Comparison) -> list[str]:
+    """Names of the contenders in the frontier picture: references, the first head, the paper's estimator, a control."""
+    head = next((o.source for o in comparison.outcomes.values() if o.name.endswith("+ HeadASC")), "")
+    wanted = (
+        *("Greedy", "FixedN", "OwnOracle", "best layer ridge + bins + Utility", "LayerwiseRegression + PredictedN"),
+        *(f"{head} + Utility", f"{head} + HeadThenStop", "NoHeadThenStop", "ASC"),
+    )
+    return [name for name in wanted if name in comparison.outcomes]
 
 
 def _write_bytes(content: bytes, path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from t2.evaluation.ladder import Rung
 from t2.reports.curse_tables import number
@@ -22,6 +22,8 @@ _STYLES = {
     "artefact": ("vermilion", "X"),
 }
 """Colour and marker by what a rung knows: the part of `Rung.knows` before a comma or colon."""
+_NOT_DEPLOYABLE = ("BayesOracle", "OwnOracle")
+"""Hollow and below a line: they know a part of what they are asked about."""
 _WIDTH_INCHES, _INCHES_A_RUNG = 5.0, 0.46
 """Narrow, so that labels stay readable when a phone shrinks the picture."""
 
@@ -38,10 +40,16 @@ def ladder_figure(rungs: Sequence[Rung], cost: str = "generated tokens") -> Figu
         colour, marker = _STYLES[re.split("[,:]", rung.knows)[0]]
         ratio, points = rung.row.ratio, rung.row.difference
         ends = [[max(0.0, ratio.value - ratio.low)], [max(0.0, ratio.high - ratio.value)]]
-        axes.errorbar(ratio.value, place, xerr=ends, fmt=marker, color=OKABE_ITO[colour], markersize=4.5, capsize=4)
+        filled = "none" if rung.name in _NOT_DEPLOYABLE else OKABE_ITO[colour]
+        style: dict[str, Any] = {"color": OKABE_ITO[colour], "markerfacecolor": filled, "markersize": 3.5, "capsize": 4}
+        axes.errorbar(ratio.value, place, xerr=ends, fmt=marker, **style)
         lost = f"{number(points.value)} [{number(points.low)}, {number(points.high)}]"
         axes.text(1.03, place, lost, transform=beside, va="center", fontsize=8)
-    axes.text(1.03, -0.8, "accuracy, points", transform=beside, va="center", fontsize=8, fontweight="bold")
+    heading: dict[str, Any] = {"transform": beside, "va": "center", "fontsize": 8, "fontweight": "bold"}
+    axes.text(1.03, -0.8, "accuracy, points", **heading)
+    if 0 < (deployable := sum(rung.name not in _NOT_DEPLOYABLE for rung in rungs)) < len(rungs):
+        axes.axhline(deployable - 0.5, color=OKABE_ITO["black"], linewidth=0.8)
+        axes.text(1.03, deployable - 0.5, "references, no policies", **heading)
     axes.set_yticks(range(len(rungs)), [f"{rung.name}\n({rung.knows})" for rung in rungs], fontsize=8)
     axes.set_ylim(len(rungs) - 0.5, -0.5)
     axes.set_xlim(0, 1.05 * max(1.0, *(rung.row.ratio.high for rung in rungs)))

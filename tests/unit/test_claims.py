@@ -66,7 +66,9 @@ def test_ladder() -> None:
     assert dots == [rung.row.ratio.value for rung in summarised().ladder]
     ends = [bars[0].get_segments()[0][:, 0].tolist() for _, _, bars in axes.containers]
     assert ends == [pytest.approx([rung.row.ratio.low, rung.row.ratio.high]) for rung in summarised().ladder]
-    assert [text.get_text() for text in axes.texts][:-1] == [span(rung.row.difference) for rung in summarised().ladder]
+    points = [span(rung.row.difference) for rung in summarised().ladder]
+    assert [text.get_text() for text in axes.texts] == [*points, "accuracy, points", "references, no policies"]
+    assert axes.texts[-1].get_position()[1] == names.index("BayesOracle") - 0.5
 
 
 def test_text_and_generator_rungs_are_the_best_of_their_own_field() -> None:

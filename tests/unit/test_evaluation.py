@@ -168,11 +168,16 @@ def test_figure_builds() -> None:
     pool = mixed_pool()
     on = Slice.of(pool, budget_labels(pool, (1, 3, 5, 7, 9), eps=0.02), 9, seed=0)
     found = [*reference_frontiers(on, on, cap=9), Frontier("Head", (1.0,), (replay([1], [50]),))]
-    figure = frontier_figure(found, "validation, $x^ 24 questions", "samples")
+    chosen, reference = {"Head": replay([1], [50])}, replay([0.5], [70])
+    figure = frontier_figure(found, "validation, $x^ 24 questions", "samples", chosen, reference)
     figure.draw_without_rendering()  # as TeX the title would raise
-    (axes,) = figure.axes
+    (axes,), (legend,) = figure.axes, figure.legends
     assert axes.get_xlabel().startswith("samples")
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [f.name for f in found]
+    assert [text.get_text() for text in legend.get_texts()] == ["FixedN(N_ref)", *(f.name for f in found)]
+    line, *_, ring = axes.lines
+    assert list(line.get_xdata()) == [70, 70]
+    assert [(*ring.get_xdata(), *ring.get_ydata())] == [(50, 100)]
+    assert ring.get_markersize() > axes.lines[-2].get_markersize()
     assert axes.get_title() == "validation, $x^ 24 questions"
     assert axes.get_xscale() == "log"
 
