@@ -31,7 +31,7 @@ LLM at the last prompt token, layers {features.get("layers")}; chooses among {gr
 import t2
 head = t2.BudgetHead.from_pretrained("this folder")
 pooled_BLD = head.activations(["a question"], "{features.get("model_id") or base.get("id")}")  # folder or hub id
-n = head.budgets(pooled_BLD)  # from ({config["shape"]["num_layers"]} layers, width {config["shape"]["width"]}) a question
+n = head.budgets(pooled_BLD)  # (questions, {config["shape"]["num_layers"]}, {config["shape"]["width"]}) -> samples
 ```
 
 Policy: {policy["name"]}({knobs}). Labels: {labels.get("samples_per_question")} samples a question at

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -61,11 +62,15 @@ class FeatureCache:
         return None if None in rows else pooled_QLD[rows].float()
 
     def store(self, prompts: Sequence[Sequence[int]], pooled_QLD: Tensor) -> None:
-        """Add features (bf16 on disk); prompts that are there already are replaced."""
-        keys = [prompt_key(prompt) for prompt in prompts]
-        merged = dict(zip(keys, pooled_QLD.to(STORED_DTYPE), strict=True))
-        if (stored := self._read()) is not None:
-            merged = dict(zip(stored[0], stored[1], strict=True)) | merged
+        """Add features (bf16 on disk); prompts that are there already are replaced. Processes wait for each other."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / "lock"):
+            self._merge(dict(zip(map(prompt_key, prompts), pooled_QLD.to(STORED_DTYPE), strict=True)))
+
+    def _merge(self, new: dict[str, Tensor]) -> None:
+        """What is there keeps its rows, so that an older index reads newer features rightly."""
+        stored = self._read()
+        merged = {**dict(zip(*stored, strict=True)), **new} if stored is not None else new
         tensors = {"pooled_QLD": torch.stack(list(merged.values())).contiguous()}
         index = {
             "format_version": FEATURES_FORMAT_VERSION,
@@ -74,9 +79,9 @@ class FeatureCache:
             "pooling": self.spec.pooling,
             "prompt_keys": list(merged),
         }
-        # The index goes first: features without a matching index would be unreadable, an index too long is detected.
-        write_text_atomically(self.folder / "index.json", json.dumps(index) + "\n")
+        # Features go first: rows that no index names yet are no harm, names without rows would be.
         write_atomically(self.folder / "features.safetensors", lambda path: save_file(tensors, path))
+        write_text_atomically(self.folder / "index.json", json.dumps(index) + "\n")
 
     def keys(self) -> set[str]:
         """Keys of the prompts that are there."""
@@ -96,26 +101,35 @@ class FeatureCache:
                 f"({type(error).__name__}). "
                 "Delete the folder; features are computed again."
             ) from error
-        if len(keys) != len(pooled_QLD):
+        if len(keys) > len(pooled_QLD):
             raise T2Error(
-                f"Expected {len(keys)} rows in {tensor_path}, got {len(pooled_QLD)}: a write was cut short. "
-                "Delete the folder; features are computed again."
+                f"Expected {len(keys)} rows in {tensor_path}, got {len(pooled_QLD)}: the two files are of different "
+                "caches. Delete the folder; features are computed again."
             )
-        return keys, pooled_QLD
+        return keys, pooled_QLD[: len(keys)]
 
 
 def cached_features(
-    cache: FeatureCache, prompts: Sequence[Sequence[int]], compute: Callable[[list[Sequence[int]]], Tensor]
+    cache: FeatureCache, prompts: Sequence[Sequence[int]], compute: Callable[[list[Sequence[int]]], Iterable[Tensor]]
 ) -> Tensor:
-    """Features of `prompts`, (Q, L, D) float32; `compute` is called once, with the missing ones, and its result kept.
+    """Features of `prompts`, (Q, L, D) float32.
 
     Features always come back through bf16, so that a first run and a later one see the same numbers.
+
+    Args:
+        cache: where they are kept.
+        prompts: token ids.
+        compute: called once, with the missing ones, if there are any; gives their features in parts, in order. Each
+            part is kept as soon as it is there.
     """
     pooled_QLD = cache.load(prompts)
     if pooled_QLD is None:
         held = cache.keys()
         missing = list({key: p for p in prompts if (key := prompt_key(p)) not in held}.values())
-        cache.store(missing, compute(missing))
+        done = 0
+        for part_BLD in compute(missing):
+            cache.store(missing[done : done + len(part_BLD)], part_BLD)
+            done += len(part_BLD)
         pooled_QLD = cache.load(prompts)
         assert pooled_QLD is not None
     return pooled_QLD

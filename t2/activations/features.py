@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.progress import track
 from torch import Tensor
 
 from t2.activations.backbone import drop_blocks_above, extract, load_frozen
 from t2.activations.cache import FeatureCache, FeatureSpec, cached_features
+
+PROMPTS_A_PART = 256
+"""Prompts whose features are kept together: about a minute of a 1.5B LLM on two cores."""
 
 
 def pooled_features(
@@ -30,7 +34,7 @@ def pooled_features(
     for wider in wider_caches(root, spec):
         if (pooled_QLD := wider.load(prompts)) is not None:
             return pooled_QLD[:, [wider.spec.layers.index(layer) for layer in spec.layers]]
-    return cached_features(FeatureCache(root, spec), prompts, lambda missing: computed(find_model(), missing, spec))
+    return cached_features(FeatureCache(root, spec), prompts, lambda missing: in_parts(find_model(), missing, spec))
 
 
 def wider_caches(root: Path, spec: FeatureSpec) -> Iterator[FeatureCache]:
@@ -47,12 +51,18 @@ def wider_caches(root: Path, spec: FeatureSpec) -> Iterator[FeatureCache]:
             yield FeatureCache(root, found)
 
 
-def computed(model_folder: Path, prompts: Sequence[Sequence[int]], spec: FeatureSpec) -> Tensor:
-    """Features from the LLM in `model_folder`, (Q, L, D) in its dtype; it is freed before this returns."""
+def in_parts(model_folder: Path, prompts: Sequence[Sequence[int]], spec: FeatureSpec) -> Iterator[Tensor]:
+    """Features from the LLM in `model_folder`, (B, L, D) in its dtype, in order; it is freed at the end."""
     model = load_frozen(model_folder)
     drop_blocks_above(model, spec.layers[-1])
-    pooled_QLD = extract(model, prompts, spec.layers)
+    starts = range(0, len(prompts), PROMPTS_A_PART)
+    for start in track(starts, "features", disable=len(starts) < 2):
+        yield extract(model, prompts[start : start + PROMPTS_A_PART], spec.layers)
     del model
     gc.collect()
     torch.cuda.empty_cache()
-    return pooled_QLD
+
+
+def computed(model_folder: Path, prompts: Sequence[Sequence[int]], spec: FeatureSpec) -> Tensor:
+    """The same in one tensor, (Q, L, D); nothing is kept."""
+    return torch.cat(list(in_parts(model_folder, prompts, spec)))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_warn
 
 import t2.policies
 import t2.sampling
@@ -26,10 +28,17 @@ class BestCheckpoint(ModelCheckpoint):
     """The best checkpoint by `val/area`, and the last; a resumed run in another folder remembers the best so far."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Lightning forgets the best score when the folder differs, as it does for every resumed run."""
-        best = state_dict["best_model_score"]
+        """Lightning forgets the best so far when the folder differs, as it does for every resumed run."""
         super().load_state_dict(state_dict)
-        self.best_model_score, self.best_model_path = best, state_dict["best_model_path"]
+        if Path(state_dict["best_model_path"]).is_file():
+            for name in ("best_model_score", "best_model_path", "best_k_models", "kth_best_model_path", "kth_value"):
+                setattr(self, name, state_dict[name])
+        elif state_dict["best_model_path"]:
+            self.best_model_path = ""
+            rank_zero_warn(
+                f"The best checkpoint so far, {state_dict['best_model_path']}, is not there: only epochs of this run "
+                "are candidates for the exported head. Move it back to have it considered."
+            )
 
 
 class T2CLI(LightningCLI):

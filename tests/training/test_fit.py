@@ -244,7 +244,7 @@ def test_a_run_asks_nothing_of_questions_that_it_does_not_want(
     assert len(prepare(job).questions) == 96
     job = job_of(scripted_config(num_questions=64))
     again = BudgetDataModule(job, layers="all", grid=[1, 3], max_epochs=1)
-    monkeypatch.setattr("t2.activations.features.computed", lambda *_: pytest.fail("the LLM was asked for features"))
+    monkeypatch.setattr("t2.activations.features.in_parts", lambda *_: pytest.fail("the LLM was asked for features"))
     again.setup("validate")
     again.teardown("validate")
     assert again.features_QLD.shape[0] == len(again.prepared.prompts) == 64

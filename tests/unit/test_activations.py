@@ -1,6 +1,8 @@
 """Pooled activations: against unpadded runs of the whole model, with and without a shared prefix, and their cache."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -239,7 +241,7 @@ def features_of(prompts):
 def counting(calls):
     def compute(prompts):
         calls.append([tuple(prompt) for prompt in prompts])
-        return features_of(prompts)
+        yield from features_of(prompts).split(16)
 
     return compute
 
@@ -294,7 +296,34 @@ def test_another_spec_uses_another_folder(tmp_path, other):
     assert FeatureCache(tmp_path, other).load([(1,)]) is None
 
 
-def test_a_write_that_died_between_the_files_is_refused(tmp_path):
+def test_features_that_are_done_are_kept_when_the_rest_fails(tmp_path):
+    """Hours of extraction were lost: features were kept only when all were there."""
+
+    def dies(prompts):
+        yield features_of(prompts[:2])
+        raise KeyboardInterrupt
+
+    calls, cache, prompts = [], FeatureCache(tmp_path, SPEC), [(1,), (2,), (3,)]
+    with pytest.raises(KeyboardInterrupt):
+        cached_features(cache, prompts, dies)
+    cached_features(cache, prompts, counting(calls))
+    assert calls == [[(3,)]]
+
+
+def test_a_write_that_died_between_the_files_loses_no_old_feature(tmp_path):
+    """It made the whole cache unreadable."""
+    cache = FeatureCache(tmp_path, SPEC)
+    cache.store([(1,)], features_of([(1,)]))
+    old = (cache.folder / "index.json").read_bytes()
+    cache.store([(2,)], features_of([(2,)]))
+    (cache.folder / "index.json").write_bytes(old)
+    assert cache.load([(1,)]).equal(features_of([(1,)]).bfloat16().float())
+    assert cache.load([(2,)]) is None
+    cache.store([(3,)], features_of([(3,)]))
+    assert cache.load([(3,), (1,)]).equal(features_of([(3,), (1,)]).bfloat16().float())
+
+
+def test_an_index_of_more_features_than_there_are_is_refused(tmp_path):
     cache = FeatureCache(tmp_path, SPEC)
     cache.store([(1,)], features_of([(1,)]))
     old = (cache.folder / "features.safetensors").read_bytes()
@@ -302,6 +331,20 @@ def test_a_write_that_died_between_the_files_is_refused(tmp_path):
     (cache.folder / "features.safetensors").write_bytes(old)
     with pytest.raises(T2Error, match=r"Expected 2 rows .* got 1"):
         cache.load([(1,)])
+
+
+def test_two_processes_that_store_lose_nothing_and_mix_nothing_up(tmp_path):
+    """Read, merge, write without a lock: one process's features could end under the other's prompts."""
+    script = (
+        "import sys, torch; from pathlib import Path; from t2.activations.cache import FeatureCache, FeatureSpec\n"
+        f"cache = FeatureCache(Path({str(tmp_path)!r}), FeatureSpec({SPEC.model_fingerprint!r}, {SPEC.layers!r}))\n"
+        "for n in range(int(sys.argv[1]), 60, 2):\n"
+        "    cache.store([(n,)], torch.full((1, 2, 3), float(n)))\n"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", script, str(first)]) for first in (0, 1)]
+    assert [process.wait(timeout=120) for process in running] == [0, 0]
+    found = FeatureCache(tmp_path, SPEC).load([(n,) for n in range(60)])
+    assert found[:, 0, 0].tolist() == list(range(60))
 
 
 @pytest.mark.parametrize("name", ["features.safetensors", "index.json"])
