@@ -20,6 +20,7 @@ from t2.evaluation.contenders import (
     of_control,
     of_dsc,
     of_head,
+    prices_of,
     references,
 )
 from t2.evaluation.frontier import Frontier, area
@@ -108,7 +109,7 @@ def compare(pool: GradedPool, labels: BudgetLabels, sources: Sequence[Source], f
     sides = [_Fold.of(whole[n_ref[fold]], folds, fold, n_ref[fold]) for fold in range(OUTER_FOLDS)]
     order = folds.test_order
     greedy = bool(pool.greedy_present_Q.all())
-    for contender, knower in _jobs(labels.grid, sources, first.halves is not None, greedy):
+    for contender, knower in _jobs(labels.grid, prices_of(pool), sources, first.halves is not None, greedy):
         results = [side.outcome(contender, knower.folds[fold] if knower else None) for fold, side in enumerate(sides)]
         outcomes[contender.name] = _joined(contender, knower.name if knower else "", results, order)
     fixed = outcomes["FixedN"]
@@ -117,15 +118,17 @@ def compare(pool: GradedPool, labels: BudgetLabels, sources: Sequence[Source], f
 
 
 def _jobs(
-    grid: tuple[int, ...], sources: Sequence[Source], halves: bool, greedy: bool
+    grid: tuple[int, ...], prices: tuple[float, ...], sources: Sequence[Source], halves: bool, greedy: bool
 ) -> Iterator[tuple[Contender, Source | None]]:
     """Every contender with the source that it asks; DSC gives greedy answers too."""
-    yield from ((contender, None) for contender in references(grid, halves, greedy))
+    yield from ((contender, None) for contender in references(grid, prices, halves, greedy))
     if halves and greedy:
         yield dsc_by_other_half(), None
     for source in sources:
         is_head = source.kind == "head"
-        made = of_head(source.name, source.folds[0].train, grid) if is_head else of_control(source.name, grid)
+        made = of_control(source.name, grid, prices)
+        if is_head:
+            made = of_head(source.name, source.folds[0].train, grid, prices)
         yield from ((contender, source) for contender in made)
         if greedy and (is_head or source.name in DSC_SOURCES):
             yield of_dsc(source.name), source

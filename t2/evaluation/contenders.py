@@ -14,6 +14,7 @@ from t2.evaluation import fits
 from t2.evaluation.frontier import Frontier
 from t2.evaluation.slices import Slice
 from t2.evaluation.sources import Known
+from t2.grading.graded import GradedPool
 from t2.heads.base import Prediction
 from t2.policies.asc import ASC
 from t2.policies.base import Replay
@@ -24,7 +25,10 @@ PRICES = (
     *(1.0, 1.3, 1.7, 2.2, 2.9, 3.8, 5.0, 6.5, 8.5, 11.0, 14.0, 18.0, 23.0, 30.0),
     *(60.0, 100.0, 200.0, 500.0, 2000.0),
 )
-"""Swept prices, accuracy points per 1,000 generated tokens; dense where settings are chosen."""
+"""Swept prices, accuracy points per 1,000 generated tokens, where a sample has `TOKENS_OF_PRICES`; dense where one is
+chosen."""
+TOKENS_OF_PRICES = 46.0
+"""Mean tokens of a sample that `PRICES` are for."""
 TOTALS = (0.0, 0.02, 0.06, 0.13, 0.2, 0.26, 0.32, 0.39, 0.45, 0.53, 0.61, 0.74, 0.87, 1.0)
 """Swept totals of BatchBudget: how far from 1 sample a question to the largest budget; dense where one is chosen."""
 SHIFTS = (-4.0, -3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -52,27 +56,41 @@ class Contender:
     fit: fits.Fit
 
 
-def references(grid: tuple[int, ...], halves: bool = True, greedy: bool = True) -> list[Contender]:
+def prices_of(pool: GradedPool) -> tuple[float, ...]:
+    """`PRICES` for a pool's answers: long ones, or a cost in samples, must change no ratio and no area."""
+    scale = TOKENS_OF_PRICES / float(pool.mean_tokens_Q.mean())
+    return tuple(float(f"{price * scale:.2g}") for price in PRICES)
+
+
+def fixed_n(grid: tuple[int, ...]) -> Contender:
+    """FixedN at every budget of the grid."""
+    return Contender("FixedN", "reference", tuple(map(float, grid)), fits.fixed_n)
+
+
+def references(
+    grid: tuple[int, ...], prices: tuple[float, ...], halves: bool = True, greedy: bool = True
+) -> list[Contender]:
     """What every head is compared with.
 
     Args:
         grid: budgets of FixedN.
+        prices: from `prices_of`.
         halves: whether every question has two samples, which the oracles need.
         greedy: whether every question has its greedy answer; imported pools often have none.
     """
     found = [
         Contender("Greedy", "reference", (float("nan"),), fits.greedy),
-        Contender("FixedN", "reference", tuple(map(float, grid)), fits.fixed_n),
+        fixed_n(grid),
         Contender("ASC", "sequential", THRESHOLDS, fits.capped(ASC)),
         Contender("ASC, short answers first", "sequential", THRESHOLDS, fits.capped(ASC, concurrent=True)),
         Contender("ESC", "sequential", WINDOWS, fits.capped(lambda w, cap: ESC(int(w), cap))),
         Contender("ESC, window answer", "sequential", WINDOWS, fits.capped(lambda w, cap: ESC(int(w), cap, "window"))),
         Contender("Doubling", "sequential", SHARES, fits.capped(Doubling)),
-        Contender("NoHeadThenStop", "sequential", PRICES, fits.no_head_then_stop),
+        Contender("NoHeadThenStop", "sequential", prices, fits.no_head_then_stop),
     ]
     oracles = [
-        Contender("BayesOracle", "reference", PRICES, fits.bayes_oracle),
-        Contender("OwnOracle", "reference", PRICES, fits.own_oracle),
+        Contender("BayesOracle", "reference", prices, fits.bayes_oracle),
+        Contender("OwnOracle", "reference", prices, fits.own_oracle),
     ]
     return (found if greedy else found[1:]) + (oracles if halves else [])
 
@@ -82,21 +100,21 @@ def totals(grid: tuple[int, ...]) -> tuple[float, ...]:
     return tuple(sorted({round(1 + share * (grid[-1] - 1), 2) for share in TOTALS}))
 
 
-def of_control(name: str, grid: tuple[int, ...]) -> list[Contender]:
+def of_control(name: str, grid: tuple[int, ...], prices: tuple[float, ...]) -> list[Contender]:
     """A control: the common decision layer, one round (alone or over the batch) or as a prior for stopping."""
     return [
-        Contender(f"{name} + bins + Utility", "one round", PRICES, fits.binned_utility),
+        Contender(f"{name} + bins + Utility", "one round", prices, fits.binned_utility),
         Contender(f"{name} + bins + BatchBudget", "one round", totals(grid), fits.binned_batch),
-        Contender(f"{name} + HeadThenStop", "sequential", PRICES, fits.head_then_stop),
+        Contender(f"{name} + HeadThenStop", "sequential", prices, fits.head_then_stop),
     ]
 
 
-def of_head(name: str, known: Known, grid: tuple[int, ...]) -> list[Contender]:
+def of_head(name: str, known: Known, grid: tuple[int, ...], prices: tuple[float, ...]) -> list[Contender]:
     """A head: as a control, and with every policy that its prediction has the parts for."""
-    found = of_control(name, grid)
+    found = of_control(name, grid, prices)
     if known.prediction.accuracy_BK is not None:
-        found.append(Contender(f"{name} + Utility", "one round", PRICES, fits.native_utility))
-        found.append(Contender(f"{name} + own and bins + Utility", "one round", PRICES, fits.blended_utility))
+        found.append(Contender(f"{name} + Utility", "one round", prices, fits.native_utility))
+        found.append(Contender(f"{name} + own and bins + Utility", "one round", prices, fits.blended_utility))
         found.append(Contender(f"{name} + BatchBudget", "one round", totals(grid), fits.native_batch))
     if known.prediction.log2_n_B is not None:
         found.append(Contender(f"{name} + PredictedN", "one round", SHIFTS, fits.native_predicted))
@@ -126,8 +144,7 @@ def nothing_known(num: int) -> Known:
 
 def fixed_frontier(on: Slice) -> Frontier:
     """FixedN at every budget of the grid."""
-    contender = next(c for c in references(on.labels.grid, halves=False) if c.name == "FixedN")
-    return fitted_frontier(contender, on, on, nothing_known(len(on.pool)), on.labels.grid[-1])
+    return fitted_frontier(fixed_n(on.labels.grid), on, on, nothing_known(len(on.pool)), on.labels.grid[-1])
 
 
 def fitted_frontier(contender: Contender, train: Slice, on: Slice, known: Known, cap: int) -> Frontier:
@@ -140,7 +157,7 @@ def reference_frontiers(train: Slice, on: Slice, cap: int) -> list[Frontier]:
     """Everything that knows nothing of a question beforehand, or too much, fitted on the training questions."""
     known = nothing_known(len(on.pool))
     greedy = bool(on.pool.greedy_present_Q.all())
-    found = references(on.labels.grid, on.halves is not None, greedy)
+    found = references(on.labels.grid, prices_of(on.pool), on.halves is not None, greedy)
     return [fitted_frontier(contender, train, on, known, cap) for contender in found]
 
 
@@ -148,4 +165,5 @@ def head_frontiers(name: str, prediction: Prediction, on: Slice, cap: int) -> li
     """A head's own one-round policies, as far as its prediction has the parts for them."""
     known = Known(torch.zeros(len(on.pool)), prediction)
     own = (fits.native_utility, fits.native_batch, fits.native_predicted)
-    return [fitted_frontier(c, on, on, known, cap) for c in of_head(name, known, on.labels.grid) if c.fit in own]
+    found = of_head(name, known, on.labels.grid, prices_of(on.pool))
+    return [fitted_frontier(contender, on, on, known, cap) for contender in found if contender.fit in own]

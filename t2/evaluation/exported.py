@@ -166,11 +166,14 @@ def observed_promise(
     """
     chosen_Q = labels.acc_QK.gather(1, index_Q[:, None])
     loss_UK = observations(labels.acc_QK - chosen_Q, pool.dedup_keys)
-    column = int(loss_UK.mean(0).argmax()) if n_ref is None else labels.grid.index(n_ref)
+    # What could be lost against any of them: the largest mean alone may hide one of which less is known.
+    columns = range(len(labels.grid)) if n_ref is None else [labels.grid.index(n_ref)]
+    losses = {column: mean_interval(loss_UK[:, column]) for column in columns}
+    column = max(losses, key=lambda k: losses[k].high)
     rival = f"FixedN({labels.grid[column]})"
     return Promise(
         alpha=alpha,
         delta=delta,
         rival=f"every FixedN, here {rival}" if n_ref is None else rival,
-        loss=mean_interval(loss_UK[:, column]),
+        loss=losses[column],
     )

@@ -82,24 +82,27 @@ def area(frontier: Frontier, fixed: Frontier, n_ref: int) -> float:
     return area_between(frontier.tokens_P, frontier.accuracy_P, axis.tokens_P, axis.accuracy_P)
 
 
-def interpolated(log_tokens_RP: Tensor, accuracy_RP: Tensor, at_RX: Tensor) -> Tensor:
-    """Accuracy of frontiers at log token counts `at_RX`, piecewise linear, constant beyond their ends.
+def interpolated(tokens_RP: Tensor, accuracy_RP: Tensor, at_RX: Tensor, after: bool = False) -> Tensor:
+    """Accuracy of frontiers at token counts `at_RX`, piecewise linear, constant beyond their ends.
 
-    Any leading shape, the same for all. Only the continuation to the right can be had (by spending no more); areas
-    never ask for the other.
+    Between two neighbouring settings it is what one gets by tossing a coin for each question. Only the continuation to
+    the right can be had too (by spending no more); areas never ask for the other.
 
-    Two neighbouring settings can be mixed at random over questions, which is nearly this line (exactly a line in
-    tokens; log tokens is the axis on which frontiers are compared).
+    Args:
+        tokens_RP: tokens of each setting, in any order; any leading shape, the same for all.
+        accuracy_RP: accuracy of each setting.
+        at_RX: where.
+        after: where several settings take the same tokens, go on from the last of them, not towards the first.
     """
-    order_RP = torch.argsort(log_tokens_RP, dim=-1, stable=True)
-    x_RP, y_RP = log_tokens_RP.gather(-1, order_RP), accuracy_RP.gather(-1, order_RP)
+    order_RP = torch.argsort(tokens_RP, dim=-1, stable=True)
+    x_RP, y_RP = tokens_RP.gather(-1, order_RP), accuracy_RP.gather(-1, order_RP)
     num = x_RP.shape[-1]
     if num == 1:
         return y_RP.expand_as(at_RX).clone()
-    upper_RX = torch.searchsorted(x_RP, at_RX.contiguous()).clamp(1, num - 1)
+    upper_RX = torch.searchsorted(x_RP, at_RX.contiguous(), right=after).clamp(1, num - 1)
     x0, x1 = x_RP.gather(-1, upper_RX - 1), x_RP.gather(-1, upper_RX)
     y0, y1 = y_RP.gather(-1, upper_RX - 1), y_RP.gather(-1, upper_RX)
-    weight_RX = ((at_RX - x0) / (x1 - x0).clamp(min=1e-12)).clamp(0, 1)
+    weight_RX = ((at_RX - x0) / (x1 - x0).clamp(min=1e-300)).clamp(0, 1)
     return y0 + weight_RX * (y1 - y0)
 
 
@@ -111,6 +114,9 @@ def area_between(tokens_P: Tensor, accuracy_P: Tensor, fixed_tokens_K: Tensor, f
 def areas_between(tokens_RP: Tensor, accuracy_RP: Tensor, fixed_tokens_RK: Tensor, fixed_accuracy_RK: Tensor) -> Tensor:
     """Mean accuracy gain over FixedN on the log token axis, from FixedN's cheapest to its dearest point.
 
+    Both lines are straight in tokens, as mixtures of settings are; the axis only says what counts how much. Straight
+    in log tokens, a frontier with fewer settings lies above the same one with more, and gains what nobody can have.
+
     Args:
         tokens_RP: mean tokens of each setting of the policy, a row for each resample.
         accuracy_RP: its accuracy.
@@ -120,13 +126,22 @@ def areas_between(tokens_RP: Tensor, accuracy_RP: Tensor, fixed_tokens_RK: Tenso
     Returns:
         Area divided by the length of the axis: an accuracy difference (share, not points), (R,).
     """
-    log_RK, log_RP = fixed_tokens_RK.double().log(), tokens_RP.double().log()
+    mine, fixed = (tokens_RP.double(), accuracy_RP.double()), (fixed_tokens_RK.double(), fixed_accuracy_RK.double())
     # Cheaper than the policy's cheapest setting one runs FixedN: no gain and no loss there.
-    start_R1, high_R1 = log_RK.amin(1, keepdim=True), log_RK.amax(1, keepdim=True)
-    low_R1 = torch.minimum(torch.maximum(start_R1, log_RP.amin(1, keepdim=True)), high_R1)
-    # Breakpoints of both lines, so that the trapezoid rule is exact; those outside move to an end, where they add 0.
-    at_RX = torch.cat([log_RK, log_RP, low_R1, high_R1], 1).clamp(low_R1, high_R1).sort(1).values
-    mine_RX = interpolated(log_RP, accuracy_RP.double(), at_RX)
-    gap_RX = mine_RX - interpolated(log_RK, fixed_accuracy_RK.double(), at_RX)
-    length_R = (high_R1 - start_R1).squeeze(1)
-    return torch.where(length_R > 0, torch.trapezoid(gap_RX, at_RX, dim=1) / length_R.clamp(min=1e-300), 0.0)
+    start_R1, high_R1 = fixed[0].amin(1, keepdim=True), fixed[0].amax(1, keepdim=True)
+    low_R1 = torch.minimum(torch.maximum(start_R1, mine[0].amin(1, keepdim=True)), high_R1)
+    # Breakpoints of both lines, so that the integral is exact; those outside move to an end, where they add 0.
+    at_RX = torch.cat([fixed[0], mine[0], low_R1, high_R1], 1).clamp(low_R1, high_R1).sort(1).values
+    from_RX, to_RX = at_RX[:, :-1], at_RX[:, 1:]
+    first_RX = interpolated(*mine, from_RX, after=True) - interpolated(*fixed, from_RX, after=True)
+    last_RX = interpolated(*mine, to_RX) - interpolated(*fixed, to_RX)
+    parts_RX = _integral_over_log(from_RX, to_RX, first_RX, last_RX)
+    length_R = (high_R1 / start_R1).log().squeeze(1)
+    return torch.where(length_R > 0, parts_RX.sum(1) / length_R.clamp(min=1e-300), 0.0)
+
+
+def _integral_over_log(from_X: Tensor, to_X: Tensor, first_X: Tensor, last_X: Tensor) -> Tensor:
+    """Integral over log x of what is straight in x, `first_X` at `from_X` and `last_X` at `to_X`."""
+    width_X, log_X = to_X - from_X, (to_X / from_X).log()
+    slope_X = (last_X - first_X) / width_X.clamp(min=1e-300)
+    return torch.where(width_X > 0, first_X * log_X + slope_X * (width_X - from_X * log_X), 0.0)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from t2.curves.labels import BudgetLabels, dataset_optimum
-from t2.evaluation.contenders import PRICES, THRESHOLDS, Contender
+from t2.evaluation.contenders import THRESHOLDS, Contender, prices_of
 from t2.evaluation.exported import chosen_budgets
 from t2.evaluation.fits import capped, head_then_stop, then_stop_rules
 from t2.evaluation.policy_calibration import in_words
@@ -101,7 +101,7 @@ def plan(live: Questions, others: Questions, policy: OneRound, n_ref: int) -> di
 
     threshold = tuned(Contender("ASC", "sequential", THRESHOLDS, capped(ASC)))
     planned[f"ASC({threshold:g})"] = _by_table(ASC(threshold, n_ref), orders)
-    price = tuned(Contender("HeadThenStop", "sequential", PRICES, head_then_stop))
+    price = tuned(Contender("HeadThenStop", "sequential", prices_of(others.pool), head_then_stop))
     then_stop = then_stop_rules(fit, others.known, n_ref)(live.known, price)
     planned[f"HeadThenStop({price:g})"] = _by_table(then_stop, orders)
     return planned

@@ -43,6 +43,8 @@ class Row:
     """difference, ratio and area at the other fold seeds"""
     chosen: tuple[float, ...]
     """the setting of each fold; none where there is no knob"""
+    folds_without: int
+    """folds whose training questions had no setting within 1 point, so that the most accurate one was taken"""
 
 
 def row_of(
@@ -82,6 +84,7 @@ def row_of(
         area=resampled.area(outcome.frontier, fixed, n_ref) if has_frontier else None,
         other_seeds=tuple(_at_seed(c, o, n_ref) for c, o in others),
         chosen=tuple(setting for setting in outcome.chosen if setting == setting),  # NaN: no knob
+        folds_without=0 if outcome.kind == "reference" else sum(not fold.within for fold in outcome.folds),
     )
 
 
@@ -114,4 +117,5 @@ def reference_row(first: Comparison, resampled: Resampled) -> Row:
         area=None,
         other_seeds=(),
         chosen=tuple(map(float, first.n_ref)),
+        folds_without=0,
     )

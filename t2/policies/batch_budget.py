@@ -119,9 +119,9 @@ def hull_steps(accuracy_BK: Tensor, tokens_BK: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         slope_BK: accuracy per token of the hull's edge that starts at this budget, never rising along the hull; 0 where
-        no edge starts. next_BK: index where that edge ends (int8), meaningless where none starts.
+        no edge starts. next_BK: index where that edge ends (int16), meaningless where none starts.
     """
-    slope_BK, next_BK = torch.zeros_like(accuracy_BK), torch.zeros(accuracy_BK.shape, dtype=torch.int8)
+    slope_BK, next_BK = torch.zeros_like(accuracy_BK), torch.zeros(accuracy_BK.shape, dtype=torch.int16)
     for start in range(0, len(accuracy_BK), _QUESTIONS_AT_ONCE):
         some = slice(start, start + _QUESTIONS_AT_ONCE)
         slope_KB, next_KB = _steepest(accuracy_BK[some].T.contiguous(), tokens_BK[some].T.contiguous())
@@ -134,7 +134,7 @@ def _steepest(accuracy_KB: Tensor, tokens_KB: Tensor) -> tuple[Tensor, Tensor]:
 
     Of equals the shortest: small steps fit more often.
     """
-    slope_KB, next_KB = torch.zeros_like(accuracy_KB), torch.zeros(accuracy_KB.shape, dtype=torch.int8)
+    slope_KB, next_KB = torch.zeros_like(accuracy_KB), torch.zeros(accuracy_KB.shape, dtype=torch.int16)
     for i in range(len(accuracy_KB) - 1):
         gain_JB = accuracy_KB[i + 1 :] - accuracy_KB[i]
         line_JB = torch.where(gain_JB > MIN_EPS, gain_JB / (tokens_KB[i + 1 :] - tokens_KB[i]), 0.0)

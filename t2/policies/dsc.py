@@ -114,13 +114,18 @@ def _one_pass(easy_to_hard: list[int], stop_QN: list[list[bool]], limit: list[in
         recent = stops[-NEIGHBOURS:]
         guess = max(WINDOW, WINDOW * round(sum(recent) / len(recent) / WINDOW)) if recent else WINDOW
         target = guess
-        while True:
+        while not (drawn[q] and stop_QN[q][drawn[q] - 1]):  # the judging draws may be enough
             end = min(target, limit[q])
             if end > drawn[q]:
                 rounds[q], peak[q] = rounds[q] + 1, max(peak[q], end - drawn[q])
                 drawn[q] = end
-            if drawn[q] >= limit[q] or stop_QN[q][drawn[q] - 1]:
+            if drawn[q] >= limit[q]:
                 break
             target = drawn[q] + WINDOW
-        stops.append(drawn[q])
+        stops.append(_stop_count(stop_QN[q], min(WINDOW, limit[q]), drawn[q]))
     return drawn, rounds, peak, greedy
+
+
+def _stop_count(stop_N: list[bool], fewest: int, drawn: int) -> int:
+    """Samples after which the rule would have stopped: what neighbours needed, not what their window made them draw."""
+    return next((n for n in range(fewest, drawn + 1) if stop_N[n - 1]), drawn)

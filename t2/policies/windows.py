@@ -17,7 +17,8 @@ class ESC(Sequential):
     """Early-stopping self-consistency (Li et al. 2024, arXiv 2401.10480): windows of `window` samples, one a round.
 
     Stops after a window in which all answers agree. An abstention breaks unanimity; the last window before the cap may
-    be short. The vote is over all drawn samples; `answer="window"` takes the unanimous window's answer instead.
+    be short, and then says nothing by agreeing (one answer always does). The vote is over all drawn samples;
+    `answer="window"` takes the unanimous window's answer instead.
     """
 
     def __init__(self, window: int = 5, cap: int = 32, answer: str = "all") -> None:
@@ -39,9 +40,8 @@ class ESC(Sequential):
         num = min(self.cap, orders.vote_RQM.shape[2])
         limit_Q = orders.limit_Q.clamp(max=num)
         drawn_N = torch.arange(1, num + 1)
-        ends_QN = (drawn_N % self.window == 0) | (drawn_N == limit_Q[:, None])
-        length_QN = torch.where(drawn_N % self.window == 0, self.window, drawn_N % self.window)
-        agreed_RQN = ends_QN & (_agreeing_run(orders.vote_RQM[..., :num]) >= length_QN)
+        is_full_N = drawn_N % self.window == 0
+        agreed_RQN = is_full_N & (_agreeing_run(orders.vote_RQM[..., :num]) >= self.window)
         stop_RQN = agreed_RQN | (drawn_N >= limit_Q[:, None])
         last_RQ = stop_RQN.int().argmax(2)[..., None]
         correct_RQ = orders.leader_right_RQM.gather(2, last_RQ)

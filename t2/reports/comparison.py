@@ -45,9 +45,12 @@ CLAIMS = {
 }
 CONTENDERS_NOTE = (
     "Settings are chosen out of fold to lose at most 1 point against FixedN(N_ref), and in two columns at most half a "
-    "point. A reference is not a policy to deploy: OwnOracle, BayesOracle and DSC by other-fold mean correct know half "
-    "of a question's own samples, which is optimistic, and are scored on the other half. BatchBudget shares one total "
-    "over all questions that are tested together."
+    "point. Ratio: of tokens to FixedN(N_ref)'s. Total tokens: with the prompt once; re-prefilled: with the prompt in "
+    "every round. Samples: started for a question; rounds: how often the engine is waited for; peak: samples of a "
+    "question that run at once. Area: mean gain over FixedN at equal tokens, on a log axis from 1 to N_ref samples, "
+    "over all settings. A reference is not a policy to deploy: OwnOracle, BayesOracle and DSC by other-fold mean "
+    "correct know half of a question's own samples, which is optimistic, and are scored on the other half. BatchBudget "
+    "shares one total over all questions that are tested together."
 )
 CLAIMS_NOTE = (
     "Paired over questions, everything named and tuned out of fold. Square brackets are intervals over questions at "
@@ -105,7 +108,19 @@ def contenders_table(summary: Summary, cost_unit: str = "tokens") -> Table:
     shown = [index for index, column in enumerate(COLUMNS) if column not in hidden]
     columns = tuple(COLUMNS[index].replace("generated tokens", COST_WORDS[cost_unit]) for index in shown)
     rows = tuple(tuple(cells(row)[index] for index in shown) for row in summary.rows)
-    return Table(columns, rows, note=CONTENDERS_NOTE, text_columns=(0, 1))
+    note = " ".join([CONTENDERS_NOTE, *without_setting(summary.rows)])
+    return Table(columns, rows, note=note, text_columns=(0, 1))
+
+
+def without_setting(rows: Iterable[Row]) -> list[str]:
+    """A sentence on the rows that could not keep to what their table says, if there are any."""
+    named = [f"{row.name} ({row.folds_without})" for row in rows if row.folds_without]
+    if not named:
+        return []
+    return [
+        "No setting lost at most 1 point on the training questions of some folds (how many), and the most accurate "
+        f"one was taken: {', '.join(named)}."
+    ]
 
 
 def ladder_table(summary: Summary, cost_unit: str = "tokens") -> Table:

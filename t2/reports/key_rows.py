@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from t2.evaluation.rows import Row
 from t2.evaluation.summary import Summary
-from t2.reports.comparison import claims_markdown, contenders_table, markdown_table
+from t2.reports.comparison import claims_markdown, contenders_table, markdown_table, without_setting
 from t2.reports.page import Table
 
 _COLUMNS = (
@@ -42,6 +42,8 @@ def key_markdown(summary: Summary, header: str, cost_unit: str = "tokens") -> st
     table = contenders_table(summary, cost_unit)
     shown = [index for index, column in enumerate(table.columns) if column in _COLUMNS]
     by_name = {cells[0]: tuple(cells[index] for index in shown) for cells in table.rows}
-    rows = tuple(by_name[name] for name in key_rows(summary))
+    names = key_rows(summary)
+    rows = tuple(by_name[name] for name in names)
     lines, _ = markdown_table(Table(tuple(table.columns[index] for index in shown), rows))
-    return "\n\n".join([header, lines, *claims_markdown(summary, cost_unit)]) + "\n"
+    missed = without_setting(row for row in summary.rows if row.name in names)
+    return "\n\n".join([header, lines, *missed, *claims_markdown(summary, cost_unit)]) + "\n"

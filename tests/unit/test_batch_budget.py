@@ -334,3 +334,12 @@ def test_needs_a_curve() -> None:
         BatchBudget(10.0).choose(Prediction(torch.zeros(2)), costs)
     with pytest.raises(T2Error, match="for policy BatchBudget, got OrdinalHead"):
         BatchBudget.check(gives_curve=False, head="OrdinalHead")
+
+
+def test_grids_of_more_budgets_than_a_byte_can_count() -> None:
+    """Edges were stored in 8 bits: 140 budgets were an overflow."""
+    grid = tuple(range(1, 141))
+    accuracy_BK, tokens_BK = random_batch(5, seed=0, grid=grid)
+    accuracy_BK = accuracy_BK.sort(1).values
+    index_B = allocate(accuracy_BK, tokens_BK, float(tokens_BK[:, -1].sum()))
+    assert index_B.tolist() == accuracy_BK.argmax(1).tolist() == [139] * 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import log
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from t2.curves.labels import budget_labels
 from t2.errors import T2Error
 from t2.evaluation.bootstrap import clusters_of
 from t2.evaluation.comparison import best_of, compare
-from t2.evaluation.contenders import Contender, fixed_frontier, nothing_known, references
+from t2.evaluation.contenders import Contender, fixed_frontier, fixed_n, nothing_known
 from t2.evaluation.fits import Run
 from t2.evaluation.ladder import _fewest_tokens
 from t2.evaluation.slices import Slice
@@ -61,7 +62,7 @@ def test_settings_are_tuned_on_questions_that_the_fit_never_saw() -> None:
 def test_inner_folds_put_questions_back_in_order() -> None:
     on, rows = Slice.of(POOL, LABELS, 7, seed=0, num_orders=1), FOLDS.train_rows(0)
     train = on.take(rows)
-    fixed = next(c for c in references(GRID, halves=False) if c.name == "FixedN")
+    fixed = fixed_n(GRID)
     inner, plain = inner_folds(train, FOLDS.inner_Q[rows]), fixed_frontier(train)
     found = held_out_frontier(fixed, inner, nothing_known(len(rows)), GRID[-1])
     for mine, whole in zip(found.replays, plain.replays, strict=True):
@@ -154,3 +155,23 @@ def test_the_best_of_a_field_may_change_its_knob_between_folds() -> None:
         best.tuned[-1].correct[FOLDS.test_rows(2)],
         comparison.outcomes["Doubling"].tuned[-1].correct[FOLDS.test_rows(2)],
     )
+
+
+def hundredfold(known: Known) -> Known:
+    """The same of answers a hundred times as long."""
+    return replace(known, prediction=replace(known.prediction, log_tokens_B=known.prediction.log_tokens_B + log(100)))
+
+
+def test_the_unit_of_cost_changes_no_ratio_and_no_area() -> None:
+    """Prices were per 1,000 tokens of short answers: with cost in samples a head's area fell from 1.8 to 0.3."""
+    longer = replace(POOL, tokens_QM=100 * POOL.tokens_QM, greedy_tokens_Q=100 * POOL.greedy_tokens_Q)
+    folds = [FoldKnown(*(hundredfold(known) for known in (fold.train, fold.test))) for fold in SOURCE.folds]
+    other = compare(longer, budget_labels(longer, GRID, 0.02), [replace(SOURCE, folds=tuple(folds))], 0)
+    for name, outcome in compared().outcomes.items():
+        if name.endswith("BatchBudget"):  # its total never had a unit, and rounding decides whether a last step fits
+            continue
+        theirs = other.outcomes[name]
+        for mine, scaled in zip(outcome.frontier.replays, theirs.frontier.replays, strict=True):
+            assert torch.equal(mine.correct, scaled.correct), name
+            torch.testing.assert_close(100 * mine.generated_tokens, scaled.generated_tokens)
+        assert [fold.chosen for fold in outcome.folds] == [fold.chosen for fold in theirs.folds], name

@@ -53,6 +53,9 @@ def test_interpolated() -> None:
     at = doubles(-1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 9.0)
     torch.testing.assert_close(interpolated(x, y, at), doubles(0.5, 0.5, 0.55, 0.6, 0.75, 0.9, 0.9))
     torch.testing.assert_close(interpolated(x[:1], y[:1], at), torch.full_like(at, 0.9))
+    x, y = doubles(0.0, 1.0, 1.0, 2.0), doubles(0.0, 0.2, 0.6, 0.8)
+    torch.testing.assert_close(interpolated(x, y, doubles(0.5, 1.0, 1.5)), doubles(0.1, 0.2, 0.7))
+    torch.testing.assert_close(interpolated(x, y, doubles(0.5, 1.0, 1.5, 3.0), after=True), doubles(0.1, 0.6, 0.7, 0.8))
 
 
 def test_area_of_a_hand_computed_case() -> None:
@@ -60,9 +63,13 @@ def test_area_of_a_hand_computed_case() -> None:
     fixed_tokens, fixed_accuracy = doubles(100.0, 100 * math.e), doubles(0.5, 0.7)
     assert area_between(fixed_tokens, fixed_accuracy + 0.1, fixed_tokens, fixed_accuracy) == pytest.approx(0.1)
     assert area_between(fixed_tokens, fixed_accuracy, fixed_tokens, fixed_accuracy) == 0
-    # A triangle: equal at the ends, 0.2 above half way.
-    tokens, accuracy = doubles(100.0, 100 * math.e**0.5, 100 * math.e), doubles(0.5, 0.8, 0.7)
-    assert area_between(tokens, accuracy, fixed_tokens, fixed_accuracy) == pytest.approx(0.1)
+    # A triangle in tokens, equal at the ends, 0.2 above at x = m: the integral of a straight line over log x by hand.
+    low, mid, high = 100.0, 200.0, 100 * math.e
+    line = 0.5 + 0.2 * (mid - low) / (high - low)
+    tokens, accuracy = doubles(low, mid, high), doubles(0.5, line + 0.2, 0.7)
+    up = 0.2 / (mid - low) * (mid - low - low * math.log(mid / low))
+    down = 0.2 / (high - mid) * (high * math.log(high / mid) - (high - mid))
+    assert area_between(tokens, accuracy, fixed_tokens, fixed_accuracy) == pytest.approx(up + down)
     # Only the part on FixedN's axis counts.
     wide = doubles(1.0, 100.0, 100 * math.e, 1e6), doubles(0.0, 0.5, 0.7, 1.0)
     assert area_between(*wide, fixed_tokens, fixed_accuracy) == pytest.approx(0.0)
@@ -76,8 +83,8 @@ def test_area_is_the_integral(seed: int) -> None:
     fixed_tokens, fixed_accuracy = np.sort(rng.uniform(10, 1000, 6)), rng.uniform(0, 1, 6)
     inner = rng.uniform(fixed_tokens[0], fixed_tokens[-1], 4)
     tokens, accuracy = np.sort(np.concatenate([fixed_tokens[[0, -1]], inner])), rng.uniform(0, 1, 6)
-    at = np.linspace(np.log(fixed_tokens[0]), np.log(fixed_tokens[-1]), 20_001)
-    gap = np.interp(at, np.log(tokens), accuracy) - np.interp(at, np.log(fixed_tokens), fixed_accuracy)
+    at = np.geomspace(fixed_tokens[0], fixed_tokens[-1], 20_001)
+    gap = np.interp(at, tokens, accuracy) - np.interp(at, fixed_tokens, fixed_accuracy)
     found = area_between(*map(torch.from_numpy, (tokens, accuracy, fixed_tokens, fixed_accuracy)))
     assert found == pytest.approx(float(gap.mean()), abs=2e-3)
 
@@ -87,6 +94,24 @@ def test_some_of_the_constants_do_not_beat_the_constants() -> None:
     tokens, accuracy = doubles(20.0, 60.0, 100.0, 320.0), doubles(0.5, 0.6, 0.65, 0.7)
     assert area_between(tokens[-1:], accuracy[-1:], tokens, accuracy) <= 1e-12
     assert area_between(tokens[1:], accuracy[1:], tokens, accuracy) <= 1e-12
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.floats(0, 0.1), min_size=3, max_size=9), st.sets(st.integers(1, 7), max_size=4))
+def test_fewer_of_the_constants_gain_nothing(gains: list[float], drawn: set[int]) -> None:
+    """Lines were straight in log tokens: budgets 1, 12 and 24 alone had an area of a point over all of FixedN."""
+    tokens = doubles(*(50.0 * n for n in range(1, len(gains) + 2)))
+    accuracy = doubles(0.2, *sorted(gains, reverse=True)).cumsum(0)  # concave in tokens
+    few = sorted({0, len(gains), *(k for k in drawn if k < len(gains))})
+    assert area_between(tokens[few], accuracy[few], tokens, accuracy) <= 1e-12
+
+
+def test_a_step_counts_where_it_is() -> None:
+    """Two settings of the same tokens were read as one: 0.25 instead of 0.5."""
+    tokens, accuracy = doubles(1.0, 10.0, 10.0, 100.0), doubles(0.0, 0.0, 1.0, 1.0)
+    flat = doubles(1.0, 100.0), doubles(0.0, 0.0)
+    assert area_between(tokens, accuracy, *flat) == pytest.approx(0.5)
+    assert area_between(tokens + doubles(0, 0, 1e-6, 0), accuracy, *flat) == pytest.approx(0.5, abs=1e-6)
 
 
 def test_a_cheaper_frontier_of_equal_accuracy_has_positive_area() -> None:

@@ -117,6 +117,20 @@ def test_a_key_counts_once_in_the_observed_loss() -> None:
     assert not hardest.within
 
 
+def test_a_promise_against_all_is_kept_only_if_it_is_against_each() -> None:
+    """The largest mean loss decided: a steady one hid another that may be larger than promised."""
+    num = 200
+    chosen, steady = torch.full((num, 1), 0.5), torch.full((num, 1), 0.51)
+    varying = 0.5 + (torch.arange(num) % 40 == 0).double()[:, None] * 0.36
+    acc_QK = torch.cat([steady.double(), varying, chosen.double(), chosen.double()], 1)
+    pool = replace(POOL.take([0] * num), dedup_keys=tuple(map(str, range(num))))
+    labels = replace(LABELS.take(torch.zeros(num, dtype=torch.long)), acc_QK=acc_QK)
+    found = observed_promise(torch.full((num,), 3), pool, labels, None, alpha=0.015, delta=0.1)
+    assert found.rival == "every FixedN, here FixedN(3)"
+    assert found.loss.value == pytest.approx(0.009)
+    assert "leaves it open" in found.verdict
+
+
 @pytest.mark.parametrize(
     ("loss", "verdict"),
     [

@@ -130,13 +130,13 @@ def test_bad_strength() -> None:
 
 
 def plain_esc(votes: list[int], window: int, cap: int) -> tuple[int, bool]:
-    """Samples drawn, and whether the last window agreed."""
+    """Samples drawn, and whether the last window agreed; a short one says nothing."""
     limit, drawn = min(cap, len(votes)), 0
     while drawn < limit:
         size = min(window, limit - drawn)
         batch = votes[drawn : drawn + size]
         drawn += size
-        if ABSTAINED not in batch and len(set(batch)) == 1:
+        if size == window and ABSTAINED not in batch and len(set(batch)) == 1:
             return drawn, True
     return drawn, False
 
@@ -203,14 +203,12 @@ def plain_dsc(rows: list[Row], hardness: list[float], cap: int) -> list[tuple[in
     for q in (q for q in order if q not in greedy):
         last = stops[-16:]
         window = max(4, 4 * round(sum(last) / len(last) / 4)) if last else 4
-        while True:
-            end = min(cap, window)
-            if end > drawn[q]:
-                drawn[q], rounds[q] = end, rounds[q] + 1
-            if drawn[q] == cap or easy(q, drawn[q]):
-                break
+        while drawn[q] < cap and not (drawn[q] and easy(q, drawn[q])):
+            if min(cap, window) > drawn[q]:
+                drawn[q], rounds[q] = min(cap, window), rounds[q] + 1
             window = drawn[q] + 4
-        stops.append(drawn[q])
+        needed = [n for n in range(min(4, cap), drawn[q] + 1) if easy(q, n)]
+        stops.append(needed[0] if needed else drawn[q])
     return [(drawn[q] + (q in greedy), rounds[q] + (q in greedy), q in greedy) for q in range(len(rows))]
 
 
