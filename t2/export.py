@@ -220,6 +220,7 @@ def save_head(head: Head, record: dict[str, Any], folder: str | Path) -> Path:
     seen = config.pop(SEEN_KEY, None)
     config.setdefault("policy", {"name": "FixedN", "arguments": {"n": head.shape.grid[-1]}})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
+    (folder / "config.json").unlink(missing_ok=True)  # an earlier head's must never stand beside these weights
     write_atomically(folder / "model.safetensors", lambda path: save_file(tensors, path))
     write_text_atomically(folder / "README.md", model_card(config))
     if seen is not None:

@@ -138,6 +138,7 @@ def evaluate_live(
         sampler.watch()
     try:
         sampler.open(str(model.folder), seed)
+        sampler.check_prompts({question.id: tuple(ids) for question, ids in zip(questions, prompts, strict=True)})
         return {
             name: live_run(sampler, job.task.grader, questions, prompts, rules) for name, rules in contenders.items()
         }

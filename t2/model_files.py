@@ -102,6 +102,11 @@ def _probe(path: Path) -> str:
     probes = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
         header_bytes = int.from_bytes(file.read(8), "little")
+        if header_bytes > size - 8:
+            raise T2Error(
+                f"Expected a whole safetensors file, got {path} with {size} bytes and a header of {header_bytes}: cut "
+                "short, or a Git LFS pointer. Download the weights again."
+            )
         probes.update(file.read(header_bytes))
         for index in range(_PROBES):
             file.seek(8 + header_bytes + (size - 8 - header_bytes) * index // _PROBES)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from t2.curves.labels import BudgetLabels
 from t2.errors import T2Error
 from t2.evaluation.sources import OUTER_FOLDS, FoldKnown, Known, Source
+from t2.grading.graded import GradedPool
+from t2.hashing import digest
 from t2.heads.base import Prediction
 from t2.store.files import write_atomically
 
@@ -45,6 +48,25 @@ class PredictionsOf:
     """model fingerprint, layers, pooling"""
     training: dict[str, Any]
     """epochs, batch size, seed, and each head's arguments"""
+    keys_digest: str = ""
+    """of the dedup keys, from which folds follow; "" in older files"""
+    labels_digest: str = ""
+    """of all that was learned from or known: curves, lengths, families, sizes; "" in older files"""
+
+    def difference(self, other: PredictionsOf) -> list[str]:
+        """Names of the parts that differ."""
+        return [each.name for each in fields(self) if getattr(self, each.name) != getattr(other, each.name)]
+
+
+def keys_digest(dedup_keys: Sequence[str]) -> str:
+    """What stands for the questions' dedup keys."""
+    return digest(list(dedup_keys))[:16]
+
+
+def labels_digest(pool: GradedPool, labels: BudgetLabels) -> str:
+    """What stands for everything that sources may learn from, to six decimals."""
+    tensors = [(1e6 * value).round().long().tolist() for value in (labels.acc_QK, labels.log_tokens_Q)]
+    return digest([*tensors, labels.never_Q.tolist(), list(pool.families), list(pool.sizes)])[:16]
 
 
 @dataclass(frozen=True)
@@ -103,12 +125,15 @@ def load_predictions(path: Path) -> StoredPredictions:
     version = (header.get("format"), header.get("format_version"))
     if version != (PREDICTIONS_FORMAT, PREDICTIONS_FORMAT_VERSION):
         raise T2Error(f"Expected {PREDICTIONS_FORMAT} version {PREDICTIONS_FORMAT_VERSION}, got {version} in {path}.")
-    of = header["of"]
-    belongs = PredictionsOf(**{**of, "question_ids": tuple(of["question_ids"]), "grid": tuple(of["grid"])})
-    by_seed = {
-        int(seed): tuple(_source(tensors, int(seed), name, kind) for name, kind in kinds.items())
-        for seed, kinds in header["sources"].items()
-    }
+    try:
+        of = header["of"]
+        belongs = PredictionsOf(**{**of, "question_ids": tuple(of["question_ids"]), "grid": tuple(of["grid"])})
+        by_seed = {
+            int(seed): tuple(_source(tensors, int(seed), name, kind) for name, kind in kinds.items())
+            for seed, kinds in header["sources"].items()
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise T2Error(f"Expected a whole predictions file, got {path} without {error}. Make it again.") from error
     return StoredPredictions(belongs, by_seed)
 
 
@@ -125,11 +150,13 @@ def _known(tensors: dict[str, Tensor], prefix: str) -> Known:
     return Known(parts.pop(_SCORE), Prediction(**parts))
 
 
-def check_questions(stored: StoredPredictions, question_ids: Sequence[str], path: Path) -> Tensor:
+def check_questions(
+    stored: StoredPredictions, question_ids: Sequence[str], dedup_keys: Sequence[str], path: Path
+) -> Tensor:
     """Rows of the questions that the predictions are of, among `question_ids`.
 
     Raises:
-        T2Error: some of them are not there.
+        T2Error: some of them are not there, or have other dedup keys, and so other folds.
     """
     row = {question_id: index for index, question_id in enumerate(question_ids)}
     missing = [question_id for question_id in stored.of.question_ids if question_id not in row]
@@ -138,4 +165,10 @@ def check_questions(stored: StoredPredictions, question_ids: Sequence[str], path
             f"Expected the questions that {path} is of, got a pool without {len(missing)} of "
             f"{len(stored.of.question_ids)} (first: {missing[0]!r}). Make the predictions again for this pool."
         )
-    return torch.tensor([row[question_id] for question_id in stored.of.question_ids])
+    rows = [row[question_id] for question_id in stored.of.question_ids]
+    if stored.of.keys_digest not in ("", keys_digest([dedup_keys[index] for index in rows])):
+        raise T2Error(
+            f"Expected the dedup keys that {path} was made with, got others: folds follow from them, and questions "
+            "would be tested by heads that learned from them. Make the predictions again for this pool."
+        )
+    return torch.tensor(rows)

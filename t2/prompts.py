@@ -40,13 +40,22 @@ def messages(spec: PromptSpec, question: str) -> list[dict[str, str]]:
 
 def render(tokenizer: Any, spec: PromptSpec, question: str) -> list[int]:
     """Token ids of the prompt, generation prompt included: its last token is where activations are read."""
-    encoded = tokenizer.apply_chat_template(
-        messages(spec, question),
-        chat_template=template_source(tokenizer, spec),
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=True,
-    )
+    from jinja2 import TemplateError
+
+    source = template_source(tokenizer, spec)
+    try:
+        encoded = tokenizer.apply_chat_template(
+            messages(spec, question),
+            chat_template=source,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+        )
+    except TemplateError as error:  # some models' templates refuse a system line
+        raise T2Error(
+            f"Expected a chat template that takes the configured `prompt`, got its error: {error}. "
+            "Change `prompt.system` or `prompt.shots`, or name another `prompt.template`."
+        ) from error
     return [int(token) for token in encoded["input_ids"]]
 
 

@@ -8,7 +8,7 @@ L tapped layers, T tokens, D hidden width, J atoms, O head outputs. `acc_QK` is 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -157,6 +157,16 @@ class Sampler(ABC):
     @abstractmethod
     def open(self, model_folder: str, engine_seed: int) -> None:
         """Start whatever draws the samples; all randomness must follow from `engine_seed`."""
+
+    def check_prompts(self, prompts: Mapping[str, Sequence[int]]) -> None:  # noqa: B027  # most have no limit
+        """Refuse prompts that cannot be answered, before any is; after `open`.
+
+        Args:
+            prompts: question id -> token ids.
+
+        Raises:
+            T2Error: a prompt is too long.
+        """
 
     @abstractmethod
     def stream(self, requests: Iterable[SampleRequest]) -> Iterator[SampleResult]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from t2.curves.majority import majority_accuracy
+from t2.curves.majority import MAX_SAMPLES, majority_accuracy
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
 
@@ -51,10 +51,15 @@ def check_grid(grid: Sequence[int], samples_per_question: int) -> tuple[int, ...
     """The grid as a tuple.
 
     Raises:
-        T2Error: empty, unsorted, not starting at 1, or beyond M.
+        T2Error: empty, unsorted, not starting at 1, or beyond M; or M is too large for exact curves.
     """
     if not grid or list(grid) != sorted(set(grid)) or grid[0] != 1:
         raise T2Error(f"Expected a rising grid of budgets that starts at 1, got {list(grid)}. Change `data.grid`.")
+    if samples_per_question > MAX_SAMPLES:
+        raise T2Error(
+            f"Expected at most {MAX_SAMPLES} samples a question, as many as exact curves can hold, got "
+            f"{samples_per_question}. Lower `data.pool.samples_per_question`."
+        )
     if grid[-1] > samples_per_question:
         raise T2Error(
             f"Expected budgets up to the pool's {samples_per_question} samples a question, got {grid[-1]}. "

@@ -35,7 +35,7 @@ SHIFTS = (-4.0, -3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 """Swept shifts of PredictedN, in log2 samples."""
 THRESHOLDS = (0.76, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99)
 """Swept thresholds of ASC and HeadASC."""
-DSC_THRESHOLDS = (0.76, 0.85, 0.9, 0.95)
+DSC_THRESHOLDS = (0.76, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.99)
 """Swept thresholds of DSC."""
 WINDOWS = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
 """Swept windows of ESC, samples."""

@@ -44,9 +44,10 @@ def grades_of_shard(reader: ShardReader, shard: str, grader: Grader) -> list[str
     slug = re.sub(r"[^A-Za-z0-9._-]+", "_", grader.version)
     path = reader.paths.grades / f"{slug}-{digest(grader.version)[:8]}" / shard
     if path.exists():
-        sidecar = pq.read_table(path)
-        if sidecar.num_rows == table.num_rows:
-            return list(sidecar["answer_class"].to_pylist())
+        with contextlib.suppress(OSError, pa.ArrowInvalid, KeyError):  # a damaged sidecar is graded anew
+            sidecar = pq.read_table(path)
+            if sidecar.num_rows == table.num_rows:
+                return list(sidecar["answer_class"].to_pylist())
     texts, reasons = table["text"].to_pylist(), table["finish_reason"].to_pylist()
     answers = _column(table, "given_answer")
     grades = [

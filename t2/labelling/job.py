@@ -18,7 +18,7 @@ from t2.model_files import ModelFiles, resolve_model
 from t2.prompts import prompt_fingerprint, render
 from t2.spec import GREEDY_DRAW, LabelJob, Question, SampleRequest
 from t2.splits import SplitFractions, labelling_order
-from t2.store.lock import Heart, hold
+from t2.store.lock import Heart, adding_questions, hold
 from t2.store.pool_spec import PoolSpec, check_or_create_spec, read_spec
 from t2.store.reader import ShardReader, manifest_entries, read_prompt_tokens, read_questions
 from t2.store.schema import PoolPaths
@@ -104,10 +104,17 @@ def prepare(job: LabelJob, proxy: str | None = None) -> Prepared:
     tokenizer = load_tokenizer(model.folder)
     prompt = {**asdict(job.prompt), "fingerprint": prompt_fingerprint(tokenizer, job.prompt)}
     spec = PoolSpec(model.as_json(), prompt, sampling)
-    check_or_create_spec(paths, spec)
-    prompts = old_prompts + [tuple(render(tokenizer, job.prompt, q.text)) for q in questions[len(old) :]]
+    if paths.spec.exists():
+        check_or_create_spec(paths, spec)  # before prompts are rendered for nothing
+    prompts = old_prompts
     if questions != old:
-        write_questions(paths, questions, prompts)
+        with adding_questions(paths):  # another process may have added some by now
+            old, old_prompts = read_questions(paths) if paths.questions.exists() else ([], [])
+            questions = merge_questions(old, wanted)
+            prompts = old_prompts + [tuple(render(tokenizer, job.prompt, q.text)) for q in questions[len(old) :]]
+            check_or_create_spec(paths, spec)
+            write_questions(paths, questions, prompts)
+    check_or_create_spec(paths, spec)
     return Prepared(paths, spec, model, wanted, questions, prompts, _lengths(prompts))
 
 
@@ -162,7 +169,13 @@ def load_tokenizer(model_folder: Path) -> Any:
     """The fast tokenizer of a model folder."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(model_folder)
+    try:
+        return AutoTokenizer.from_pretrained(model_folder)
+    except (OSError, ValueError) as error:
+        raise T2Error(
+            f"Expected a fast tokenizer in {model_folder}, got none that transformers can read: "
+            f"{' '.join(str(error).split())[:200]} Put the model's tokenizer files there."
+        ) from error
 
 
 def _is_finished(paths: PoolPaths, wanted: list[Question], job: LabelJob) -> bool:
@@ -229,6 +242,7 @@ def _draw(
         if prepared.model_files is None:
             raise T2Error(f"Expected the model {job.model!r} to draw samples with, got no such folder.")
         job.sampler.open(str(prepared.model_files.folder), writer.engine_seed)
+        job.sampler.check_prompts({request.question_id: request.prompt_ids for request in requests})
         for result in job.sampler.stream(requests):
             writer.append(result)
             progress = Progress(

@@ -50,7 +50,7 @@ def report_of(
             f"Expected predictions of labels by grader {loaded.grader!r}, got {stored.of.grader!r} in {path}. "
             "Name the same `--grader`, or train again: python train.py cross_validate --config FILE"
         )
-    pool = loaded.pool.take(check_questions(stored, loaded.pool.question_ids, path))
+    pool = loaded.pool.take(check_questions(stored, loaded.pool.question_ids, loaded.pool.dedup_keys, path))
     new_rows = None if new_after is None else _new_rows(loaded.root, pool, new_after)
     labels = budget_labels(pool, stored.of.grid, stored.of.eps)
     comparisons = [compare(pool, labels, sources, seed) for seed, sources in stored.by_seed.items()]

@@ -7,7 +7,7 @@ With several GPUs vLLM starts workers of its own; `close` ends them.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from t2.errors import T2Error
@@ -65,6 +65,8 @@ class VLLMSampler(Sampler):
             raise T2Error(f"Expected `temperature` > 0 (equal samples need no vote), got {temperature}.")
         if max_tokens < 1 or samples_per_request < 1:
             raise T2Error(f"Expected max_tokens, samples_per_request >= 1, got {max_tokens}, {samples_per_request}.")
+        if not (0 < top_p <= 1 and top_k >= 0):
+            raise T2Error(f"Expected `top_p` in (0, 1] and `top_k` of at least 0 (0: off), got {top_p} and {top_k}.")
         self._settings = SamplingSettings(temperature, top_p, top_k, max_tokens, tuple(stop or ()))
         self._samples_per_request = samples_per_request
         self.dtype, self.max_num_seqs, self.max_model_len = dtype, max_num_seqs, max_model_len
@@ -89,7 +91,7 @@ class VLLMSampler(Sampler):
         Raises:
             T2Error: vLLM is not installed; names the command.
         """
-        _set_environment()
+        _set_environment(self.tensor_parallel_size)
         try:
             import vllm
         except ModuleNotFoundError as error:
@@ -162,6 +164,19 @@ class VLLMSampler(Sampler):
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
+    def check_prompts(self, prompts: Mapping[str, Sequence[int]]) -> None:
+        """Refuse prompts that leave no token for an answer: the engine would raise in the middle of all the others."""
+        if self._llm is None:
+            raise RuntimeError("VLLMSampler.check_prompts before open")
+        limit = int(self._llm.llm_engine.vllm_config.model_config.max_model_len)
+        if long := {name: len(ids) for name, ids in prompts.items() if len(ids) >= limit}:
+            first = next(iter(long))
+            raise T2Error(
+                f"Expected prompts shorter than the engine's max_model_len = {limit} tokens, got {len(long)} of "
+                f"{len(prompts)} that are not (first: {first!r} with {long[first]}). Raise `sampler.max_model_len`, as "
+                "far as the model goes, or leave these questions out."
+            )
+
     def stream(self, requests: Iterable[SampleRequest]) -> Iterator[SampleResult]:
         """Yield each request when all its samples are finished; keeps the engine's queue filled.
 
@@ -199,16 +214,21 @@ class VLLMSampler(Sampler):
             self._llm = None
 
 
-def _set_environment() -> None:
-    """Settings that vLLM reads at import; what the user has set already stays."""
+def _set_environment(ranks: int) -> None:
+    """Settings that vLLM reads at import; what the user has set already stays.
+
+    Args:
+        ranks: processes that share the model; vLLM itself shares the cores among several.
+    """
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     defaults = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "WARNING",
-        "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)),
         "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
     }
+    if ranks == 1:
+        defaults["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
 

@@ -31,10 +31,15 @@ def append_line(path: Path, line: str) -> None:
     """Append one line and fsync it; a reader must ignore a last line without its newline."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    with path.open("ab") as file:
+        end = file.tell()
+        try:
+            file.write(f"{line}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:  # a full disk, a signal: whoever tries again must not append to half a line
+            os.ftruncate(file.fileno(), end)
+            raise
     if new:
         _sync_folder(path.parent)
 

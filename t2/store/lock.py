@@ -114,7 +114,7 @@ def hold(paths: PoolPaths) -> Iterator[Heart]:
     """
     if _beats_elsewhere(paths):
         raise _held(paths)
-    paths.root.mkdir(parents=True, exist_ok=True)
+    _make_folder(paths)
     lock = FileLock(paths.lock)
     try:
         lock.acquire(timeout=LOCK_WAIT_SECONDS)
@@ -127,6 +127,21 @@ def hold(paths: PoolPaths) -> Iterator[Heart]:
     finally:
         heart.stop()
         lock.release()
+
+
+@contextmanager
+def adding_questions(paths: PoolPaths) -> Iterator[None]:
+    """Held while questions are read, merged and written: a labeller and a training may both add some."""
+    _make_folder(paths)
+    with FileLock(paths.root / "questions.lock"):
+        yield
+
+
+def _make_folder(paths: PoolPaths) -> None:
+    try:
+        paths.root.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise T2Error(f"Expected a folder as `data.pool.path`, got the file {paths.root}. Name another.") from error
 
 
 def _held(paths: PoolPaths) -> T2Error:

@@ -76,13 +76,18 @@ def read_spec(paths: PoolPaths) -> PoolSpec:
     except FileNotFoundError as error:
         raise T2Error(f"Expected a pool, got no {paths.spec}. Make one: t2 label --config FILE") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise T2Error(f"Expected JSON in {paths.spec}, got {error}.") from error
+        raise T2Error(f"Expected JSON in {paths.spec}, got {error}. Restore the file.") from error
     if not isinstance(raw, dict):
         raise T2Error(f"Expected a JSON object in {paths.spec}, got {_short(raw)}. Restore the file.")
     version = (raw.get("format"), raw.get("format_version"))
     readable = IMPORTED_FORMAT_VERSION if "source" in raw else POOL_FORMAT_VERSION
     if version != (POOL_FORMAT, readable):
-        raise T2Error(f"Expected {POOL_FORMAT} version {readable}, got {version} in {paths.spec}.")
+        raise T2Error(
+            f"Expected {POOL_FORMAT} version {readable}, got {version} in {paths.spec}. "
+            "Use the version of T2 that wrote it."
+        )
+    if missing := {"model", "prompt", "sampling"} - raw.keys():
+        raise T2Error(f"Expected {sorted(missing)} in {paths.spec}, got an object without. Restore the file.")
     further = {key: raw[key] for key in ("source", "default_grader", "cost_unit") if key in raw}
     return PoolSpec(raw["model"], raw["prompt"], raw["sampling"], **further)
 
@@ -96,9 +101,11 @@ def check_or_create_spec(paths: PoolPaths, spec: PoolSpec) -> None:
     if not paths.spec.exists():
         write_text_atomically(paths.spec, json.dumps(spec.as_json(), indent=2, ensure_ascii=False) + "\n")
     elif difference := read_spec(paths).difference(spec):
+        empty = not any(paths.manifests.glob("*.jsonl"))
         raise T2Error(
             f"Expected the settings of pool {paths.root}, got a difference in {'; '.join(difference)}. "
-            "Change the config back or choose another `data.pool.path`."
+            + ("It has no samples yet: delete the folder" if empty else "Change the config back")
+            + " or choose another `data.pool.path`."
         )
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from t2.errors import T2Error
 from t2.hashing import sha256_of_file
 from t2.spec import Question
-from t2.store.schema import PoolPaths
+from t2.store.schema import QUESTION_SCHEMA, PoolPaths
 
 
 def manifest_entries(paths: PoolPaths) -> list[dict[str, Any]]:
@@ -22,11 +22,17 @@ def manifest_entries(paths: PoolPaths) -> list[dict[str, Any]]:
     for manifest in sorted(paths.manifests.glob("*.jsonl")):
         lines = manifest.read_text(encoding="utf-8").split("\n")[:-1]
         try:
-            entries += [json.loads(line) for line in lines]
+            found = [json.loads(line) for line in lines]
         except json.JSONDecodeError as error:
             raise T2Error(
                 f"Expected JSON lines in {manifest}, got {error}. Delete the damaged line and run t2 label again."
             ) from error
+        if odd := [entry for entry in found if not (isinstance(entry, dict) and {"shard", "sha256"} <= entry.keys())]:
+            raise T2Error(
+                f"Expected objects with shard and sha256 in {manifest}, got {str(odd[0])[:40]!r}. Delete the damaged "
+                "line and run t2 label again."
+            )
+        entries += found
     return entries
 
 
@@ -37,9 +43,13 @@ def read_questions(paths: PoolPaths) -> tuple[list[Question], list[tuple[int, ..
         T2Error: the file is missing or damaged.
     """
     try:
-        rows = pq.read_table(paths.questions).to_pylist()
+        rows = pq.read_table(paths.questions, columns=QUESTION_SCHEMA.names).to_pylist()
     except (OSError, pa.ArrowInvalid) as error:
-        raise T2Error(f"Expected the pool's questions, got {paths.questions}: {error}.") from error
+        raise T2Error(
+            f"Expected the pool's questions, got {paths.questions}: {error}. Restore the file, or run t2 label again."
+        ) from error
+    if rows and (missing := set(QUESTION_SCHEMA.names) - rows[0].keys()):
+        raise T2Error(f"Expected columns {sorted(missing)} in {paths.questions}, got none such. Restore the file.")
     names = [each.name for each in fields(Question) if each.name != "id"]
     questions = [Question(id=row["question_id"], **{name: row[name] for name in names}) for row in rows]
     return questions, [tuple(row["prompt_ids"]) for row in rows]

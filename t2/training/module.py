@@ -196,5 +196,9 @@ class BudgetProbe(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Build the head that the checkpoint holds if none is there yet."""
         self.restored = True
-        if self.head is None and CHECKPOINT_KEY in checkpoint:
-            self.build(shape_of(checkpoint[CHECKPOINT_KEY]))
+        if (record := checkpoint.get(CHECKPOINT_KEY)) is None:
+            return
+        mine = head_record(self.build(shape_of(record)))
+        if changed := [key for key in ("head", "head_arguments") if record.get(key) != mine[key]]:
+            told = "; ".join(f"{record.get(key)} then, {mine[key]} now" for key in changed)
+            raise T2Error(f"Expected the head of the checkpoint, got another: {told}. Change `model.head` back.")

@@ -12,7 +12,14 @@ from rich.console import Console
 from t2.evaluation.sources import Folds, RunFits, Source, Unfitted
 from t2.heads import HEADS
 from t2.heads.base import HeadShape
-from t2.predictions import PREDICTIONS_FILE, PredictionsOf, load_predictions, save_predictions
+from t2.predictions import (
+    PREDICTIONS_FILE,
+    PredictionsOf,
+    keys_digest,
+    labels_digest,
+    load_predictions,
+    save_predictions,
+)
 from t2.training.cross_validation import FitsOnCores, MakeHead, TrainSettings, unfitted_sources
 from t2.training.module import BudgetProbe
 
@@ -61,6 +68,8 @@ class T2Trainer(L.Trainer):
             grader=data.job.task.grader.version,
             features=data.export_info["features"],
             training={**vars(how), "heads": {name: make(shape).arguments for name, make in heads.items()}},
+            keys_digest=keys_digest(pool.dedup_keys),
+            labels_digest=labels_digest(pool, labels),
         )
         path = Path(out) if out else Path(data.job.path) / PREDICTIONS_FILE
         unfitted = unfitted_sources(heads, pooled_QLD, pool, labels, texts, how)
@@ -68,7 +77,7 @@ class T2Trainer(L.Trainer):
         all_folds = {seed: Folds.of(pool.dedup_keys, seed) for seed in seeds}
         by_seed = fitted_sources(unfitted, all_folds, FitsOnCores(processes), of, unfinished(path))
         save_predictions(path, of, by_seed)
-        unfinished(path).unlink(missing_ok=True)
+        remove_if_contained(unfinished(path), by_seed)
         Console(soft_wrap=True).print(f"Out-of-fold predictions of {len(pool)} questions: {path}", highlight=False)
 
 
@@ -81,10 +90,17 @@ def fitted_sources(
     unfitted: Sequence[Unfitted], all_folds: Mapping[int, Folds], run_fits: RunFits, of: PredictionsOf, path: Path
 ) -> dict[int, list[Source]]:
     """All sources by fold seed; the file `path` has each as soon as it is done, and what is there is not done again."""
-    found = load_predictions(path) if path.exists() else None
-    stored = {} if found is None or found.of != of else found.by_seed
-    done = {seed: {source.name: source for source in stored.get(seed, ())} for seed in {**stored, **all_folds}}
     console = Console(soft_wrap=True)
+    stored: dict[int, tuple[Source, ...]] = {}
+    if path.exists():
+        found = load_predictions(path)
+        if changed := found.of.difference(of):
+            aside = path.with_name(f"{path.name}.other")
+            path.replace(aside)
+            console.print(f"{path} is of other {', '.join(changed)}: kept as {aside}", highlight=False)
+        else:
+            stored = found.by_seed
+    done = {seed: {source.name: source for source in stored.get(seed, ())} for seed in {**stored, **all_folds}}
     for seed, folds in all_folds.items():
         for source in unfitted:
             taken_up = source.name in done[seed]
@@ -93,6 +109,15 @@ def fitted_sources(
                 save_predictions(path, of, {seed: sources.values() for seed, sources in done.items()})
             console.print(f"fold seed {seed}: {source.name}{' (done before)' if taken_up else ''}", highlight=False)
     return {seed: [done[seed][source.name] for source in unfitted] for seed in all_folds}
+
+
+def remove_if_contained(path: Path, by_seed: Mapping[int, Sequence[Source]]) -> None:
+    """Remove the unfinished file, unless it has more than what was asked for now: that took time too."""
+    if not path.exists():  # nothing had to be fitted
+        return
+    kept = {(seed, source.name) for seed, sources in load_predictions(path).by_seed.items() for source in sources}
+    if kept <= {(seed, source.name) for seed, sources in by_seed.items() for source in sources}:
+        path.unlink()
 
 
 def _heads(model: BudgetProbe, shape: HeadShape, only_configured: bool) -> dict[str, MakeHead]:

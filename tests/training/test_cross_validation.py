@@ -14,7 +14,7 @@ from t2.heads import CurveHead, HeadShape, LayerwiseRegression
 from t2.heads.base import Prediction, Targets
 from t2.predictions import PredictionsOf, load_predictions
 from t2.training.cross_validation import FitsOnCores, TrainSettings, head_fit_predict
-from t2.training.trainer import fitted_sources, unfinished
+from t2.training.trainer import fitted_sources, remove_if_contained, unfinished
 
 NUM_QUESTIONS, GRID = 60, (1, 3, 5)
 KEYS = tuple(f"key {q}" for q in range(NUM_QUESTIONS))
@@ -111,10 +111,23 @@ def test_an_interrupted_run_that_was_taken_up_loses_nothing_when_it_is_interrupt
     assert {s.name for s in load_predictions(path).by_seed[1]} == {"a", "b"}
 
 
-def test_other_questions_or_settings_begin_anew(tmp_path: Path) -> None:
+def test_other_questions_or_settings_begin_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "predictions.unfinished.safetensors"
     fitted([Counted("a")], OF, path)
     other = Counted("a")
     fitted([other], PredictionsOf(**{**vars(OF), "eps": 0.5}), path)
     assert other.fits == len(FOLDS) * OUTER_FOLDS * 4
     assert load_predictions(path).of.eps == 0.5
+    kept = tmp_path / "predictions.unfinished.safetensors.other"
+    assert load_predictions(kept).of == OF, "an hour of training was overwritten at the first finished source"
+    assert "is of other eps: kept as" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_what_was_not_asked_for_now_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.unfinished.safetensors"
+    by_seed = fitted([Counted("a"), Counted("b")], OF, path)
+    remove_if_contained(path, {0: by_seed[0]})
+    assert path.exists()
+    remove_if_contained(path, by_seed)
+    assert not path.exists()
+    remove_if_contained(path, by_seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,25 @@ def test_a_resumed_run_refuses_other_labels(scripted_config: Make) -> None:
     data.teardown("validate")
     with pytest.raises(T2Error, match=r"eps: 0\.5 then, 0\.02 now"):
         data.load_state_dict({**data.state_dict(), "eps": 0.5})
+
+
+def test_a_resumed_run_refuses_another_head(
+    scripted_config: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Other dropout and eps went on silently, and were recorded as if all of the run had them."""
+    config = scripted_config()
+    path = write(config, tmp_path)
+    main(["fit", "--config", path, "--trainer.max_epochs", "1"])
+    last = str(tmp_path / "runs" / "version_0" / "checkpoints" / "last.ckpt")
+    for change in (["--model.head.init_args.dropout", "0.9"], ["--model.head", "OrdinalHead"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(["fit", "--config", path, "--ckpt_path", last, *change, "--accuracy_cost.policy", "PredictedN"])
+        assert "Expected the head of the checkpoint, got another" in capsys.readouterr().err
+
+
+def test_more_samples_than_curves_can_hold_are_refused_before_any_is_drawn(scripted_config: Make) -> None:
+    with pytest.raises(T2Error, match="Expected at most 512 samples a question"):
+        BudgetDataModule(replace(job_of(scripted_config()), samples_per_question=600), layers="all", grid=[1, 3])
 
 
 def test_a_pool_with_other_sampling_is_refused_and_kept(scripted_config: Make) -> None:

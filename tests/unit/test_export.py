@@ -307,6 +307,20 @@ def test_an_older_head_knows_nothing_of_questions_and_calibration(folder: Path) 
     assert loaded.calibration is None
 
 
+def test_an_export_that_dies_over_another_leaves_no_mixture(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New weights stood beside the old config, with its policy and its promise, and loaded without complaint."""
+    head = BudgetHead.from_pretrained(folder).head
+
+    def dies(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("t2.export.model_card", dies)
+    with pytest.raises(KeyboardInterrupt):
+        save_head(head, record_of(head, {"name": "Utility", "arguments": {"price": 2.0}}), folder)
+    with pytest.raises(T2Error, match=r"config\.json"):
+        BudgetHead.from_pretrained(folder)
+
+
 def test_an_export_over_another_takes_its_digests_away(folder: Path) -> None:
     """They would be another head's, and questions that this one learned from would pass as unseen."""
     head = randomised(CurveHead(SHAPE, num_atoms=6))

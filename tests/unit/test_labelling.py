@@ -128,6 +128,65 @@ def test_merge_appends_new_questions_and_refuses_changed_ones():
 # Runs
 
 
+class ShortSampler(ScriptedSampler):
+    """Takes prompts of fewer than 5 tokens."""
+
+    def check_prompts(self, prompts):
+        if long := [name for name, ids in prompts.items() if len(ids) >= 5]:
+            raise T2Error(f"Expected shorter prompts, got {long}.")
+
+
+def test_prompts_that_are_too_long_are_refused_before_any_sample_is_drawn(tmp_path):
+    """The engine raised in the middle, at every start again, and took the requests in flight with it."""
+    task = ArithTask(NUM_QUESTIONS)
+    with pytest.raises(T2Error, match="Expected shorter prompts"):
+        run(job_of(tmp_path / "pool", task=task, sampler=ShortSampler(scripts(task))), FRACTIONS)
+    assert rows_of(tmp_path / "pool") == []
+
+
+def test_a_prompt_that_cannot_be_rendered_leaves_no_pool(tmp_path):
+    """The pool's identity was written first: the mended config was then refused."""
+    template = tmp_path / "strict.jinja"
+    refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    template.write_text(refuses + "{{ messages[-1].content }}=")
+    job = job_of(tmp_path / "pool", prompt=PromptSpec(str(template), system="Be brief."))
+    with pytest.raises(T2Error, match=r"chat template.*System role not supported.*Change `prompt\.system`"):
+        prepare(job)
+    assert not (tmp_path / "pool" / "pool.json").exists()
+    prepare(job_of(tmp_path / "pool", prompt=PromptSpec(str(template))))
+    assert (tmp_path / "pool" / "pool.json").exists()
+
+
+def test_questions_that_another_process_adds_meanwhile_stay(tmp_path, monkeypatch):
+    """Read, render, write without a lock: the last writer's questions were all there was."""
+    first, second = (tmp_path / f"{name}.jsonl" for name in ("first", "second"))
+    for path in (first, second):
+        path.write_text(json.dumps({"id": path.stem, "question": "1+1", "answer": "2"}))
+    here, there = (
+        job_of(tmp_path / "pool", task=JsonlTask(str(path)), sampler=ScriptedSampler({})) for path in (first, second)
+    )
+    load = t2.labelling.job.load_tokenizer
+
+    def load_while_another_prepares(folder):
+        monkeypatch.setattr(t2.labelling.job, "load_tokenizer", load)
+        prepare(there)
+        return load(folder)
+
+    monkeypatch.setattr(t2.labelling.job, "load_tokenizer", load_while_another_prepares)
+    assert [question.id for question in prepare(here).questions] == ["second", "first"]
+    assert [question.id for question in read_questions(PoolPaths(tmp_path / "pool"))[0]] == ["second", "first"]
+
+
+def test_a_model_without_tokenizer_is_named(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_bytes((Path(MODEL) / name).read_bytes())
+    job = LabelJob(str(tmp_path / "pool"), str(folder), ArithTask(2), ScriptedSampler({}), samples_per_question=2)
+    with pytest.raises(T2Error, match="Expected a fast tokenizer in"):
+        prepare(job)
+
+
 def test_a_run_fills_the_pool(tmp_path):
     job = job_of(tmp_path / "pool")
     seen = []

@@ -120,3 +120,11 @@ def test_an_unknown_id_is_refused_offline(monkeypatch, name):
         resolve_model(name)
     assert repr(name) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\n", b"\xff" * 64])
+def test_weights_that_are_not_there_are_named(copy, content):
+    """A Git LFS pointer was read as a header of 10^18 bytes."""
+    (copy / "model.safetensors").write_bytes(content)
+    with pytest.raises(T2Error, match=r"Expected a whole safetensors file, got .*Git LFS pointer"):
+        resolve_model(str(copy))

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from compared import GRID, POOL, knowing
+from compared import GRID, LABELS, POOL, knowing
+from safetensors.torch import save_file
 
 from t2.errors import T2Error
-from t2.predictions import PredictionsOf, check_questions, load_predictions, save_predictions
+from t2.predictions import (
+    PredictionsOf,
+    check_questions,
+    keys_digest,
+    labels_digest,
+    load_predictions,
+    save_predictions,
+)
 
 
 def test_predictions_come_back(tmp_path: Path) -> None:
@@ -25,9 +35,11 @@ def test_predictions_come_back(tmp_path: Path) -> None:
         assert torch.equal(mine.test.score_B, theirs.test.score_B)
         assert torch.equal(mine.train.prediction.accuracy_BK, theirs.train.prediction.accuracy_BK)
         assert theirs.train.prediction.log2_n_B is None
-    assert check_questions(stored, ("new", *POOL.question_ids), path).tolist() == list(range(1, len(POOL) + 1))
+    assert check_questions(stored, ("new", *POOL.question_ids), ("new", *POOL.dedup_keys), path).tolist() == list(
+        range(1, len(POOL) + 1)
+    )
     with pytest.raises(T2Error, match="a pool without 1 of 90"):
-        check_questions(stored, POOL.question_ids[1:], path)
+        check_questions(stored, POOL.question_ids[1:], POOL.dedup_keys[1:], path)
 
 
 def test_bad_predictions(tmp_path: Path) -> None:
@@ -36,3 +48,30 @@ def test_bad_predictions(tmp_path: Path) -> None:
     (tmp_path / "bad.safetensors").write_bytes(b"no")
     with pytest.raises(T2Error, match="Expected a predictions file"):
         load_predictions(tmp_path / "bad.safetensors")
+
+
+def test_predictions_of_other_folds_are_refused(tmp_path: Path) -> None:
+    """Only ids were compared: with other dedup keys a question is tested by a head that learned from it."""
+    path = tmp_path / "predictions.safetensors"
+    of = PredictionsOf(POOL.question_ids, GRID, 0.02, 14, "numeric", {}, {}, keys_digest(POOL.dedup_keys))
+    save_predictions(path, of, {0: [knowing(0.1)]})
+    stored = load_predictions(path)
+    assert len(check_questions(stored, POOL.question_ids, POOL.dedup_keys, path)) == len(POOL)
+    with pytest.raises(T2Error, match="Expected the dedup keys that"):
+        check_questions(stored, POOL.question_ids, ("other", *POOL.dedup_keys[1:]), path)
+
+
+def test_labels_have_a_digest_of_their_own() -> None:
+    other = replace(LABELS, acc_QK=LABELS.acc_QK.clone())
+    assert labels_digest(POOL, other) == labels_digest(POOL, LABELS)
+    other.acc_QK[3, 1] += 1e-3
+    assert labels_digest(POOL, other) != labels_digest(POOL, LABELS)
+    assert labels_digest(replace(POOL, families=("f",) * len(POOL)), LABELS) != labels_digest(POOL, LABELS)
+
+
+def test_a_header_without_its_parts_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.safetensors"
+    header = {"format": "t2-predictions", "format_version": 1, "of": {"grid": [1]}, "sources": {}}
+    save_file({"x": torch.zeros(1)}, path, {"t2": json.dumps(header)})
+    with pytest.raises(T2Error, match=r"Expected a whole predictions file, got .* without 'question_ids'"):
+        load_predictions(path)

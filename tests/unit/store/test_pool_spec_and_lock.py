@@ -72,7 +72,33 @@ def test_a_missing_or_broken_spec_is_named(paths):
         read_spec(paths)
 
 
+def test_a_spec_without_its_parts_is_named(paths):
+    check_or_create_spec(paths, SPEC)
+    content = SPEC.as_json()
+    del content["model"]
+    paths.spec.write_text(json.dumps(content))
+    with pytest.raises(T2Error, match=r"Expected \['model'\] in .*pool\.json"):
+        read_spec(paths)
+
+
+def test_a_pool_without_samples_may_be_begun_anew(paths):
+    check_or_create_spec(paths, SPEC)
+    other = replace(SPEC, sampling={**SPEC.sampling, "temperature": 0.123})
+    with pytest.raises(T2Error, match="It has no samples yet: delete the folder or choose another"):
+        check_or_create_spec(paths, other)
+    paths.manifests.mkdir()
+    (paths.manifests / "w.jsonl").touch()
+    with pytest.raises(T2Error, match="Change the config back or choose another"):
+        check_or_create_spec(paths, other)
+
+
 # Lock
+
+
+def test_a_file_is_no_pool(paths):
+    paths.root.write_text("")
+    with pytest.raises(T2Error, match=r"Expected a folder as `data.pool.path`, got the file"), hold(paths):
+        pass
 
 
 def _hold_until_killed(paths):

@@ -3,6 +3,7 @@
 import shutil
 import time
 
+import pyarrow.parquet as pq
 import pytest
 
 import t2.store.reader
@@ -12,6 +13,7 @@ from t2.grading.numeric import NumericGrader
 from t2.grading.pool import PoolGrader
 from t2.labelling.job import compact
 from t2.spec import GREEDY_DRAW, Question, Sample, SampleRequest, SampleResult
+from t2.store.files import append_line
 from t2.store.reader import ShardReader, manifest_entries, read_questions
 from t2.store.schema import PoolPaths
 from t2.store.writer import ShardWriter, write_questions
@@ -119,6 +121,37 @@ def test_no_scratch_files_stay(paths):
 
 
 # What a reader makes of damage
+
+
+def test_a_line_that_was_cut_short_is_taken_back(paths, monkeypatch):
+    """A full disk left half a line, the next try wrote behind it, and the pool was unreadable."""
+    fill(paths, "w", ("a", (0,)))
+    before = (paths.manifests / "w.jsonl").read_bytes()
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            append_line(paths.manifests / "w.jsonl", '{"shard": "b"}')
+    assert (paths.manifests / "w.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("line", ["[1]", '"shard"', '{"shard": "w-00001.parquet"}'])
+def test_a_manifest_line_of_something_else_is_named(paths, line):
+    fill(paths, "w", ("a", (0,)))
+    with (paths.manifests / "w.jsonl").open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(T2Error, match=r"objects with shard and sha256 in .*w\.jsonl"):
+        stored_rows(paths)
+
+
+def test_questions_without_a_column_are_named(paths):
+    write_questions(paths, QUESTIONS, [(1, 2), (3,)])
+    pq.write_table(pq.read_table(paths.questions).drop_columns(["dedup_key"]), paths.questions)
+    with pytest.raises(T2Error, match=r"questions\.parquet.*dedup_key|dedup_key.*questions\.parquet"):
+        read_questions(paths)
 
 
 def test_a_torn_manifest_line_is_ignored(paths):
@@ -284,6 +317,16 @@ def test_a_short_sidecar_is_rebuilt(paths):
     graded(paths, CountingGrader())
     folder = next(paths.grades.iterdir())
     shutil.copy(folder / "w-00002.parquet", folder / "w-00001.parquet")
+    grader = CountingGrader()
+    graded(paths, grader)
+    assert grader.graded == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and nothing else"])
+def test_a_damaged_sidecar_is_rebuilt(paths, content):
+    fill(paths, "w", ("a", (0, 1)), ("b", (0,)))
+    graded(paths, CountingGrader())
+    (next(paths.grades.iterdir()) / "w-00001.parquet").write_bytes(content)
     grader = CountingGrader()
     graded(paths, grader)
     assert grader.graded == 2
