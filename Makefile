@@ -25,7 +25,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --upgrade pip
-# The CPU build of torch is on no package index but PyTorch's own; a folder in PIP_FIND_LINKS comes first.
+# The CPU build of torch is on PyTorch's own package index; whoever has it elsewhere has pip configured for that.
 	$(PIP) install --quiet "$(TORCH)" 2>/dev/null || \
 		$(PIP) install --quiet "$(TORCH)" --index-url https://download.pytorch.org/whl/cpu
 	$(PIP) install --quiet --constraint constraints.txt "$(TORCH)" --editable ".[dev,$(EXTRA)]"

