@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
+_STEPS = 10
+"""Points drawn from one setting to the next."""
 _REFERENCES = {"FixedN": ("#000000", "o", "-"), "ASC": ("#666666", "x", "--"), "OwnOracle": ("#999999", "*", ":")}
 
 
@@ -24,7 +29,7 @@ def frontier_figure(
     chosen: Mapping[str, Replay] | None = None,
     reference: Replay | None = None,
 ) -> Figure:
-    """Accuracy against cost a question (log axis), one line a policy, settings in knob order.
+    """Accuracy against cost a question (log axis), one line a policy, settings in knob order, mixtures between.
 
     Args:
         frontiers: what is drawn, later ones on top.
@@ -41,7 +46,7 @@ def frontier_figure(
         axes.axvline(_point(reference)[0], color="black", linestyle=":", linewidth=1, label="FixedN(N_ref)")
     rivals = 0
     for frontier in frontiers:
-        tokens, accuracy = frontier.tokens_P.numpy(), 100 * frontier.accuracy_P.numpy()
+        tokens, accuracy = frontier.tokens_P, 100 * frontier.accuracy_P
         if frontier.name == "Greedy":
             axes.plot(tokens, accuracy, "k+", markersize=12, markeredgewidth=2, label="Greedy")
             continue
@@ -57,7 +62,7 @@ def frontier_figure(
             "markersize": 3,
             "label": frontier.name,
         }
-        axes.plot(tokens, accuracy, line, **style)
+        axes.plot(_mixed(tokens), _mixed(accuracy), line, markevery=_STEPS, **style)
         if chosen and frontier.name in chosen:
             ring: dict[str, Any] = {"markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.3, "zorder": 4}
             axes.plot(*_point(chosen[frontier.name]), "o", color=colour, **ring)
@@ -68,6 +73,13 @@ def frontier_figure(
     axes.grid(alpha=0.3)
     figure.legend(*axes.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside lower center", ncols=2)
     return figure
+
+
+def _mixed(value_P: Tensor) -> Tensor:
+    """The settings' values with mixtures between neighbours: straight in tokens, as areas take them."""
+    share = torch.arange(_STEPS) / _STEPS
+    between = value_P[:-1, None] + (value_P[1:] - value_P[:-1])[:, None] * share
+    return torch.cat([between.flatten(), value_P[-1:]])
 
 
 def _point(replay: Replay) -> tuple[float, float]:

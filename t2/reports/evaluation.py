@@ -13,7 +13,8 @@ from t2.evaluation.exported import AsExported
 from t2.evaluation.rows import Row
 from t2.evaluation.summary import Summary
 from t2.live import LiveRow
-from t2.reports.comparison import markdown_table, write_report
+from t2.reports.comparison import write_report
+from t2.reports.comparison_tables import markdown_table
 from t2.reports.curse_tables import NOTHING, number, span
 from t2.reports.page import Section, Table
 from t2.store.files import write_text_atomically

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from t2.evaluation.rows import Row
 from t2.evaluation.summary import Summary
-from t2.reports.comparison import claims_markdown, contenders_table, markdown_table, without_setting
+from t2.reports.comparison import claims_markdown
+from t2.reports.comparison_tables import contenders_table, markdown_table, without_setting
 from t2.reports.page import Table
 
 _COLUMNS = (

@@ -53,7 +53,7 @@ def ladder_figure(rungs: Sequence[Rung], cost: str = "generated tokens") -> Figu
     axes.set_yticks(range(len(rungs)), [f"{rung.name}\n({rung.knows})" for rung in rungs], fontsize=8)
     axes.set_ylim(len(rungs) - 0.5, -0.5)
     axes.set_xlim(0, 1.05 * max(1.0, *(rung.row.ratio.high for rung in rungs)))
-    axes.set_xlabel(f"{cost}, FixedN(N_ref) = 1", fontsize=9)
+    axes.set_xlabel(f"{cost}, FixedN(N_ref) = 1", fontsize=8)
     axes.tick_params(axis="x", labelsize=8)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)

@@ -9,7 +9,8 @@ import pytest
 from compared import compared, summarised
 from matplotlib.image import imread
 
-from t2.reports.comparison import COLUMNS, cells, markdown, write_report
+from t2.reports.comparison import markdown, write_report
+from t2.reports.comparison_tables import COLUMNS, cells
 from t2.reports.curse_tables import span
 
 

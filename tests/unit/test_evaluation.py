@@ -202,6 +202,10 @@ def test_figure_builds() -> None:
     line, *_, ring = axes.lines
     assert list(line.get_xdata()) == [70, 70]
     assert [(*ring.get_xdata(), *ring.get_ydata())] == [(50, 100)]
+    place = [f.name for f in found].index("FixedN")
+    tokens, accuracy = (torch.as_tensor(values) for values in axes.lines[1 + place].get_data())
+    inside = interpolated(found[place].tokens_P, found[place].accuracy_P, tokens)
+    torch.testing.assert_close(accuracy, 100 * inside)  # what is drawn is what areas are made of
     assert ring.get_markersize() > axes.lines[-2].get_markersize()
     assert axes.get_title() == "validation, $x^ 24 questions"
     assert axes.get_xscale() == "log"
