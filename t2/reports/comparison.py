@@ -33,8 +33,8 @@ HOW_TO_READ = (
     "dataset. Everything else spends less on some questions. Heads and controls look at a question before decoding, "
     "sequential rules at the answers so far.",
     "Start with the waste ladder: what each kind of knowledge saves where a point may be lost. Read each ratio with "
-    "its accuracy. Then the claims: a and b say whether a head helps a rule that looks at answers, c whether one round is "
-    "worth it, d and e whether it is the activations, or what text, length and plain regressions know too.",
+    "its accuracy. Then the claims: a and b say whether a head helps a rule that looks at answers, c whether one round "
+    "is worth it, d and e whether it is the activations, or what text, length and plain regressions know too.",
     "Square brackets are 95% bootstrap intervals over questions. What is called best was named, and every setting was "
     "chosen, on other questions than those it is scored on.",
 )
