@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,7 @@ def evaluate_live(
     questions: Sequence[Question],
     prompts: Sequence[Sequence[int]],
     contenders: Mapping[str, Sequence[Rule]],
+    on_done: Callable[[str, LiveResult], None] | None = None,
 ) -> dict[str, LiveResult]:
     """Run policies on one engine, one after the other, each with an empty prefix cache. Nothing is stored.
 
@@ -118,6 +119,7 @@ def evaluate_live(
         questions: what is asked.
         prompts: token ids of each question's prompt, as the pool stores them.
         contenders: name of a policy -> one rule a question.
+        on_done: told of each policy when it has run; the next may take an hour.
 
     Raises:
         T2Error: no pool, no such model, vLLM is not installed, the job's model or sampling setting is not the pool's,
@@ -139,9 +141,12 @@ def evaluate_live(
     try:
         sampler.open(str(model.folder), seed)
         sampler.check_prompts({question.id: tuple(ids) for question, ids in zip(questions, prompts, strict=True)})
-        return {
-            name: live_run(sampler, job.task.grader, questions, prompts, rules) for name, rules in contenders.items()
-        }
+        found: dict[str, LiveResult] = {}
+        for name, rules in contenders.items():
+            found[name] = live_run(sampler, job.task.grader, questions, prompts, rules)
+            if on_done:
+                on_done(name, found[name])
+        return found
     finally:
         sampler.close()
 

@@ -6,12 +6,14 @@ import json
 import os
 from pathlib import Path
 
+from rich.console import Console
+
 from t2.errors import T2Error
 from t2.evaluating.questions import HeadQuestions
 from t2.evaluation.live_plan import Planned, Questions, enough_to_fit, live_rows, plan
 from t2.evaluation.sources import Known
 from t2.export import BudgetHead
-from t2.live import GreedyAnswer, LiveRow, beside_replay, evaluate_live
+from t2.live import GreedyAnswer, LiveResult, LiveRow, beside_replay, evaluate_live
 from t2.policies.base import replay_greedy
 from t2.reports.evaluation import LiveEvaluated
 from t2.store.files import write_text_atomically
@@ -65,15 +67,24 @@ def run_live(head: BudgetHead, asked: HeadQuestions, known: Known, num_live: int
         greedy = Planned(tuple(GreedyAnswer() for _ in rows), replay_greedy(live.pool))
         planned = {"Greedy": greedy, **planned}  # first: what an engine does once, it does in the cheapest run
     stored = dict(zip(asked.loaded.pool.question_ids, asked.loaded.prompts, strict=True))  # of the LLM that answers
+    fitted = len(other_rows) if enough_to_fit(others) else 0
+    replays, done, console = {name: one.replay for name, one in planned.items()}, {}, Console(soft_wrap=True)
+
+    def keep(name: str, result: LiveResult) -> None:
+        """What has run is in the file before the next one starts."""
+        done[name] = result
+        _write(out / LIVE_FILE, beside_replay(done, replays), fitted)
+        samples = int(result.measured.samples.sum())
+        console.print(f"live: {name}, {samples} samples in {result.seconds:.0f} s", highlight=False)
+
     found = evaluate_live(
         job,
         [asked.questions[row] for row in rows.tolist()],
         [stored[name] for name in live.pool.question_ids],
         {name: one.rules for name, one in planned.items()},
+        keep,
     )
-    shown = beside_replay(found, {name: one.replay for name, one in planned.items()})
-    fitted = len(other_rows) if enough_to_fit(others) else 0
-    _write(out / LIVE_FILE, shown, fitted)
+    shown = beside_replay(found, replays)
     return LiveEvaluated(rows=shown, num_questions=len(rows), num_fitted=fitted)
 
 

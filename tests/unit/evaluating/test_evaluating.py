@@ -137,7 +137,9 @@ def test_live_through_the_command_line(
     assert greedy["totals"]["samples"] == 20
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     assert "Live on the engine" in page
-    assert "Live, 20 questions" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Live, 20 questions" in shown
+    assert "live: Greedy, 20 samples in" in shown
 
 
 @pytest.mark.parametrize(
