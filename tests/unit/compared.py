@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 
 import torch
+from graded_pools import random_pool
 
-from pools import random_pool
 from t2.curves.labels import budget_labels
 from t2.evaluation.bootstrap import clusters_of
 from t2.evaluation.comparison import Comparison, compare

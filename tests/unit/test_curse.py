@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from graded_pools import mixed_pool
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from sklearn.metrics import cohen_kappa_score
 from torch import Tensor
 
-from pools import mixed_pool
 from t2.curves.labels import accuracy_on_grid, dataset_optimum, overscaling_index, smallest_enough
 from t2.curves.types import TYPE_NAMES, sample_types
 from t2.evaluation.bootstrap import Interval, clusters_of, resampled_rows

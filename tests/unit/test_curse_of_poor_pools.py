@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from graded_pools import graded_pool
 from test_curse import GRID
 
-from pools import graded_pool
 from t2.curves.halves import half_curves
 from t2.errors import T2Error
 from t2.evaluation.curse import curse_report

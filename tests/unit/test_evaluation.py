@@ -8,12 +8,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from graded_pools import graded_pool
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
 from torch import Tensor
 
-from pools import graded_pool
 from t2.curves.labels import budget_labels
 from t2.evaluation.bootstrap import Interval, interval, mean_interval, ratio_interval, resampled_means
 from t2.evaluation.contenders import PRICES, TOTALS, fixed_frontier, head_frontiers, reference_frontiers, totals

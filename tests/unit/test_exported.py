@@ -7,9 +7,9 @@ from itertools import product
 
 import pytest
 import torch
+from graded_pools import random_pool
 from torch import Tensor
 
-from pools import random_pool
 from t2.curves.labels import budget_labels, dataset_optimum
 from t2.evaluation.agreement import joint_level
 from t2.evaluation.bootstrap import Interval

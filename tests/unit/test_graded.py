@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
+from graded_pools import graded_pool, random_pool
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pools import graded_pool, random_pool
 from t2.hashing import unit_interval
 from t2.voting import ABSENT, ABSTAINED
 

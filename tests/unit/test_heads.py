@@ -10,9 +10,9 @@ import pytest
 import torch
 from coral_pytorch.dataset import corn_label_from_logits
 from coral_pytorch.losses import corn_loss as coral_corn_loss
+from graded_pools import graded_pool
 from torch import Tensor
 
-from pools import graded_pool
 from t2.curves.labels import budget_labels
 from t2.errors import T2Error
 from t2.heads import HEADS, CurveHead, Head, HeadShape, LayerwiseRegression, OrdinalHead, Targets

@@ -6,9 +6,9 @@ from math import comb, log
 
 import pytest
 import torch
+from graded_pools import graded_pool
 from torch import Tensor
 
-from pools import graded_pool
 from t2.curves.labels import (
     accuracy_on_grid,
     budget_labels,

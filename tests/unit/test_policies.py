@@ -8,12 +8,12 @@ from math import comb
 
 import pytest
 import torch
+from graded_pools import graded_pool, random_pool
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import betainc
 from torch import Tensor
 
-from pools import graded_pool, random_pool
 from t2.curves.labels import accuracy_on_grid, budget_labels
 from t2.errors import T2Error
 from t2.evaluation.contenders import head_frontiers

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from graded_pools import graded_pool, random_pool
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import betainc
 from test_policies import own_oracle, with_tokens_shuffled
 
-from pools import graded_pool, random_pool
 from t2.curves.labels import accuracy_on_grid
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool

@@ -6,8 +6,8 @@ from functools import cache
 
 import pytest
 import torch
+from graded_pools import graded_pool, random_pool
 
-from pools import graded_pool, random_pool
 from t2.errors import T2Error
 from t2.policies import HeadThenStop, Orders
 from t2.policies.then_stop import AnswerAtoms, answer_atoms, no_head, optimal_stops, softened, stop_model
