@@ -1,10 +1,13 @@
-"""What this machine computes fast."""
+"""What this machine computes fast, and on how many threads."""
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+from torch import set_num_threads as _set_num_threads  # vLLM replaces torch's own where it has bound threads to cores
 
 X86 = ("x86_64", "AMD64")
 
@@ -17,3 +20,14 @@ def emulates_16_bits() -> bool:
     if torch.cuda.is_available() or platform.machine() not in X86:
         return False
     return "AVX512" not in torch.backends.cpu.get_cpu_capability()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For thousands of small products: threads get in each other's way. The number of before comes back."""
+    before = torch.get_num_threads()
+    _set_num_threads(1)
+    try:
+        yield
+    finally:
+        _set_num_threads(before)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from t2.evaluating.live import LIVE_FILE, check_live, run_live
@@ -25,6 +24,7 @@ from t2.evaluation.policy_calibration import choices
 from t2.evaluation.sources import Folds, Known, Source
 from t2.evaluation.summary import Summary, summarise
 from t2.export import BudgetHead
+from t2.hardware import one_thread
 from t2.heads.base import Prediction
 from t2.reports.evaluation import Evaluated, live_table, rivals_table, write_evaluation
 from t2.reports.terminal import rich_table
@@ -62,13 +62,13 @@ def evaluate_head(
     head = BudgetHead.from_pretrained(name)
     check_live(live, source, grader)
     asked = load_questions(head, source, proxy, features, grader, min_samples)
-    torch.set_num_threads(1)  # after features, many small products: threads get in each other's way
     prediction = head.predict(asked.pooled_QLD)
     known = known_of(head.head, prediction, len(asked.labels.grid))
-    rows = run_live(head, asked, known, live, out) if live else None
-    summary, comparison = compared(head, asked, known, console)
-    promise, promise_notes = promise_of(head, asked, prediction)
-    exported = as_exported(head.policy, prediction, asked.pool, asked.labels, comparison.reference, promise)
+    rows = run_live(head, asked, known, live, out) if live else None  # the engine needs all threads
+    with one_thread():
+        summary, comparison = compared(head, asked, known, console)
+        promise, promise_notes = promise_of(head, asked, prediction)
+        exported = as_exported(head.policy, prediction, asked.pool, asked.labels, comparison.reference, promise)
     evaluated = Evaluated(
         head=Path(name).resolve().name,
         pool=asked.loaded.name,

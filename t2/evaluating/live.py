@@ -13,6 +13,7 @@ from t2.evaluating.questions import HeadQuestions
 from t2.evaluation.live_plan import Planned, Questions, enough_to_fit, live_rows, plan
 from t2.evaluation.sources import Known
 from t2.export import BudgetHead
+from t2.hardware import one_thread
 from t2.live import GreedyAnswer, LiveResult, LiveRow, beside_replay, evaluate_live
 from t2.policies.base import replay_greedy
 from t2.reports.evaluation import LiveEvaluated
@@ -62,7 +63,8 @@ def run_live(head: BudgetHead, asked: HeadQuestions, known: Known, num_live: int
     everyone = Questions(asked.pool, asked.labels, known)
     rows, other_rows = live_rows(asked.pool.question_ids, asked.pool.dedup_keys, num_live)
     live, others = everyone.take(rows), everyone.take(other_rows)
-    planned = plan(live, others, head.policy, n_ref_of(head, asked))
+    with one_thread():
+        planned = plan(live, others, head.policy, n_ref_of(head, asked))
     if bool(live.pool.greedy_present_Q.all()):
         greedy = Planned(tuple(GreedyAnswer() for _ in rows), replay_greedy(live.pool))
         planned = {"Greedy": greedy, **planned}  # first: what an engine does once, it does in the cheapest run

@@ -13,6 +13,7 @@ from t2.evaluation.bootstrap import clusters_of
 from t2.evaluation.comparison import compare
 from t2.evaluation.summary import summarise
 from t2.grading.graded import GradedPool
+from t2.hardware import one_thread
 from t2.loading import load_pool
 from t2.predictions import PREDICTIONS_FILE, check_questions, load_predictions
 from t2.reports.comparison import write_report
@@ -22,6 +23,7 @@ from t2.store.reader import read_questions
 from t2.store.schema import PoolPaths
 
 
+@one_thread()
 def report_of(
     source: str,
     out: Path,
@@ -41,7 +43,6 @@ def report_of(
     Raises:
         T2Error: no pool, no predictions, predictions of other questions or grades, or no new question.
     """
-    torch.set_num_threads(1)  # many small products: threads get in each other's way
     loaded = load_pool(source, grader)
     path = Path(predictions) if predictions else loaded.root / PREDICTIONS_FILE
     stored = load_predictions(path)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Group
 
 from t2.errors import T2Error
 from t2.evaluation.curse import EPS, curse_report
+from t2.hardware import one_thread
 from t2.loading import load_pool
 from t2.reports.curse import terminal_table, write_curse_report
 from t2.spec import DEFAULT_GRID
@@ -26,6 +26,7 @@ class CurseAnswer:
     """the page last"""
 
 
+@one_thread()
 def curse_of(
     source: str, out: Path, grader: str | None = None, eps: float | None = None, min_samples: int | None = None
 ) -> CurseAnswer:
@@ -41,7 +42,6 @@ def curse_of(
     Raises:
         T2Error: no pool, no grader, a bad setting, or a folder that cannot be written.
     """
-    torch.set_num_threads(1)  # thousands of small products: threads get in each other's way
     loaded = load_pool(source, grader, min_samples)
     grid, config_eps = _data_settings(Path(source))
     report = curse_report(loaded.pool, grid, next(e for e in (eps, config_eps, EPS) if e is not None))

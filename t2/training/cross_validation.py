@@ -17,6 +17,7 @@ from t2.curves.labels import BudgetLabels
 from t2.evaluation.controls import controls_of
 from t2.evaluation.sources import FitPredict, Known, Unfitted
 from t2.grading.graded import GradedPool
+from t2.hardware import one_thread
 from t2.heads.base import Head, HeadShape, Targets, targets_of
 from t2.training.module import BudgetProbe
 
@@ -132,9 +133,5 @@ class FitsOnCores:
 
 
 def _on_one_thread(fit_predict: FitPredict, learn: Tensor, held: Tensor) -> Known:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return fit_predict(learn, held)
-    finally:
-        torch.set_num_threads(before)

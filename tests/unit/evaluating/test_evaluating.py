@@ -9,6 +9,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from evaluating_helpers import GRID, MODEL, NUM_QUESTIONS, PRICE, SAMPLES, SEEN, TOKENS, World, fails
 
@@ -19,6 +20,7 @@ from t2.activations.features import computed
 from t2.cli import main
 from t2.export import BudgetHead
 from t2.loading import LoadedPool
+from t2.sampling import ScriptedSampler
 
 
 @pytest.fixture
@@ -142,6 +144,24 @@ def test_live_through_the_command_line(
     assert "live: Greedy, 20 samples in" in shown
 
 
+def test_the_engine_has_all_threads(world: World, head: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison's one thread was set before the engine started: live runs had one core."""
+    seen, before, opened = [], torch.get_num_threads(), ScriptedSampler.open
+
+    def watched(self: ScriptedSampler, model_folder: str, engine_seed: int) -> None:
+        seen.append(torch.get_num_threads())
+        opened(self, model_folder, engine_seed)
+
+    monkeypatch.setattr(ScriptedSampler, "open", watched)
+    torch.set_num_threads(2)
+    try:
+        main(["evaluate", str(head), str(world.config), "--out", str(tmp_path / "out"), "--live", "20"])
+        assert seen == [2]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
@@ -168,7 +188,7 @@ def test_missing_vllm_is_said_before_anything_is_compared(
     world: World, head: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
-    monkeypatch.setattr("t2.sampling.vllm_sampler._set_environment", lambda: None)
+    monkeypatch.setattr("t2.sampling.vllm_sampler._set_environment", lambda *_: None)
     monkeypatch.setattr("t2.evaluating.command.compare", None)
     config = yaml.safe_load(world.config.read_text(encoding="utf-8"))
     config["data"]["pool"]["sampler"] = {"class_path": "VLLMSampler", "init_args": {"max_tokens": TOKENS}}
