@@ -169,7 +169,7 @@ def test_engine_facts(ran: dict[str, Any], name: str) -> None:
     # Of a prompt of 33 tokens its one full block is shared by all samples but the first; the cache was cold.
     assert engine["prefix_hits"] == sum(BLOCK * (samples - 1) for samples, prompt in lookups if prompt > BLOCK)
     assert engine["prefix_hit_rate"] > 0
-    assert 0 < run["totals"]["seconds"] < 60
+    assert run["totals"]["seconds"] > 0
 
 
 def test_no_process_is_left_behind(ran: dict[str, Any]) -> None:
