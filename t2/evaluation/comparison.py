@@ -126,9 +126,10 @@ def _jobs(
         yield dsc_by_other_half(), None
     for source in sources:
         is_head = source.kind == "head"
-        made = of_control(source.name, grid, prices)
         if is_head:
             made = of_head(source.name, source.folds[0].train, grid, prices)
+        else:
+            made = of_control(source.name, grid, prices)
         yield from ((contender, source) for contender in made)
         if greedy and (is_head or source.name in DSC_SOURCES):
             yield of_dsc(source.name), source

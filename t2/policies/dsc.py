@@ -114,13 +114,12 @@ def _one_pass(easy_to_hard: list[int], stop_QN: list[list[bool]], limit: list[in
         recent = stops[-NEIGHBOURS:]
         guess = max(WINDOW, WINDOW * round(sum(recent) / len(recent) / WINDOW)) if recent else WINDOW
         target = guess
-        while not (drawn[q] and stop_QN[q][drawn[q] - 1]):  # the judging draws may be enough
+        # The judging draws may be enough.
+        while drawn[q] < limit[q] and not (drawn[q] and stop_QN[q][drawn[q] - 1]):
             end = min(target, limit[q])
             if end > drawn[q]:
                 rounds[q], peak[q] = rounds[q] + 1, max(peak[q], end - drawn[q])
                 drawn[q] = end
-            if drawn[q] >= limit[q]:
-                break
             target = drawn[q] + WINDOW
         stops.append(_stop_count(stop_QN[q], min(WINDOW, limit[q]), drawn[q]))
     return drawn, rounds, peak, greedy
