@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from data_modules import schedule
+from data_modules.filling import FillingPool
 from t2.activations.cache import FeatureSpec
 from t2.activations.features import pooled_features
 from t2.activations.layers import LayerChoice, choose_layers
@@ -21,17 +21,12 @@ from t2.curves.labels import BudgetLabels, budget_labels, check_grid, cut_grid
 from t2.errors import T2Error
 from t2.export import SEEN_KEY, key_digest
 from t2.grading.graded import GradedPool
-from t2.grading.pool import PoolGrader
 from t2.heads.base import HeadShape, Targets, targets_of
 from t2.labelling.job import prepare
-from t2.labelling.process import LabellerProcess
 from t2.model_files import resolve_model
 from t2.spec import DEFAULT_GRID, LabelJob
 from t2.splits import SplitFractions, labelling_order, split_of
-from t2.store.lock import is_held
-from t2.store.reader import ShardReader
 
-POLL_SECONDS = 1.0
 MIN_QUESTIONS = {"train": 8, "validation": 4, "test": 4}
 """Fewest questions of a split for its numbers to mean anything at all."""
 MIN_CROSS_VALIDATED = 40
@@ -90,10 +85,7 @@ class BudgetDataModule(L.LightningDataModule):
         self.proxy, self.max_epochs, self.seed = allow_proxy, max_epochs, seed
         self.min_calibration = min_calibration
         self.stall_timeout_seconds = stall_timeout_seconds
-        self._labeller: LabellerProcess | None = None
-        self._threads: int | None = None
-        """threads of this process before it shared the CPU with a labeller"""
-        self._ready = False
+        self._filling: FillingPool | None = None
 
     def prepare_data(self) -> None:
         """Render and check the questions; on a finished pool this needs no model."""
@@ -101,33 +93,35 @@ class BudgetDataModule(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Features of all prompts first (the LLM is freed again), then the labeller if samples are missing."""
-        if not self._ready:
+        if self._filling is None:
             self.prepared = prepare(self.job, self.proxy).only_wanted()
             self._rows = self._rows_by_split()
             if stage == "fit":
                 self._check_calibration()
-            self.grader = PoolGrader(ShardReader(self.prepared.paths), self.job.task.grader)
-            self.grader.refresh()
             self.feature_spec, self.features_QLD = self._features()
             self._labels: dict[str, tuple[GradedPool, BudgetLabels]] = {}
-            self._ready = True
+            self._filling = FillingPool(self.job, self.prepared, self.fractions, self.stall_timeout_seconds)
         if stage != "cross_validate":  # which uses what is there
-            self._start_labeller_if_needed()
+            self._filling.start_labeller_if_needed()
         if stage in ("fit", "validate"):
-            self._wait_for(self._rows["validation"])
+            self.wait_for("validation")
         elif stage == "test":
-            self._wait_for(self._rows["test"])
+            self.wait_for("test")
 
     def teardown(self, stage: str) -> None:
         """End the labeller that this run started."""
-        if self._labeller is not None:
-            self._labeller.stop()
-            self._labeller = None
-        self._share_cores()
+        if self._filling is not None:
+            self._filling.close()
 
     def on_exception(self, exception: BaseException) -> None:
         """End the labeller also when the run fails: Lightning does not call `teardown` then."""
         self.teardown("exception")
+
+    @property
+    def filling(self) -> FillingPool:
+        """The pool's samples, and the labeller that this run has started, if any; there after `setup`."""
+        assert self._filling is not None, "`setup` comes first"
+        return self._filling
 
     @property
     def head_shape(self) -> HeadShape:
@@ -161,8 +155,8 @@ class BudgetDataModule(L.LightningDataModule):
         """Features and targets of the first `ready(epoch)` train questions; waits until they are labelled."""
         train = self._rows["train"]
         rows = train[: schedule.ready(epoch, len(train), self.max_epochs)]
-        self._wait_for(rows)
-        self._share_cores()
+        self.filling.wait_for(rows)
+        self.filling.share_cores()
         return self._tensors(f"train[:{len(rows)}]", rows)
 
     def is_stage_start(self, epoch: int) -> bool:
@@ -189,7 +183,7 @@ class BudgetDataModule(L.LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """The test set; use it with `trainer.predict`."""
-        self._wait_for(self._rows["test"])
+        self.wait_for("test")
         return self.test_dataloader()
 
     def split(self, name: str) -> tuple[GradedPool, BudgetLabels]:
@@ -210,12 +204,11 @@ class BudgetDataModule(L.LightningDataModule):
         Raises:
             T2Error: the labeller died, or no sample came for too long.
         """
-        self._wait_for(self._rows[name])
+        self.filling.wait_for(self._rows[name])
 
     def all_labelled(self, name: str) -> bool:
         """Whether a split is complete."""
-        self.grader.refresh()
-        return self._missing(self._rows[name]) == 0
+        return self.filling.all_labelled(self._rows[name])
 
     def complete_questions(self) -> tuple[GradedPool, BudgetLabels, Tensor, list[str]]:
         """Every question of the job that is labelled, whatever its split: samples, labels, features, texts.
@@ -223,9 +216,7 @@ class BudgetDataModule(L.LightningDataModule):
         Raises:
             T2Error: too few for cross-validation.
         """
-        complete = self._complete_ids()
-        rows = sorted(r for rows in self._rows.values() for r in rows)
-        rows = [row for row in rows if self.prepared.questions[row].id in complete]
+        rows = self.filling.complete()
         if len(rows) < MIN_CROSS_VALIDATED:
             raise T2Error(
                 f"Expected at least {MIN_CROSS_VALIDATED} labelled questions to cross-validate, got {len(rows)}. "
@@ -298,64 +289,9 @@ class BudgetDataModule(L.LightningDataModule):
 
         return spec, pooled_features(self.features_root, spec, self.prepared.prompts, find)
 
-    def _start_labeller_if_needed(self) -> None:
-        everything = [row for rows in self._rows.values() for row in rows]
-        if self._labeller is None and self._missing(everything) and not is_held(self.prepared.paths):
-            log_path = self.prepared.paths.root / "label.log"
-            self._labeller = LabellerProcess(self.job, self.fractions, log_path)
-        self._share_cores()
-
-    def _share_cores(self) -> None:
-        """Train on one thread while a labeller of this run has the CPU; on all again when it has ended.
-
-        Its engine keeps a thread on every core. Small products on several threads then wait for each other at each
-        step, and hold up the engine: `make quickstart` took five times as long.
-        """
-        on_cpu = not torch.cuda.is_available()
-        beside = self._labeller is not None and self._labeller.process.is_alive() and on_cpu
-        if beside and self._threads is None:
-            self._threads = torch.get_num_threads()
-            torch.set_num_threads(1)
-        elif not beside and self._threads is not None:
-            torch.set_num_threads(self._threads)
-            self._threads = None
-
-    def _complete_ids(self) -> set[str]:
-        imported = self.prepared.spec.imported  # complete from the start, often without greedy answers
-        return self.grader.complete_ids(self.job.samples_per_question, with_greedy=not imported)
-
-    def _missing(self, rows: Sequence[int]) -> int:
-        complete = self._complete_ids()
-        return sum(self.prepared.questions[row].id not in complete for row in rows)
-
-    def _wait_for(self, rows: Sequence[int]) -> None:
-        """Return when these questions are labelled; fail when the labeller died or nothing came for too long."""
-        last_change, last_shards = time.monotonic(), -1
-        while True:
-            self.grader.refresh()
-            missing = self._missing(rows)
-            if missing == 0:
-                return
-            if len(self.grader.reader.tables) != last_shards:
-                last_change, last_shards = time.monotonic(), len(self.grader.reader.tables)
-            if self._labeller is not None and self._labeller.lost_to_another(self.prepared.paths):
-                self._labeller = None  # two runs started at once; the other's labeller serves both
-            elif self._labeller is not None:
-                self._labeller.check()
-            elif not is_held(self.prepared.paths):
-                self._start_labeller_if_needed()
-            if time.monotonic() - last_change > self.stall_timeout_seconds:
-                raise T2Error(
-                    f"Expected new samples within `data.stall_timeout_seconds` = {self.stall_timeout_seconds:g}, got "
-                    f"none; {missing} of {len(rows)} questions are missing. See {self.prepared.paths.root}/label.log."
-                )
-            time.sleep(POLL_SECONDS)
-
     def _labelled(self, key: str, rows: Sequence[int]) -> tuple[GradedPool, BudgetLabels]:
         if key not in self._labels:
-            questions = [self.prepared.questions[row] for row in rows]
-            tokens = [self.prepared.prompt_tokens[row] for row in rows]
-            pool = self.grader.pool(questions, tokens, self.job.samples_per_question)
+            pool = self.filling.graded(rows)
             self._labels[key] = pool, budget_labels(pool, self.grid, self.eps)
         return self._labels[key]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -10,33 +10,36 @@ from torch import Tensor
 from t2.evaluation.bootstrap import Interval, interval
 from t2.evaluation.comparison import Comparison, Outcome
 from t2.evaluation.frontier import Frontier, area
-from t2.evaluation.ladder import BY_AREA
+from t2.evaluation.ladder import (
+    BY_AREA,
+    CONTROL_BY_AREA,
+    CONTROL_THEN_STOP,
+    IN_BINS,
+    ONE_ROUND,
+    REFERENCE,
+    STOPPER,
+    THEN_STOP,
+)
 from t2.evaluation.resampled import Resampled, difference_and_ratio
-from t2.evaluation.sources import Source
 from t2.policies.base import Replay
 
 
 @dataclass(frozen=True)
-class Pair:
+class Claim:
     """One contender against another, paired over questions."""
 
+    letter: str
+    """see `CLAIMS`"""
     first: str
     second: str
     difference: Interval
-    """accuracy points"""
+    """accuracy points, each at its tuned setting"""
     ratio: Interval
-    """of generated tokens"""
-    other_seeds: tuple[tuple[float, float], ...]
-    """difference and ratio at the other fold seeds; there the best of a field may be made of others"""
-
-
-@dataclass(frozen=True)
-class Gap:
-    """The area of one contender minus another's, accuracy points."""
-
-    value: Interval
-    other_seeds: tuple[float, ...]
-    """at the other fold seeds"""
+    """of generated tokens there"""
+    area: Interval | None
+    """area of the first minus that of the second over all settings, points; None: one of them is no single frontier"""
+    other_seeds: tuple[tuple[float, float, float | None], ...]
+    """difference, ratio and area at the other fold seeds; there the best of a field may be made of others"""
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,11 @@ class Claims:
     """What is claimed on so many questions."""
 
     num_questions: int
-    pairs: dict[str, Pair]
-    """a to c, about sequential and one-round heads, by letter"""
-    best_head: str
-    """whose area d is about"""
-    area_over_controls: dict[str, Gap]
-    """d: the best head's area minus each control's, all through `Utility`, points"""
-    then_stop_over_controls: dict[str, Pair]
-    """e: the best HeadThenStop against the same rule with each control as its prior"""
+    claims: tuple[Claim, ...]
+
+    def of(self, letter: str) -> tuple[Claim, ...]:
+        """The claims with a letter: one against each rival."""
+        return tuple(claim for claim in self.claims if claim.letter == letter)
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,12 @@ class _Side:
     frontier: Frontier
 
     @staticmethod
-    def of(outcome: Outcome) -> _Side:
-        return _Side(outcome.name, outcome.tuned[-1], outcome.frontier)
+    def of(name: str, outcome: Outcome) -> _Side:
+        return _Side(name, outcome.tuned[-1], outcome.frontier)
+
+    @property
+    def is_swept(self) -> bool:
+        return len(self.frontier.replays) > 1
 
     def take(self, rows: Tensor) -> _Side:
         return _Side(self.name, self.tuned.take(rows), self.frontier.take(rows))
@@ -72,79 +76,66 @@ class _Side:
 
 @dataclass(frozen=True)
 class Rivals:
-    """The two sides of every claim at one fold seed."""
+    """Both sides of every claim at one fold seed, and what areas are measured from."""
 
-    then_stop: _Side
-    one_round: _Side
-    by_area: _Side
-    no_head: _Side
-    stopper: _Side
-    fixed: _Side
-    reference: Replay
-    utilities: tuple[_Side, ...]
-    """controls"""
-    then_stops: tuple[_Side, ...]
-    """controls as priors"""
+    sides: Mapping[str, _Side]
+    versus: tuple[tuple[str, str, str], ...]
+    """letter, name of the first side, name of the second"""
+    fixed: Frontier
 
     @staticmethod
-    def of(comparison: Comparison, named: Mapping[str, Outcome], sources: Sequence[Source]) -> Rivals:
+    def of(comparison: Comparison, named: Mapping[str, Outcome], controls: Sequence[str]) -> Rivals:
         """Of all questions.
 
         Args:
             comparison: of them.
             named: the best of each field, named out of fold.
-            sources: what the contenders know.
+            controls: sources that are no heads.
         """
-        controls, outcomes = [source.name for source in sources if source.kind != "head"], comparison.outcomes
-        return Rivals(
-            then_stop=_Side.of(named["best HeadThenStop"]),
-            one_round=_Side.of(named["best one-round head"]),
-            by_area=_Side.of(named[BY_AREA]),
-            no_head=_Side.of(outcomes["NoHeadThenStop"]),
-            stopper=_Side.of(named["best stopper"]),
-            fixed=_Side.of(outcomes["FixedN"]),
-            reference=comparison.reference,
-            utilities=tuple(_Side.of(outcomes[f"{control} + bins + Utility"]) for control in controls),
-            then_stops=tuple(_Side.of(outcomes[f"{control} + HeadThenStop"]) for control in controls),
-        )
+        fixed = comparison.outcomes["FixedN"].frontier
+        versus = tuple(_versus(named, controls))
+        everyone = {**comparison.outcomes, **named}
+        names = dict.fromkeys(name for _, *pair in versus for name in pair if name != REFERENCE)
+        sides = {name: _Side.of(name, everyone[name]) for name in names}
+        return Rivals({**sides, REFERENCE: _Side(REFERENCE, comparison.reference, fixed)}, versus, fixed)
+
+    @property
+    def num_questions(self) -> int:
+        """That the claims are about."""
+        return len(self.sides[REFERENCE].tuned.correct)
 
     def take(self, rows: Tensor) -> Rivals:
         """On some of the questions; nothing is fitted or chosen anew."""
-        return Rivals(
-            then_stop=self.then_stop.take(rows),
-            one_round=self.one_round.take(rows),
-            by_area=self.by_area.take(rows),
-            no_head=self.no_head.take(rows),
-            stopper=self.stopper.take(rows),
-            fixed=self.fixed.take(rows),
-            reference=self.reference.take(rows),
-            utilities=tuple(side.take(rows) for side in self.utilities),
-            then_stops=tuple(side.take(rows) for side in self.then_stops),
-        )
+        sides = {name: side.take(rows) for name, side in self.sides.items()}
+        return Rivals(sides, self.versus, sides[REFERENCE].frontier)
 
     def replays(self) -> list[Replay]:
         """All that any claim looks at."""
-        tuned = (self.then_stop, self.one_round, self.no_head, self.stopper, *self.then_stops)
-        swept = (self.by_area, self.fixed, *self.utilities)
-        return [self.reference, *(side.tuned for side in tuned), *(r for side in swept for r in side.frontier.replays)]
+        return [r for side in self.sides.values() for r in (side.tuned, *side.frontier.replays)]
 
-    def pairs(self) -> dict[str, tuple[_Side, _Side]]:
-        """Claims a to c, in tokens at the tuned settings."""
-        reference = _Side("FixedN(N_ref)", self.reference, self.fixed.frontier)
-        return {
-            "a": (self.then_stop, self.stopper),
-            "b": (self.then_stop, self.no_head),
-            "c": (self.one_round, reference),
-        }
+    def pairs(self) -> Iterator[tuple[str, _Side, _Side]]:
+        """Letter and sides of each claim."""
+        return ((letter, self.sides[first], self.sides[second]) for letter, first, second in self.versus)
 
-    def priors(self) -> dict[str, tuple[_Side, _Side]]:
-        """Claim e, in tokens at the tuned settings, by the name of the control's rule."""
-        return {side.name: (self.then_stop, side) for side in self.then_stops}
+    def in_numbers(self, index: int, n_ref: int) -> tuple[float, float, float | None]:
+        """Difference, ratio and area difference of a claim, without intervals."""
+        _, first, second = self.versus[index]
+        mine, theirs = self.sides[first], self.sides[second]
+        points, ratio = difference_and_ratio(mine.tuned, theirs.tuned)
+        if not (mine.is_swept and theirs.is_swept):
+            return points, ratio, None
+        gap = area(mine.frontier, self.fixed, n_ref) - area(theirs.frontier, self.fixed, n_ref)
+        return points, ratio, 100 * gap
 
-    def gap(self, control: str, n_ref: int) -> float:
-        """Claim d: the best head's area minus that of a control, points."""
-        fixed, utility = self.fixed.frontier, {side.name: side.frontier for side in self.utilities}[control]
-        return 100 * (area(self.by_area.frontier, fixed, n_ref) - area(utility, fixed, n_ref))
+
+def _versus(named: Mapping[str, Outcome], controls: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    yield from (("a", THEN_STOP, STOPPER), ("b", THEN_STOP, "NoHeadThenStop"), ("c", ONE_ROUND, REFERENCE))
+    best = [CONTROL_BY_AREA] if CONTROL_BY_AREA in named else []
+    utilities = [*best, *(f"{control} + bins + Utility" for control in controls)]
+    yield from (("d", BY_AREA, utility) for utility in utilities)
+    yield from (("d, in bins", IN_BINS, utility) for utility in utilities)
+    best = [CONTROL_THEN_STOP] if CONTROL_THEN_STOP in named else []
+    yield from (("e", THEN_STOP, rule) for rule in (*best, *(f"{control} + HeadThenStop" for control in controls)))
 
 
 def claims_of(rivals: Rivals, others: Sequence[Rivals], resampled: Resampled, n_ref: int) -> Claims:
@@ -156,28 +147,23 @@ def claims_of(rivals: Rivals, others: Sequence[Rivals], resampled: Resampled, n_
         resampled: with all replays of `rivals`.
         n_ref: samples at which areas end.
     """
-    fixed, best = rivals.fixed.frontier, rivals.by_area.frontier
-    best_R = resampled.areas_R(best, fixed, n_ref)
-
-    def pair(sides: Callable[[Rivals], Mapping[str, tuple[_Side, _Side]]], key: str) -> Pair:
-        (mine, theirs), elsewhere = sides(rivals)[key], [sides(other)[key] for other in others]
-        return Pair(
-            mine.name,
-            theirs.name,
-            resampled.difference(mine.tuned, theirs.tuned),
-            resampled.ratio(mine.tuned, theirs.tuned),
-            tuple(difference_and_ratio(first.tuned, second.tuned) for first, second in elsewhere),
+    areas_R = {
+        name: resampled.areas_R(side.frontier, rivals.fixed, n_ref)
+        for name, side in rivals.sides.items()
+        if side.is_swept
+    }
+    found = []
+    for index, (letter, mine, theirs) in enumerate(rivals.pairs()):
+        gap = rivals.in_numbers(index, n_ref)[2]
+        found.append(
+            Claim(
+                letter,
+                mine.name,
+                theirs.name,
+                difference=resampled.difference(mine.tuned, theirs.tuned),
+                ratio=resampled.ratio(mine.tuned, theirs.tuned),
+                area=None if gap is None else interval(gap, areas_R[mine.name] - areas_R[theirs.name]),
+                other_seeds=tuple(other.in_numbers(index, n_ref) for other in others),
+            )
         )
-
-    def gap(utility: _Side) -> Gap:
-        gap_R = best_R - resampled.areas_R(utility.frontier, fixed, n_ref)
-        elsewhere = tuple(other.gap(utility.name, n_ref) for other in others)
-        return Gap(interval(rivals.gap(utility.name, n_ref), gap_R), elsewhere)
-
-    return Claims(
-        num_questions=len(rivals.reference.correct),
-        pairs={letter: pair(Rivals.pairs, letter) for letter in rivals.pairs()},
-        best_head=rivals.by_area.name,
-        area_over_controls={side.name: gap(side) for side in rivals.utilities},
-        then_stop_over_controls={name: pair(Rivals.priors, name) for name in rivals.priors()},
-    )
+    return Claims(rivals.num_questions, tuple(found))

@@ -44,6 +44,8 @@ class FoldOutcome:
 
     chosen: tuple[int, ...]
     """index of the tuned setting for each of `ALLOWANCES`"""
+    setting: float
+    """the leading tuned one; NaN where there is no knob"""
     within: bool
     """whether the leading tuned setting loses no more than allowed on the training questions"""
     train_tokens: float
@@ -63,6 +65,7 @@ class Outcome:
     source: str
     """what it knows beforehand: the name of a source, or "" """
     settings: tuple[float, ...]
+    """of the first fold: prices follow the mean tokens of each fold's training questions"""
     folds: tuple[FoldOutcome, ...]
     tuned: tuple[Replay, ...]
     """for each of `ALLOWANCES`"""
@@ -70,6 +73,8 @@ class Outcome:
     """at every setting, to be described, not chosen from"""
     chosen: tuple[float, ...]
     """the leading tuned setting of each fold"""
+    made_of: tuple[str, ...] = ()
+    """what the folds chose, each once, if this is the best of a field"""
 
 
 @dataclass(frozen=True)
@@ -109,8 +114,15 @@ def compare(pool: GradedPool, labels: BudgetLabels, sources: Sequence[Source], f
     sides = [_Fold.of(whole[n_ref[fold]], folds, fold, n_ref[fold]) for fold in range(OUTER_FOLDS)]
     order = folds.test_order
     greedy = bool(pool.greedy_present_Q.all())
-    for contender, knower in _jobs(labels.grid, prices_of(pool), sources, first.halves is not None, greedy):
-        results = [side.outcome(contender, knower.folds[fold] if knower else None) for fold, side in enumerate(sides)]
+    halves = first.halves is not None
+    # Prices are in units of answers, and no test question's answers say anything about what is tried.
+    jobs = [_jobs(labels.grid, prices_of(side.train.pool), sources, halves, greedy) for side in sides]
+    for same in zip(*jobs, strict=True):
+        contender, knower = same[0]
+        results = [
+            side.outcome(own, knower.folds[fold] if knower else None)
+            for fold, (side, (own, _)) in enumerate(zip(sides, same, strict=True))
+        ]
         outcomes[contender.name] = _joined(contender, knower.name if knower else "", results, order)
     fixed = outcomes["FixedN"]
     at_ref = [fold.test[fixed.settings.index(n)] for fold, n in zip(fixed.folds, n_ref, strict=True)]
@@ -165,6 +177,7 @@ class _Fold:
         run = contender.fit(self.train, train_known, self.n_ref)
         return FoldOutcome(
             chosen=chosen,
+            setting=contender.settings[chosen[-1]],
             within=bool(within(fitted.accuracy_P, reference, ALLOWANCES[-1])[chosen[-1]]),
             train_tokens=float(fitted.tokens_P[chosen[-1]]),
             train_area=area(fitted, self.fixed, self.n_ref),
@@ -183,7 +196,7 @@ def _joined(contender: Contender, source: str, results: Sequence[FoldOutcome], o
         tuple(results),
         tuned,
         Frontier(contender.name, contender.settings, sweep),
-        tuple(contender.settings[fold.chosen[-1]] for fold in results),
+        tuple(fold.setting for fold in results),
     )
 
 
@@ -209,12 +222,13 @@ def best_of(comparison: Comparison, names: Sequence[str], by: Callable[[FoldOutc
         else (tuned[-1],)
     )
     return Outcome(
-        f"{title} ({', '.join(sorted(set(picks)))})",
+        title,
         first.kind,
         first.source,
         settings,
         tuple(folds),
         tuned,
         Frontier(title, settings, sweep),
-        tuple(comparison.outcomes[name].settings[fold.chosen[-1]] for fold, name in zip(folds, picks, strict=True)),
+        tuple(fold.setting for fold in folds),
+        tuple(sorted(set(picks))),
     )

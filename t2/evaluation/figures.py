@@ -15,11 +15,24 @@ if TYPE_CHECKING:
     from t2.evaluation.frontier import Frontier
     from t2.policies.base import Replay
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
+_STYLES = {
+    "NoHeadThenStop": ("#009E73", "^"),
+    "HeadThenStop": ("#D55E00", "s"),
+    "bins + Utility": ("#CC79A7", "D"),
+    "Utility": ("#0072B2", "o"),
+    "PredictedN": ("#56B4E9", "v"),
+}
+"""Colour and marker by how a name ends, so that a policy looks the same in all pictures."""
+_OTHERS = (("#E69F00", "P"), ("#F0E442", "<"), *_STYLES.values())
+"""For further lines, and where a style is taken."""
 _STEPS = 10
 """Points drawn from one setting to the next."""
-_REFERENCES = {"FixedN": ("#000000", "o", "-"), "ASC": ("#666666", "x", "--"), "OwnOracle": ("#999999", "*", ":")}
+_REFERENCES = {
+    "Greedy": ("#000000", "+", ""),
+    "FixedN": ("#000000", "o", "-"),
+    "ASC": ("#666666", "x", "--"),
+    "OwnOracle": ("#999999", "*", ":"),
+}
 
 
 def frontier_figure(
@@ -40,39 +53,63 @@ def frontier_figure(
     """
     from matplotlib.figure import Figure as MatplotlibFigure
 
-    figure = MatplotlibFigure(figsize=(6.0, 5.2), dpi=200, layout="constrained")
-    axes = figure.add_subplot()
+    zoomed = bool(chosen) and reference is not None
+    figure = MatplotlibFigure(figsize=(6.0, 8.4 if zoomed else 5.2), dpi=200, layout="constrained")
+    whole, *detail = figure.subplots(2 if zoomed else 1, 1, squeeze=False)[:, 0]
+    for axes in (whole, *detail):
+        _draw(axes, frontiers, chosen or {}, reference)
+    for axes in detail:
+        assert chosen is not None
+        assert reference is not None
+        _zoom(axes, [*map(_point, chosen.values()), _point(reference)])
+    for axes in (whole, *detail):
+        _log_axis(axes)
+        axes.set_ylabel("accuracy, %")
+        axes.grid(alpha=0.3)
+    axes.set_xlabel(f"{cost} per question (log scale)")
+    whole.set_title(title, parse_math=False)  # a name may hold a dollar sign
+    figure.legend(*whole.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _draw(
+    axes: Axes, frontiers: Sequence[Frontier], chosen: Mapping[str, Replay], reference: Replay | None = None
+) -> None:
+    """All lines, rings and references."""
     if reference is not None:
         axes.axvline(_point(reference)[0], color="black", linestyle=":", linewidth=1, label="FixedN(N_ref)")
-    rivals = 0
-    for frontier in frontiers:
+    for frontier, (colour, marker, line) in zip(frontiers, _styles([f.name for f in frontiers]), strict=True):
+        style: dict[str, Any] = {"color": colour, "marker": marker, "label": frontier.name}
         tokens, accuracy = frontier.tokens_P, 100 * frontier.accuracy_P
-        if frontier.name == "Greedy":
-            axes.plot(tokens, accuracy, "k+", markersize=12, markeredgewidth=2, label="Greedy")
-            continue
-        if frontier.name in _REFERENCES:
-            colour, marker, line = _REFERENCES[frontier.name]
+        if len(tokens) == 1:
+            axes.plot(tokens, accuracy, markersize=10, markeredgewidth=2, linestyle="none", **style)
         else:
-            colour, marker, line = _COLOURS[rivals % len(_COLOURS)], _MARKERS[rivals % len(_MARKERS)], "-"
-            rivals += 1
-        style: dict[str, Any] = {
-            "color": colour,
-            "marker": marker,
-            "linewidth": 1.2,
-            "markersize": 3,
-            "label": frontier.name,
-        }
-        axes.plot(_mixed(tokens), _mixed(accuracy), line, markevery=_STEPS, **style)
-        if chosen and frontier.name in chosen:
+            axes.plot(_mixed(tokens), _mixed(accuracy), line, markevery=_STEPS, linewidth=1.2, markersize=3, **style)
+        if frontier.name in chosen:
             ring: dict[str, Any] = {"markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.3, "zorder": 4}
             axes.plot(*_point(chosen[frontier.name]), "o", color=colour, **ring)
-    _log_axis(axes)
-    axes.set_xlabel(f"{cost} per question (log scale)")
-    axes.set_ylabel("accuracy, %")
-    axes.set_title(title, parse_math=False)  # a name may hold a dollar sign
-    axes.grid(alpha=0.3)
-    figure.legend(*axes.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside lower center", ncols=2)
-    return figure
+
+
+def _styles(names: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Colour, marker and line of each name; no two the same while there are enough."""
+    found: dict[str, tuple[str, str, str]] = {name: _REFERENCES[name] for name in names if name in _REFERENCES}
+    for name in names:
+        own = next((style for suffix, style in _STYLES.items() if name.endswith(suffix)), None)
+        if own is not None and (*own, "-") not in found.values():
+            found[name] = (*own, "-")
+    for name in names:
+        free = [style for style in _OTHERS if (*style, "-") not in found.values()] or _OTHERS
+        found.setdefault(name, (*free[0], "-"))
+    return [found[name] for name in names]
+
+
+def _zoom(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
+    """Show these points and little else."""
+    tokens, accuracy = zip(*points, strict=True)
+    axes.set_xlim(0.8 * min(tokens), 1.1 * max(tokens))
+    margin = 0.5 + 0.3 * (max(accuracy) - min(accuracy))
+    axes.set_ylim(min(accuracy) - margin, max(accuracy) + margin)
+    axes.set_title("around the chosen settings", fontsize=9)
 
 
 def _mixed(value_P: Tensor) -> Tensor:
@@ -88,12 +125,13 @@ def _point(replay: Replay) -> tuple[float, float]:
 
 
 def _log_axis(axes: Axes) -> None:
-    """Ticks at 1, 2 and 5 times powers of ten, written out."""
+    """Ticks at round numbers, written out."""
     from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
 
     axes.set_xscale("log")
     low, high = axes.get_xlim()
-    ticks = [t for d in range(7) for m in (1, 2, 5) if low <= (t := m * 10**d) <= high]
+    steps = (1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 4, 5, 6, 8)
+    ticks = [t for d in range(7) for m in steps if low <= (t := m * 10**d) <= high]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(ScalarFormatter())

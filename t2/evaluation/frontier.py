@@ -106,6 +106,28 @@ def interpolated(tokens_RP: Tensor, accuracy_RP: Tensor, at_RX: Tensor, after: b
     return y0 + weight_RX * (y1 - y0)
 
 
+def tokens_reaching(tokens_RP: Tensor, accuracy_RP: Tensor, wanted_R: Tensor) -> Tensor:
+    """Fewest tokens at which frontiers have an accuracy, between settings on the straight line; infinity: nowhere.
+
+    Args:
+        tokens_RP: tokens of each setting, in any order.
+        accuracy_RP: accuracy of each setting.
+        wanted_R: accuracy, one for each row.
+
+    Returns:
+        Tokens, (R,). Where the cheapest setting has it, its tokens: nothing is known of less.
+    """
+    order_RP = torch.argsort(tokens_RP, dim=-1, stable=True)
+    x_RP, y_RP = tokens_RP.gather(-1, order_RP), accuracy_RP.gather(-1, order_RP)
+    reached_RP = y_RP >= wanted_R[:, None] - 1e-12
+    first_R1 = reached_RP.int().argmax(-1, keepdim=True)
+    before_R1 = (first_R1 - 1).clamp(min=0)
+    x0, x1, y0, y1 = (part.gather(-1, place)[:, 0] for part in (x_RP, y_RP) for place in (before_R1, first_R1))
+    weight_R = ((wanted_R - y0) / (y1 - y0).clamp(min=1e-300)).clamp(0, 1)
+    found_R = torch.where(first_R1[:, 0] > 0, x0 + weight_R * (x1 - x0), x1)
+    return torch.where(reached_RP.any(-1), found_R, torch.inf)
+
+
 def area_between(tokens_P: Tensor, accuracy_P: Tensor, fixed_tokens_K: Tensor, fixed_accuracy_K: Tensor) -> float:
     """`areas_between` of one frontier."""
     return float(areas_between(tokens_P[None], accuracy_P[None], fixed_tokens_K[None], fixed_accuracy_K[None]))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from t2.evaluation.bootstrap import Interval, interval, resampled_means
-from t2.evaluation.frontier import Frontier, area, areas_between
+from t2.evaluation.frontier import Frontier, area, areas_between, tokens_reaching
 from t2.policies.base import Replay
 
 NUM_RESAMPLES = 2000
@@ -60,6 +60,21 @@ class Resampled:
     def ratio(self, first: Replay, second: Replay) -> Interval:
         """Of generated tokens, paired."""
         return interval(difference_and_ratio(first, second)[1], self.tokens_R(first) / self.tokens_R(second))
+
+    def ratio_at_same_accuracy(self, replay: Replay, fixed: Frontier) -> Interval:
+        """Of generated tokens to those with which FixedN is as accurate, between budgets a mixture of two.
+
+        Where FixedN is nowhere as accurate its dearest budget counts, where it is everywhere more its cheapest.
+        """
+
+        def ratio_R(tokens_R: Tensor, accuracy_R: Tensor, fixed_tokens_RK: Tensor, fixed_acc_RK: Tensor) -> Tensor:
+            needed_R = tokens_reaching(fixed_tokens_RK, fixed_acc_RK, accuracy_R)
+            return tokens_R / needed_R.minimum(fixed_tokens_RK.amax(1))
+
+        here = (replay.generated_tokens.mean()[None], replay.correct.mean()[None])
+        value = float(ratio_R(*here, fixed.tokens_P[None], fixed.accuracy_P[None]))
+        resampled = (torch.stack([part(r) for r in fixed.replays], 1) for part in (self.tokens_R, self.accuracy_R))
+        return interval(value, ratio_R(self.tokens_R(replay), self.accuracy_R(replay), *resampled))
 
     def area(self, frontier: Frontier, fixed: Frontier, n_ref: int) -> Interval:
         """Area against FixedN, points."""

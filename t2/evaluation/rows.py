@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from t2.evaluation.bootstrap import Interval
 from t2.evaluation.comparison import ALLOWANCES, Comparison, Outcome
-from t2.evaluation.frontier import area
+from t2.evaluation.frontier import Frontier, area, tokens_reaching
 from t2.evaluation.resampled import Resampled, difference_and_ratio
+from t2.policies.base import Replay
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,9 @@ class Row:
     """generated tokens a question"""
     ratio: Interval
     """of generated tokens to FixedN(N_ref)'s"""
+    same_accuracy: Interval
+    """ratio of generated tokens to those with which FixedN is as accurate"""
+    prompt_tokens: float
     total_tokens: float
     """with the prompt once"""
     total_tokens_reprefilled: float
@@ -39,6 +44,9 @@ class Row:
     """difference and ratio of the setting chosen to lose at most half a point"""
     area: Interval | None
     """against FixedN, points; None where there is no frontier"""
+    crossing: float | None
+    """ratio of tokens to FixedN(N_ref)'s at which the line of all settings first loses no more than 1 point against it:
+    described on the very questions it is scored on, no setting to choose; None: nowhere, or no line"""
     other_seeds: tuple[tuple[float, float, float | None], ...]
     """difference, ratio and area at the other fold seeds"""
     chosen: tuple[float, ...]
@@ -74,6 +82,8 @@ def row_of(
         difference=resampled.difference(mine, first.reference),
         tokens=resampled.tokens(mine),
         ratio=resampled.ratio(mine, first.reference),
+        same_accuracy=resampled.ratio_at_same_accuracy(mine, fixed),
+        prompt_tokens=float(mine.prompt_tokens.mean()),
         total_tokens=float(mine.total_tokens.mean()),
         total_tokens_reprefilled=float(mine.total_tokens_reprefilled.mean()),
         samples=float(mine.samples.mean()),
@@ -82,10 +92,19 @@ def row_of(
         order_error=100 * mine.order_error,
         half_point=(resampled.difference(half, first.reference), resampled.ratio(half, first.reference)),
         area=resampled.area(outcome.frontier, fixed, n_ref) if has_frontier else None,
+        crossing=crossing(outcome.frontier, first.reference) if has_frontier else None,
         other_seeds=tuple(_at_seed(c, o, n_ref) for c, o in others),
         chosen=tuple(setting for setting in outcome.chosen if setting == setting),  # NaN: no knob
         folds_without=0 if outcome.kind == "reference" else sum(not fold.within for fold in outcome.folds),
     )
+
+
+def crossing(frontier: Frontier, reference: Replay) -> float | None:
+    """See `Row.crossing`."""
+    wanted = reference.correct.mean() - ALLOWANCES[-1]
+    tokens = tokens_reaching(frontier.tokens_P[None], frontier.accuracy_P[None], wanted[None])
+    ratio = float(tokens / reference.generated_tokens.mean())
+    return ratio if math.isfinite(ratio) else None
 
 
 def _at_seed(comparison: Comparison, outcome: Outcome, n_ref: int) -> tuple[float, float, float | None]:
@@ -107,6 +126,8 @@ def reference_row(first: Comparison, resampled: Resampled) -> Row:
         difference=same[0],
         tokens=resampled.tokens(reference),
         ratio=same[1],
+        same_accuracy=resampled.ratio_at_same_accuracy(reference, first.outcomes["FixedN"].frontier),
+        prompt_tokens=float(reference.prompt_tokens.mean()),
         total_tokens=float(reference.total_tokens.mean()),
         total_tokens_reprefilled=float(reference.total_tokens_reprefilled.mean()),
         samples=float(reference.samples.mean()),
@@ -115,6 +136,7 @@ def reference_row(first: Comparison, resampled: Resampled) -> Row:
         order_error=0.0,
         half_point=same,
         area=None,
+        crossing=None,
         other_seeds=(),
         chosen=tuple(map(float, first.n_ref)),
         folds_without=0,

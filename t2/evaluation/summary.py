@@ -32,6 +32,8 @@ class Summary:
     """the largest budget up to M/2, in samples: where `targets` end"""
     controls: tuple[str, ...]
     """sources that are no heads"""
+    named: dict[str, tuple[str, ...]]
+    """what is called the best of a field -> what that was in the folds"""
     rows: tuple[Row, ...]
     ladder: tuple[Rung, ...]
     """tokens at equal accuracy (-1 point), from what nobody needs to know to what nobody can know"""
@@ -60,6 +62,7 @@ def summarise(
         new_rows: questions on which the claims are made once more, alone.
     """
     first = comparisons[0]
+    controls = tuple(source.name for source in sources[0] if source.kind != "head")
     n_ref = int(torch.tensor([n for c in comparisons for n in c.n_ref]).mode().values)
     named = [named_out_of_fold(c, own) for c, own in zip(comparisons, sources, strict=True)]
     everyone = [{**c.outcomes, **best} for c, best in zip(comparisons, named, strict=True)]
@@ -70,11 +73,12 @@ def summarise(
     for name, outcome in everyone[0].items():
         others = [(c, found[name]) for c, found in zip(comparisons[1:], everyone[1:], strict=True) if name in found]
         rows[outcome.name] = row_of(outcome, first, others, resampled, n_ref)
-    rivals = [Rivals.of(*each) for each in zip(comparisons, named, sources, strict=True)]
+    rivals = [Rivals.of(c, best, controls) for c, best in zip(comparisons, named, strict=True)]
     return Summary(
         n_ref=n_ref,
         label_top=first.labels.label_grid[-1],
-        controls=tuple(source.name for source in sources[0] if source.kind != "head"),
+        controls=controls,
+        named={title: outcome.made_of for title, outcome in named[0].items()},
         rows=(reference, *(rows[name] for name in first.outcomes)),
         ladder=tuple(rungs(rows, named[0])),
         claims=claims_of(rivals[0], rivals[1:], resampled, n_ref),

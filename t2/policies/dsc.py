@@ -1,9 +1,10 @@
 """`DSC`: difficulty-adaptive self-consistency (Wang et al. 2024, arXiv 2408.13457), without an LLM as judge.
 
-Questions are ordered by a score. From the hardest on, each draws `JUDGE_SAMPLES` answers; it is easy if they stop ASC's
-rule. After `EASY_IN_A_ROW` easy ones in a row, these and all easier questions get one greedy answer. The others, from
-easy to hard, first draw a window as large as their neighbours needed, then windows of `WINDOW` until ASC's rule stops
-or the cap is reached. The judging draws are charged, and reused where sampling goes on.
+Questions are ordered by a score. From the hardest on, each draws `JUDGE_SAMPLES` answers; it is easy if ASC's rule
+would stop on them at `EASY_THRESHOLD`, whatever threshold is set. After `EASY_IN_A_ROW` easy ones in a row, these and
+all easier questions get one greedy answer. The others, from easy to hard, first draw a window as large as their
+neighbours needed, then windows of `WINDOW` until ASC's rule stops or the cap is reached. The judging draws are charged,
+and reused where sampling goes on.
 
 `replay_other_half` is a reference that no one can deploy: the score is the mean correctness of half of a question's own
 samples, the replay runs on the other half.
@@ -23,6 +24,8 @@ from t2.policies.states import vote_states
 from t2.policies.stopping import Sequential, replay_of
 
 JUDGE_SAMPLES = 4
+EASY_THRESHOLD = 0.95
+"""Of ASC's rule on the judging draws: four answers must agree."""
 EASY_IN_A_ROW = 32
 """Questions"""
 WINDOW = 4
@@ -39,7 +42,7 @@ class DSC(Sequential):
 
         Args:
             hardness_Q: higher is harder; for the questions of the orders that are replayed.
-            threshold: of ASC's rule, in (0.5, 1).
+            threshold: of ASC's rule that ends sampling, in (0.5, 1).
             cap: most samples of a question.
         """
         self.threshold = check_threshold(threshold, "DSC")
@@ -50,13 +53,16 @@ class DSC(Sequential):
         """Mean over the orders; each order is one pass over all questions."""
         num = min(self.cap, orders.vote_RQM.shape[2])
         states = vote_states(num)
-        stop_S = beta_stops(states, self.threshold)
         seen = states.index_NVV[
             torch.arange(1, num + 1), orders.first_RQM[..., :num].long(), orders.second_RQM[..., :num].long()
         ]
-        stop_RQN = stop_S[seen]
+        stop_RQN, easy_RQN = (beta_stops(states, p)[seen] for p in (self.threshold, EASY_THRESHOLD))
+        judge = min(JUDGE_SAMPLES, num)
         limit = orders.limit_Q.clamp(max=num).tolist()
-        plans = [_one_pass(self.easy_to_hard, stop_QN.tolist(), limit) for stop_QN in stop_RQN]
+        plans = [
+            _one_pass(self.easy_to_hard, easy_Q.tolist(), stop_QN.tolist(), limit)
+            for easy_Q, stop_QN in zip(easy_RQN[..., judge - 1], stop_RQN, strict=True)
+        ]
         drawn_RQ, rounds_RQ, peak_RQ, greedy_RQ = (torch.tensor([plan[i] for plan in plans]) for i in range(4))
         spent_RQN = torch.nn.functional.pad(orders.tokens_RQM[..., :num].cumsum(2), (1, 0))
         right_RQ = orders.leader_right_RQM.gather(2, (drawn_RQ - 1).clamp(min=0)[..., None]).squeeze(2)
@@ -94,7 +100,9 @@ def replay_other_half(halves: Halves, orders: tuple[Orders, Orders], threshold: 
     return mean_of(replays)
 
 
-def _one_pass(easy_to_hard: list[int], stop_QN: list[list[bool]], limit: list[int]) -> tuple[list[int], ...]:
+def _one_pass(
+    easy_to_hard: list[int], easy_Q: list[bool], stop_QN: list[list[bool]], limit: list[int]
+) -> tuple[list[int], ...]:
     """Samples drawn, rounds, peak, and 1 for a greedy answer, of each question."""
     num_questions = len(easy_to_hard)
     drawn, rounds, peak, greedy = ([0] * num_questions for _ in range(4))
@@ -103,7 +111,7 @@ def _one_pass(easy_to_hard: list[int], stop_QN: list[list[bool]], limit: list[in
         q = easy_to_hard[place]
         drawn[q] = peak[q] = min(JUDGE_SAMPLES, limit[q])
         rounds[q] = 1
-        in_a_row = in_a_row + 1 if stop_QN[q][drawn[q] - 1] else 0
+        in_a_row = in_a_row + 1 if easy_Q[q] else 0
         if in_a_row == EASY_IN_A_ROW:
             hard_from = place + EASY_IN_A_ROW
             break

@@ -8,18 +8,17 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from t2.evaluation.claims import Claims
 from t2.evaluation.comparison import Comparison
 from t2.evaluation.figures import frontier_figure
 from t2.evaluation.summary import Summary
 from t2.reports.comparison_tables import (
-    CLAIMS_NOTE,
     COST_WORDS,
     REPEATED_NOTE,
-    claim_sentences,
+    claims_table,
     contenders_table,
     ladder_table,
     markdown_table,
+    named_sentence,
     repeated_title,
     targets_table,
 )
@@ -33,8 +32,9 @@ HOW_TO_READ = (
     "dataset. Everything else spends less on some questions. Heads and controls look at a question before decoding, "
     "sequential rules at the answers so far.",
     "Start with the waste ladder: what each kind of knowledge saves where a point may be lost. Read each ratio with "
-    "its accuracy. Then the claims: a and b say whether a head helps a rule that looks at answers, c whether one round "
-    "is worth it, d and e whether it is the activations, or what text, length and plain regressions know too.",
+    "its accuracy. Then the claims: a and b say whether a head helps a rule that looks at answers, c whether deciding "
+    "in one round saves anything, d and e whether it is the activations, or what text, length and plain regressions "
+    "know too.",
     "Square brackets are 95% bootstrap intervals over questions. What is called best was named, and every setting was "
     "chosen, on other questions than those it is scored on.",
 )
@@ -48,7 +48,7 @@ FRONTIER_CAPTION = (
 def markdown(summary: Summary, header: str, cost_unit: str = "tokens") -> str:
     """The report as Markdown."""
     parts = [header, *markdown_table(contenders_table(summary, cost_unit))]
-    parts += ["Claims", CLAIMS_NOTE, *claims_markdown(summary, cost_unit)]
+    parts += ["Claims", *claims_markdown(summary, cost_unit)]
     parts += ["Waste ladder", *markdown_table(ladder_table(summary, cost_unit)), "![Waste ladder](ladder.png)"]
     if summary.targets:
         parts += ["Reliability of what a head may learn", *markdown_table(targets_table(summary))]
@@ -56,13 +56,12 @@ def markdown(summary: Summary, header: str, cost_unit: str = "tokens") -> str:
 
 
 def claims_markdown(summary: Summary, cost_unit: str = "tokens") -> list[str]:
-    """The claims as a list, and those on new questions."""
-
-    def listed(claims: Claims) -> str:
-        return "\n".join(f"- {claim}" for claim in claim_sentences(claims, cost_unit))
-
-    again = summary.repeated
-    return [listed(summary.claims), *([repeated_title(again), REPEATED_NOTE, listed(again)] if again else [])]
+    """The claims as tables, and those on new questions."""
+    parts = [*markdown_table(claims_table(summary.claims, cost_unit)), named_sentence(summary)]
+    if summary.repeated:
+        lines, _ = markdown_table(claims_table(summary.repeated, cost_unit))
+        parts += [repeated_title(summary.repeated), REPEATED_NOTE, lines]
+    return parts
 
 
 def write_report(
@@ -94,7 +93,7 @@ def write_report(
     cost = COST_WORDS[cost_unit]
     pictures = {
         "frontier.png": png_of(frontier_figure(frontiers, title, cost, chosen, comparison.reference)),
-        "ladder.png": png_of(ladder_figure(summary.ladder, cost)),
+        "ladder.png": png_of(ladder_figure(summary.ladder, title, cost)),
     }
     texts = {
         "report.json": json.dumps(asdict(summary), indent=1, allow_nan=False) + "\n",
@@ -125,12 +124,12 @@ def _sections(summary: Summary, pictures: dict[str, bytes], cost_unit: str) -> l
             figures=(Figure(pictures["ladder.png"], f"Dots: ratio of {cost} to FixedN(N_ref): {ladder}."),),
             tables=(ladder_table(summary, cost_unit),),
         ),
-        Section("Claims", paragraphs=(CLAIMS_NOTE, *claim_sentences(summary.claims, cost_unit))),
+        Section("Claims", (named_sentence(summary),), tables=(claims_table(summary.claims, cost_unit),)),
         Section("All contenders", tables=(contenders_table(summary, cost_unit),)),
     ]
     if summary.repeated:
-        sentences = claim_sentences(summary.repeated, cost_unit)
-        found.insert(4, Section(repeated_title(summary.repeated), paragraphs=(REPEATED_NOTE, *sentences)))
+        again = claims_table(summary.repeated, cost_unit)
+        found.insert(4, Section(repeated_title(summary.repeated), (REPEATED_NOTE,), tables=(again,)))
     if summary.targets:
         found.append(Section("Reliability of what a head may learn", tables=(targets_table(summary),)))
     return found

@@ -9,7 +9,7 @@ from t2.reports.comparison_tables import contenders_table, markdown_table, witho
 from t2.reports.page import Table
 
 _COLUMNS = (
-    *("policy", "accuracy, %", "vs FixedN(N_ref), points", "generated tokens", "cost in samples", "ratio"),
+    *("policy", "setting", "accuracy, %", "vs FixedN(N_ref), points", "generated tokens", "cost in samples", "ratio"),
     *("total tokens", "samples", "rounds", "area, points"),
 )
 _VARIANTS = ("FixedN", "ASC, short answers first", "ESC, window answer", "DSC by other-fold mean correct")

@@ -16,6 +16,7 @@ import yaml
 
 import t2
 from data_modules import BudgetDataModule
+from data_modules.filling import FillingPool
 from t2.errors import T2Error
 from t2.heads import CurveHead, HeadShape
 from t2.labelling.job import prepare
@@ -67,7 +68,7 @@ class Recorder(L.Callback):
         reader.refresh()
         self.complete_at_step.append(sum(table.num_rows for table in reader.tables.values()) >= self.wanted_rows)
         self.batches.append((batch[0].clone(), *(value.clone() for value in batch[1])))
-        self.shares_cores.append(trainer.datamodule._threads is not None)
+        self.shares_cores.append(trainer.datamodule.filling.shares_cores)
 
 
 def fit(config: dict[str, Any], job: LabelJob, epochs: int = 6) -> tuple[BudgetProbe, Recorder]:
@@ -117,16 +118,17 @@ def test_training_has_one_thread_while_its_labeller_runs(
     scripted_config: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    data = BudgetDataModule(job_of(scripted_config()), layers="all", grid=[1, 3])
+    job = job_of(scripted_config())
+    filling = FillingPool(job, prepare(job), SplitFractions(), stall_timeout_seconds=1.0)
     alive, threads = [True], torch.get_num_threads()
-    data._labeller = SimpleNamespace(process=SimpleNamespace(is_alive=lambda: alive[0]))
+    filling._labeller = SimpleNamespace(process=SimpleNamespace(is_alive=lambda: alive[0]))  # type: ignore[assignment]
     torch.set_num_threads(2)
     try:
-        data._share_cores()
+        filling.share_cores()
         assert torch.get_num_threads() == 1
-        data._share_cores()
+        filling.share_cores()
         alive[0] = False
-        data._share_cores()
+        filling.share_cores()
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)

@@ -45,7 +45,7 @@ def imported(tmp_path: Path, tiny_arith: str, monkeypatch: pytest.MonkeyPatch) -
     def refuse(*args: Any) -> None:
         raise AssertionError("a labeller was started")
 
-    monkeypatch.setattr("data_modules.budget.LabellerProcess", refuse)
+    monkeypatch.setattr("data_modules.filling.LabellerProcess", refuse)
     task = {"class_path": "PoolTask", "init_args": {"path": pool}}
     return {
         "data": {

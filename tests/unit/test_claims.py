@@ -41,7 +41,10 @@ def test_a_head_that_knows_beats_one_that_guesses() -> None:
     area = rows["Oracle head + bins + Utility"].area
     assert area is not None
     assert area.low > 0
-    assert summary.claims.area_over_controls["Shuffled + bins + Utility"].value.low > 0
+    for letter in ("d", "d, in bins"):
+        for claim in summary.claims.of(letter):
+            assert claim.area is not None
+            assert claim.area.low > 0
     text = markdown(summary, "header")
     assert all(f"| {name} |" in text for name in rows)
 
@@ -52,13 +55,13 @@ def test_ladder() -> None:
     assert names == ["FixedN(N_ref)", *best, "BayesOracle", "OwnOracle"]
     assert [rung.knows for rung in summarised().ladder] == [KNOWS[name] for name in names]
     (then_stop,) = [rung for rung in summarised().ladder if rung.name == "best HeadThenStop"]
-    assert then_stop.made_of == "Oracle head + HeadThenStop"
-    assert summarised().ladder[0].made_of == ""
+    assert then_stop.made_of == ("Oracle head + HeadThenStop",)
+    assert summarised().ladder[0].made_of == ()
     rows = {row.name: row for row in summarised().rows}
     for rung in summarised().ladder:
         if not rung.made_of:
             assert rung.row == rows[rung.name]
-    (axes,) = ladder_figure(summarised().ladder).axes
+    (axes,) = ladder_figure(summarised().ladder, "pool").axes
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         f"{r.name}\n({r.knows})" for r in summarised().ladder
     ]
@@ -67,8 +70,10 @@ def test_ladder() -> None:
     ends = [bars[0].get_segments()[0][:, 0].tolist() for _, _, bars in axes.containers]
     assert ends == [pytest.approx([rung.row.ratio.low, rung.row.ratio.high]) for rung in summarised().ladder]
     points = [span(rung.row.difference) for rung in summarised().ladder]
-    assert [text.get_text() for text in axes.texts] == [*points, "accuracy, points", "references, no policies"]
-    assert axes.texts[-1].get_position()[1] == names.index("BayesOracle") - 0.5
+    assert [text.get_text() for text in axes.texts] == [*points, "accuracy lost, points", "references, no policies"]
+    assert names.index("BayesOracle") - 0.5 <= axes.texts[-1].get_position()[1] <= names.index("BayesOracle")
+    bars = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "|" and line.get_markersize() == 11]
+    assert bars == [rung.row.same_accuracy.value for rung in summarised().ladder]
 
 
 def test_text_and_generator_rungs_are_the_best_of_their_own_field() -> None:
@@ -81,7 +86,7 @@ def test_text_and_generator_rungs_are_the_best_of_their_own_field() -> None:
     comparison = replace(compared(), outcomes={**compared().outcomes, **text})
     named = named_out_of_fold(comparison, [SOURCE, replace(SOURCE, name="TF-IDF ridge", kind="text")])
     found = named["TF-IDF ridge, one round"]
-    assert "TF-IDF" not in named["best one-round head"].name
+    assert not [name for name in named["best one-round head"].made_of if "TF-IDF" in name]
     for fold in range(OUTER_FOLDS):
         field = [outcome.folds[fold] for outcome in text.values() if outcome.kind == "one round"]
         assert len(field) >= 4
@@ -115,9 +120,13 @@ def test_targets_are_read_against_their_reliability() -> None:
 def test_then_stop_is_paired_with_the_prior_of_every_control() -> None:
     sources = [SOURCE, replace(SOURCE, name="Same", kind="text")]
     summary = summarise([compare(POOL, LABELS, sources, 0)], [sources], clusters_of(POOL.dedup_keys), 0.02)
-    (pair,) = summary.claims.then_stop_over_controls.values()
-    assert (pair.ratio.low, pair.ratio.high, pair.difference.value) == (1, 1, 0)  # the same source under another name
-    assert "e. HeadThenStop" in markdown(summary, "header")
+    best, only = summary.claims.of("e")
+    assert (best.second, only.second) == ("best control's HeadThenStop", "Same + HeadThenStop")
+    for claim in (best, only):  # the same source under another name
+        assert (claim.ratio.low, claim.ratio.high, claim.difference.value) == (1, 1, 0)
+        assert claim.area is not None
+        assert (claim.area.low, claim.area.high) == (0, 0)
+    assert "| e | best HeadThenStop | Same + HeadThenStop | 1.00 [1.00, 1.00] |" in markdown(summary, "header")
 
 
 def test_claims_repeated_on_all_questions_are_the_claims() -> None:
@@ -135,16 +144,20 @@ def test_claims_on_some_questions_choose_nothing_anew() -> None:
     assert again is not None
     mine, theirs = (outcomes[name].tuned[-1].take(rows) for name in ("Oracle head + HeadThenStop", "NoHeadThenStop"))
     resampled = Resampled([mine, theirs], clusters_Q[rows])
-    assert again.pairs["b"].ratio == resampled.ratio(mine, theirs)
-    assert again.pairs["b"].difference == resampled.difference(mine, theirs)
-    assert again.pairs["b"].ratio != Resampled([mine, theirs]).ratio(mine, theirs)
+    (b,) = again.of("b")
+    assert b.ratio == resampled.ratio(mine, theirs)
+    assert b.difference == resampled.difference(mine, theirs)
+    assert b.ratio != Resampled([mine, theirs]).ratio(mine, theirs)
     named = named_out_of_fold(comparison, [SOURCE, control])
     fixed = outcomes["FixedN"].frontier.take(rows)
     best, other = (
         frontier.take(rows) for frontier in (named[BY_AREA].frontier, outcomes["Same + bins + Utility"].frontier)
     )
     gap = 100 * (area(best, fixed, summary.n_ref) - area(other, fixed, summary.n_ref))
-    assert again.area_over_controls["Same + bins + Utility"].value.value == pytest.approx(gap, abs=1e-12)
+    assert [c.second for c in again.of("d")] == ["best control in bins by area", "Same + bins + Utility"]
+    for claim in again.of("d"):
+        assert claim.area is not None
+        assert claim.area.value == pytest.approx(gap, abs=1e-12)
     assert "The same claims on 50 new questions alone" in markdown(summary, "header")
 
 
@@ -158,16 +171,17 @@ def test_other_fold_seeds_make_the_same_claims_with_names_and_settings_of_their_
     other = comparisons[1]
     named = named_out_of_fold(other, sources[1])
     mine, theirs = named["best HeadThenStop"].tuned[-1], named["best stopper"].tuned[-1]
-    ((points, ratio),) = summary.claims.pairs["a"].other_seeds
+    (a,) = summary.claims.of("a")
+    ((points, ratio, _),) = a.other_seeds
     assert points == pytest.approx(100 * float((mine.correct - theirs.correct).mean()))
     assert ratio == pytest.approx(float(mine.generated_tokens.sum() / theirs.generated_tokens.sum()))
-    gap = summary.claims.area_over_controls["Same + bins + Utility"]
+    _, d = summary.claims.of("d")
     fixed, utility = (other.outcomes[name].frontier for name in ("FixedN", "Same + bins + Utility"))
     expected = 100 * (area(named[BY_AREA].frontier, fixed, summary.n_ref) - area(utility, fixed, summary.n_ref))
-    assert gap.other_seeds == pytest.approx((expected,))
+    assert d.other_seeds[0][2] == pytest.approx(expected)
     (rung,) = [rung for rung in summary.ladder if rung.name == "best one-round head"]
     best, reference = named["best one-round head"].tuned[-1], other.reference
     assert rung.row.other_seeds[0][0] == pytest.approx(100 * float((best.correct - reference.correct).mean()))
     text = markdown(summary, "header")
-    assert f"points ({ratio:.2f} at {points:.2f})." in text
-    assert f"Same + bins + Utility {span(gap.value)} ({expected:.2f})." in text
+    assert f"| {ratio:.2f} / {points:.2f} / " in text
+    assert f"| Same + bins + Utility | {span(d.ratio)} | {span(d.difference)} | {span(d.area)} |" in text

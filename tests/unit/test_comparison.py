@@ -147,7 +147,7 @@ def test_the_best_of_a_field_may_change_its_knob_between_folds() -> None:
     preferred = iter(["ESC", "ASC", "Doubling", "ASC", "ESC"])
     liked = {id(comparison.outcomes[next(preferred)].folds[fold]) for fold in range(OUTER_FOLDS)}
     best = best_of(comparison, names, lambda fold: 0.0 if id(fold) in liked else 1.0, "best")
-    assert best.name == "best (ASC, Doubling, ESC)"
+    assert (best.name, best.made_of) == ("best", ("ASC", "Doubling", "ESC"))
     assert best.chosen[0] in comparison.outcomes["ESC"].settings
     assert len(best.chosen) == OUTER_FOLDS
     assert len(best.frontier.replays) == 1

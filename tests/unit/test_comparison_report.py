@@ -35,7 +35,7 @@ def test_report_files(tmp_path: Path) -> None:
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "<b>title</b>" not in page
     texts = [page, (tmp_path / "report.md").read_text(encoding="utf-8")]
-    for shown in ("Oracle head + HeadThenStop", "artefact: half the grades", "gain A(7) - A(1)", "reference"):
+    for shown in ("Oracle head + HeadThenStop", "half of its own grades", "gain A(7) - A(1)", "reference"):
         assert all(shown in text for text in texts), shown
     found = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert [rung["knows"] for rung in found["ladder"]] == [rung.knows for rung in summarised().ladder]
