@@ -10,6 +10,9 @@ import torch
 from t2.evaluation.bootstrap import Interval, interval, resampled_means
 from t2.policies.base import Replay
 
+ROUNDING = 1e-9
+"""Distance from 0 that is none: A(N) of a question that is always right may be 1 - 2e-16."""
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -23,7 +26,7 @@ class Agreement:
     @property
     def holds(self) -> bool:
         """Whether 0 lies in both intervals; where all is well, each 95% interval leaves it out in one run of twenty."""
-        return all(part.low <= 0 <= part.high for part in (self.accuracy, self.generated_tokens))
+        return all(part.low <= ROUNDING and part.high >= -ROUNDING for part in (self.accuracy, self.generated_tokens))
 
     def as_json(self) -> dict[str, Any]:
         """The intervals and the verdict."""

@@ -107,9 +107,15 @@ def resampled_rows(
 
 
 def interval(value: float, resamples_R: Tensor, level: float = 0.95) -> Interval:
-    """The percentile interval of a statistic around its value on the full sample."""
+    """The percentile interval of a statistic around its value on the full sample.
+
+    Resamples where the statistic is undefined (a ratio to 0 tokens) are left out; without any other it is the value.
+    """
     tail = (1 - level) / 2
-    low, high = torch.quantile(resamples_R.double(), torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
+    defined_R = resamples_R.double()[resamples_R.isfinite()]
+    if not len(defined_R):
+        return Interval(value, value, value)
+    low, high = torch.quantile(defined_R, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     return Interval(value, low, high)
 
 

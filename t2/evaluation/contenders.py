@@ -58,7 +58,8 @@ class Contender:
 
 def prices_of(pool: GradedPool) -> tuple[float, ...]:
     """`PRICES` for a pool's answers: long ones, or a cost in samples, must change no ratio and no area."""
-    scale = TOKENS_OF_PRICES / float(pool.mean_tokens_Q.mean())
+    # Without a token (in the training questions of a fold) no price changes a choice.
+    scale = TOKENS_OF_PRICES / (float(pool.mean_tokens_Q.mean()) or TOKENS_OF_PRICES)
     return tuple(float(f"{price * scale:.2g}") for price in PRICES)
 
 

@@ -98,11 +98,10 @@ def interval_of(statistic_R: Tensor) -> Interval:
 
 
 def interval_or_none(statistic_R: Tensor) -> Interval | None:
-    """The same where the statistic may be undefined (NaN): None on the questions, left out in a resample."""
-    defined_R = statistic_R[1:][~statistic_R[1:].isnan()]
-    if bool(statistic_R[0].isnan()) or not len(defined_R):
+    """The same where the statistic may be undefined (NaN) on the questions, or in every resample: None."""
+    if bool(statistic_R[0].isnan()) or not bool(statistic_R[1:].isfinite().any()):
         return None
-    return interval(float(statistic_R[0]), defined_R)
+    return interval_of(statistic_R)
 
 
 def swept_settings(

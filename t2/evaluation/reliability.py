@@ -99,8 +99,7 @@ def correlations(
     found = {}
     for name, parts in drawn.items():
         rho_R = torch.cat(parts)
-        rho_R = rho_R[~rho_R.isnan()]  # a resample that holds one value alone says nothing
-        if len(rho_R):
+        if bool(rho_R.isfinite().any()):  # a resample that holds one value alone says nothing
             found[name] = interval(values[name], rho_R)
     return found
 

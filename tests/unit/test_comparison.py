@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from math import log
 
 import pytest
@@ -15,7 +16,7 @@ from t2.evaluation.bootstrap import clusters_of
 from t2.evaluation.comparison import best_of, compare
 from t2.evaluation.contenders import Contender, fixed_frontier, fixed_n, nothing_known
 from t2.evaluation.fits import Run
-from t2.evaluation.ladder import _fewest_tokens
+from t2.evaluation.ladder import ORACLES, _fewest_tokens
 from t2.evaluation.slices import Slice
 from t2.evaluation.sources import OUTER_FOLDS, FoldKnown, Known
 from t2.evaluation.summary import summarise
@@ -175,3 +176,30 @@ def test_the_unit_of_cost_changes_no_ratio_and_no_area() -> None:
             assert torch.equal(mine.correct, scaled.correct), name
             torch.testing.assert_close(100 * mine.generated_tokens, scaled.generated_tokens)
         assert [fold.chosen for fold in outcome.folds] == [fold.chosen for fold in theirs.folds], name
+
+
+def test_prices_come_from_training_questions_alone() -> None:
+    """They were scaled by the whole pool's lengths: a test question's answers moved what was tried on it."""
+    test = FOLDS.test_rows(0)
+    longer_QM = POOL.tokens_QM.clone()
+    longer_QM[test] *= 3
+    longer = replace(POOL, tokens_QM=longer_QM)
+    other = compare(longer, budget_labels(longer, GRID, 0.02), [SOURCE], 0)
+    for name, outcome in compared().outcomes.items():
+        theirs = other.outcomes[name]
+        assert theirs.folds[0].setting == pytest.approx(outcome.folds[0].setting, nan_ok=True), name
+        if name in ORACLES:  # they know their own lengths too
+            continue
+        for mine, again in zip(outcome.folds[0].test, theirs.folds[0].test, strict=True):
+            assert torch.equal(mine.samples, again.samples), name
+    assert other.outcomes["NoHeadThenStop"].folds[1].setting != compared().outcomes["NoHeadThenStop"].folds[1].setting
+
+
+def test_tokens_in_one_question_alone_are_compared_and_summarised() -> None:
+    """A fold without a token to learn prices from, and resamples without one, ended a finished comparison."""
+    few_QM = torch.zeros_like(POOL.tokens_QM)
+    few_QM[0] = POOL.tokens_QM[0]
+    few = replace(POOL, tokens_QM=few_QM)
+    comparison = compare(few, budget_labels(few, GRID, 0.02), [SOURCE], 0)
+    summary = summarise([comparison], [[SOURCE]], clusters_of(few.dedup_keys))
+    json.dumps(asdict(summary), allow_nan=False)

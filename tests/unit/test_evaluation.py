@@ -262,6 +262,13 @@ def test_cheapest_setting_within_the_allowance() -> None:
 # Intervals
 
 
+def test_resamples_without_a_ratio_are_left_out() -> None:
+    """One resample of 2,000 without a token made a finished report fail: JSON has no NaN."""
+    ratio_R = torch.tensor([float("nan"), 1.0, 2.0, float("inf"), 3.0])
+    assert interval(2.0, ratio_R) == interval(2.0, torch.tensor([1.0, 2.0, 3.0]))
+    assert interval(2.0, torch.full((3,), float("nan"))) == Interval(2.0, 2.0, 2.0)
+
+
 def test_paired_draws_are_shared() -> None:
     values = torch.randn(50, generator=torch.Generator().manual_seed(0)).double()
     means = resampled_means(torch.stack([values, values + 0.25], 1), 300)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -172,6 +173,16 @@ def test_agreement_with_the_closed_form_and_with_nothing_else(n: int) -> None:
     assert not dearer.holds
     assert dearer.generated_tokens.value == -2 * TOKENS
     assert json.loads(json.dumps(dearer.as_json()))["holds"] is False
+
+
+def test_rounding_of_replay_is_no_disagreement() -> None:
+    """A(N) of a question that is always right may be 1 - 2e-16, and twenty of them disagreed with 20 right answers."""
+    scripts = [{"#### 7": 1.0}] * 20
+    live = live_run(opened(scripts, 1), NumericGrader(), questions(20), [(1,)] * 20, one_batch_rules([3] * 20))
+    replay = closed_form([1.0] * 20, 3)
+    below = agreement(live.measured, replace(replay, correct=replay.correct - 2.0**-53))
+    assert below.accuracy.low > 0
+    assert below.holds
 
 
 def test_intervals_cover_as_often_as_they_say() -> None:
