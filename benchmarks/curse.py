@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import resource
+import os
 import statistics
 import subprocess
 import sys
@@ -11,14 +11,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from measure import ROOT, Figures, in_process, peak_mib
+from measure import ROOT, Figures, in_process
 
-QUESTIONS, SAMPLES, RUNS = 10_000, 64, 3
+QUESTIONS, SAMPLES = 10_000, 64
 
 
 def rows(repeats: int) -> list[str]:
     """The measured row."""
-    r = in_process(measured)
+    r = in_process(measured, repeats)
     return [
         f"| `t2 curse`, {QUESTIONS:,} questions x {SAMPLES} samples, start to end of the command | "
         f"{r['seconds']:.1f} s, peak {r['peak_mib']:.0f} MiB (`t2 import` before: {r['import_seconds']:.1f} s) | "
@@ -27,25 +27,21 @@ def rows(repeats: int) -> list[str]:
     ]
 
 
-def measured() -> Figures:
+def measured(repeats: int) -> Figures:
     """`t2 curse` on an imported pool, from start to end, against a process that only loads and grades the pool."""
-    from t2.importing import import_file
-
     with tempfile.TemporaryDirectory() as folder:
         file, pool = f"{folder}/samples.jsonl", f"{folder}/pool"
         _write_samples(Path(file))
-        started = time.perf_counter()
-        import_file(file, pool)
-        import_seconds = time.perf_counter() - started
+        import_seconds, _ = _timed("-m", "t2.cli", "import", file, "--pool", pool)
         curse = ["-m", "t2.cli", "curse", pool, "--out", f"{folder}/curse"]
         load = "import sys, t2.loading as m; m.load_pool(sys.argv[1])"
-        pairs = [(_timed(*curse), _timed("-c", load, pool)) for _ in range(RUNS)]
+        pairs = [(_timed(*curse), _timed("-c", load, pool)) for _ in range(repeats)]
     return {
-        "seconds": statistics.median(pair[0] for pair in pairs),
-        "load_seconds": statistics.median(pair[1] for pair in pairs),
-        "ratio": statistics.median(pair[0] / pair[1] for pair in pairs),
+        "seconds": statistics.median(curse[0] for curse, _ in pairs),
+        "load_seconds": statistics.median(load[0] for _, load in pairs),
+        "ratio": statistics.median(curse[0] / load[0] for curse, load in pairs),
         "import_seconds": import_seconds,
-        "peak_mib": peak_mib(resource.RUSAGE_CHILDREN),
+        "peak_mib": max(curse[1] for curse, _ in pairs),
     }
 
 
@@ -68,8 +64,12 @@ def _write_samples(path: Path) -> None:
             file.write(json.dumps(row) + "\n")
 
 
-def _timed(*command: str) -> float:
-    """Seconds of a process from its start to its end."""
+def _timed(*command: str) -> tuple[float, float]:
+    """Seconds of a process from its start to its end, and its largest resident memory in MiB."""
     started = time.perf_counter()
-    subprocess.run([sys.executable, *command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - started
+    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)  # of this child alone; that of all children is the largest one's
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"Expected {' '.join(command)} to succeed, got exit code {process.returncode}.")
+    return time.perf_counter() - started, usage.ru_maxrss / 1024

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import resource
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,10 +18,11 @@ TINY = str(ROOT / "assets" / "tiny-arith")
 Figures = dict[str, Any]
 
 
-def in_process(measured: Callable[[], Figures]) -> Figures:
+def in_process(measured: Callable[..., Figures], *arguments: int) -> Figures:
     """Run a function of a benchmark in a fresh process and return its figures."""
     module, name = measured.__module__, measured.__name__
-    call = f"import json, sys; sys.path.insert(0, {FOLDER!r}); import {module}; print(json.dumps({module}.{name}()))"
+    run = f"{module}.{name}(*{arguments!r})"
+    call = f"import json, sys; sys.path.insert(0, {FOLDER!r}); import {module}; print(json.dumps({run}))"
     done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True)
     result: Figures = json.loads(done.stdout.strip().splitlines()[-1])
     return result
@@ -31,9 +33,18 @@ def in_turn(ours: Callable[[], Figures], bare: Callable[[], Figures], repeats: i
     return [(in_process(ours), in_process(bare)) for _ in range(repeats)]
 
 
-def peak_mib(who: int = resource.RUSAGE_SELF) -> float:
-    """Largest resident memory of this process, or of its children."""
-    return resource.getrusage(who).ru_maxrss / 1024
+def medians(measured: Callable[[], Figures], repeats: int) -> Figures:
+    """The median of each figure over so many processes, and the largest of those that are differences or checks.
+
+    The latter are named `worst_...`.
+    """
+    runs = [in_process(measured) for _ in range(repeats)]
+    return {name: (max if name.startswith("worst_") else statistics.median)(r[name] for r in runs) for name in runs[0]}
+
+
+def peak_mib() -> float:
+    """Largest resident memory of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def cpu_name() -> str:

@@ -1,7 +1,7 @@
 """Benchmarks as ratios within one run: `python benchmarks/run.py [WHICH ...]`, all by default.
 
-Prints a Markdown table. Figures with the CPU they were measured on are in benchmarks/README.md. Each comparison runs in
-processes of its own, in turn (A B A B ...), and reports the median ratio.
+Prints a Markdown table. Figures with the CPU they were measured on are in benchmarks/README.md. Each comparison runs
+`--repeats` times in processes of its own, its two sides in turn (A B A B ...), and reports medians.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ def main() -> None:
     """Run what is asked for and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("which", nargs="*", default=list(PARTS), help=", ".join(PARTS))
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each side of features and label")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each comparison, 3 by default")
     args = parser.parse_args()
+    if args.repeats < 1:
+        parser.error(f"expected --repeats of at least 1, got {args.repeats}")
     if unknown := set(args.which) - set(PARTS):
         parser.error(f"expected {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
     print(f"{cpu_name()}, {os.cpu_count()} cores\n")

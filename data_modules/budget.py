@@ -19,6 +19,7 @@ from t2.activations.features import pooled_features
 from t2.activations.layers import LayerChoice, choose_layers
 from t2.curves.labels import BudgetLabels, budget_labels, check_grid, cut_grid
 from t2.errors import T2Error
+from t2.evaluation.sources import FOLD_SEEDS, check_enough
 from t2.export import SEEN_KEY, key_digest
 from t2.grading.graded import GradedPool
 from t2.heads.base import HeadShape, Targets, targets_of
@@ -29,8 +30,6 @@ from t2.splits import SplitFractions, labelling_order, split_of
 
 MIN_QUESTIONS = {"train": 8, "validation": 4, "test": 4}
 """Fewest questions of a split for its numbers to mean anything at all."""
-MIN_CROSS_VALIDATED = 40
-"""Fewest questions for five folds with three folds inside each."""
 
 
 class BudgetDataModule(L.LightningDataModule):
@@ -210,18 +209,20 @@ class BudgetDataModule(L.LightningDataModule):
         """Whether a split is complete."""
         return self.filling.all_labelled(self._rows[name])
 
-    def complete_questions(self) -> tuple[GradedPool, BudgetLabels, Tensor, list[str]]:
+    def complete_questions(
+        self, fold_seeds: Sequence[int] = FOLD_SEEDS
+    ) -> tuple[GradedPool, BudgetLabels, Tensor, list[str]]:
         """Every question of the job that is labelled, whatever its split: samples, labels, features, texts.
 
+        Args:
+            fold_seeds: of the cross-validations that they are for.
+
         Raises:
-            T2Error: too few for cross-validation.
+            T2Error: too few for cross-validation, or too many that share their dedup key.
         """
         rows = self.filling.complete()
-        if len(rows) < MIN_CROSS_VALIDATED:
-            raise T2Error(
-                f"Expected at least {MIN_CROSS_VALIDATED} labelled questions to cross-validate, got {len(rows)}. "
-                "Label more: t2 label --config FILE"
-            )
+        keys = [self.prepared.questions[row].dedup_key for row in rows]
+        check_enough(keys, fold_seeds, f"questions with {self.job.samples_per_question} samples", self.job.path)
         pool, labels = self._labelled("complete", rows)
         return pool, labels, self.features_QLD[rows], [self.prepared.questions[row].text for row in rows]
 

@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake raises."""
+"""The one exception that a user's mistake raises, and how it quotes the user."""
 
 from __future__ import annotations
 
@@ -10,3 +10,9 @@ class T2Error(Exception):
     """
 
     EXIT_CODE = 2
+
+
+def quoted(text: str, most: int = 60) -> str:
+    """A user's text in a message: quoted, on one line, and cut, since an id or an answer may be megabytes long."""
+    shown = repr(text[: most + 1])
+    return shown if len(shown) <= most + 2 else f"{shown[:most]}..."

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,14 @@ class BudgetHead:
         prompt = self.config["prompt"]
         return PromptSpec(prompt["template"], prompt["system"], [Shot(**shot) for shot in prompt["shots"]])
 
+    @property
+    def reads(self) -> tuple[str, str | None]:
+        """Hub id or folder, and revision, of the LLM whose activations the head reads: its proxy's, if it has one."""
+        features, base = self.config["features"], self.config["base_model"]
+        if features.get("model_id"):
+            return features["model_id"], features.get("model_revision")
+        return base["id"], base.get("revision")
+
     def has_seen(self, dedup_key: str) -> bool:
         """Whether the head learned from a question with this key, or was chosen or calibrated on one.
 
@@ -102,7 +111,7 @@ class BudgetHead:
     def activations(self, questions: Sequence[str], model: str | Path | None = None) -> Tensor:
         """What the LLM makes of questions: the features that `predict` and `budgets` read, (B, L, D) float32.
 
-        Loads the LLM, reads every prompt once, and frees it again.
+        Loads the LLM, reads every prompt once, and frees it again. Rounded as a pool's features are.
 
         Args:
             questions: texts.
@@ -117,9 +126,7 @@ class BudgetHead:
         from t2.labelling.job import load_tokenizer
         from t2.prompts import prompt_fingerprint, render
 
-        reads, base = self.config["features"], self.config["base_model"]
-        own = (reads["model_id"], reads["model_revision"]) if "model_id" in reads else (base["id"], base["revision"])
-        files = resolve_model(str(model)) if model is not None else resolve_model(*own)
+        files = resolve_model(str(model)) if model is not None else resolve_model(*self.reads)
         self.check_model(files.fingerprint)
         tokenizer, expected = load_tokenizer(files.folder), self.config["prompt"]["fingerprint"]
         if (found := prompt_fingerprint(tokenizer, self.prompt)) != expected:
@@ -128,7 +135,7 @@ class BudgetHead:
                 f"({found[:12]}...) in {files.folder}. Use the revision of the LLM that the head names."
             )
         prompts = [render(tokenizer, self.prompt, question) for question in questions]
-        return computed(files.folder, prompts, FeatureSpec(files.fingerprint, self.layers)).float()
+        return computed(files.folder, prompts, FeatureSpec(files.fingerprint, self.layers))
 
     def predict(self, pooled_BLD: Tensor) -> Prediction:
         """What the head says of questions.
@@ -213,12 +220,21 @@ def save_head(head: Head, record: dict[str, Any], folder: str | Path) -> Path:
         head: trained.
         record: what `head_record`, the DataModule and our callbacks put into a checkpoint.
         folder: created; files of an earlier export are replaced.
+
+    Raises:
+        T2Error: a number in the record is NaN or infinite, which JSON has no word for; nothing is written.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     config = {"format": HEAD_FORMAT, "format_version": HEAD_FORMAT_VERSION, **record}
     seen = config.pop(SEEN_KEY, None)
     config.setdefault("policy", {"name": "FixedN", "arguments": {"n": head.shape.grid[-1]}})
+    if wrong := _not_finite(config):
+        raise T2Error(
+            f"Expected finite numbers in what is recorded of the head, got {', '.join(wrong)}. Set those that are "
+            "settings to numbers, and train again."
+        )
+    text = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
     (folder / "config.json").unlink(missing_ok=True)  # an earlier head's must never stand beside these weights
     write_atomically(folder / "model.safetensors", lambda path: save_file(tensors, path))
@@ -228,7 +244,7 @@ def save_head(head: Head, record: dict[str, Any], folder: str | Path) -> Path:
     else:
         (folder / SEEN_QUESTIONS_FILE).unlink(missing_ok=True)  # of an earlier export: another head's
     # The config goes last: where it is, the export is complete.
-    write_text_atomically(folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+    write_text_atomically(folder / "config.json", text)
     return folder
 
 
@@ -254,19 +270,35 @@ def policy_record(policy: OneRound) -> dict[str, Any]:
     return {"name": type(policy).__name__, "arguments": dict(vars(policy))}
 
 
-def policy_from_record(record: dict[str, Any]) -> OneRound:
-    """A policy of the whitelist.
+def policy_from_record(record: Any) -> OneRound:
+    """A policy of the whitelist, from a record of `policy_record` that may have been changed since.
 
     Raises:
-        T2Error: unknown name.
+        T2Error: no such record, an unknown name, or arguments that the policy does not have or does not take.
     """
-    name = record.get("name")
-    if name not in POLICIES:
-        raise T2Error(f"Expected a policy among {sorted(POLICIES)}, got {name!r}.")
+    if not isinstance(record, dict):
+        raise T2Error(f"Expected a policy as an object of name and arguments, got {record!r}. Export the head again.")
+    name, arguments = record.get("name"), record.get("arguments")
+    if not isinstance(name, str) or name not in POLICIES:
+        raise T2Error(f"Expected a policy among {sorted(POLICIES)}, got {name!r}. Export the head again.")
+    if not isinstance(arguments, dict):
+        raise T2Error(f"Expected arguments of policy {name} by name, got {arguments!r}. Export the head again.")
     try:
-        return POLICIES[name](**record["arguments"])
-    except (KeyError, TypeError) as error:
-        raise T2Error(f"Expected arguments of policy {name}, got {record.get('arguments')}: {error}.") from error
+        return POLICIES[name](**arguments)
+    except TypeError as error:
+        raise T2Error(
+            f"Expected arguments of policy {name}, got {arguments}: {error}. Export the head again."
+        ) from error
+
+
+def _not_finite(value: Any, where: str = "") -> list[str]:
+    """Where in a record there is NaN or infinity, as "policy.arguments.shift nan"."""
+    if isinstance(value, float):
+        return [] if isfinite(value) else [f"{where} {value}"]
+    if not isinstance(value, dict | list | tuple):
+        return []
+    parts = value.items() if isinstance(value, dict) else enumerate(value)
+    return [found for name, part in parts for found in _not_finite(part, f"{where}.{name}" if where else str(name))]
 
 
 def _folder_of(name: str | Path, revision: str | None) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from t2.errors import T2Error
+from t2.errors import T2Error, quoted
 from t2.grading.given import GIVEN, GivenGrader, given_classes, grader_named
 from t2.grading.grade import FINISHED
 from t2.hashing import sha256_of_file
@@ -27,6 +27,8 @@ from t2.store.writer import add_shard, write_imported_questions
 _ROWS_PER_SHARD = 65_536
 _CHARACTERS_PER_SHARD = 64 * 1024 * 1024
 """A shard is written when either is reached, so that memory stays bounded however long answers are."""
+_REASONS_SHOWN = 5
+"""Finish reasons that a note names: a file may give each sample another one."""
 _SPECIFIC = ("sha256", "tokenizer")
 """Keys of `source` that an import repeated into the same pool must share."""
 
@@ -105,8 +107,10 @@ def source_notes(source: dict[str, Any], cost_unit: str, regraded: bool = False)
     if counted := source.get("tokens_counted"):
         yield f"Tokens of {counted} samples were counted from their text with the tokenizer {source['tokenizer']}."
     if unfinished := source.get("unfinished"):
-        reasons = ", ".join(f"{reason!r} {count}" for reason, count in sorted(unfinished.items()))
-        yield f"{sum(unfinished.values())} samples abstain because they did not finish: finish_reason {reasons}."
+        often = sorted(unfinished.items(), key=lambda item: (-item[1], item[0]))
+        reasons = ", ".join(f"{quoted(reason, 40)} {count}" for reason, count in often[:_REASONS_SHOWN])
+        more = f" and {len(often) - _REASONS_SHOWN} other reasons" if len(often) > _REASONS_SHOWN else ""
+        yield f"{sum(unfinished.values())} samples abstain because they did not finish: finish_reason {reasons}{more}."
     if (bare := source.get("classes_from_text")) and not regraded:
         yield (
             f"{bare} samples vote for their whole text, since the file names no `answer` and no grader was chosen: "
@@ -125,7 +129,7 @@ def _identity(file: Path, tokenizer: str | None) -> dict[str, Any]:
             raise T2Error(f"Expected a file of samples, got {file}. Check the path.")
         sha256 = sha256_of_file(file)
     except OSError as error:
-        raise T2Error(f"Expected a file of samples, got {str(file)[:60]!r}: {error.strerror}. Check it.") from error
+        raise T2Error(f"Expected a file of samples, got {quoted(str(file))}: {error.strerror}. Check it.") from error
     name = Path(tokenizer).resolve().name if tokenizer and os.path.isdir(tokenizer) else tokenizer
     return {"file": _utf8(file.name), "sha256": sha256, "tokenizer": name and _utf8(name)}
 
@@ -143,7 +147,7 @@ def _is_taken(target: Path) -> bool:
     try:
         return target.exists() and (not target.is_dir() or any(target.iterdir()))
     except OSError as error:  # as a name that is too long
-        raise T2Error(f"Expected a folder as `--pool`, got {str(target)[:60]!r}: {error.strerror}.") from error
+        raise T2Error(f"Expected a folder as `--pool`, got {quoted(str(target))}: {error.strerror}.") from error
 
 
 def _utf8(name: str) -> str:
@@ -223,15 +227,16 @@ class _Import:
         if gold is None or self.grader.gold_class(given.question.answer) is None:
             raise T2Error(
                 f"Expected an `answer` that grader {self.grader.version!r} can read, got "
-                f"{given.question.answer[:40]!r} at {given.where}. Mend it, or choose another `--grader`."
+                f"{quoted(given.question.answer, 40)} at {given.where}. Mend it, or choose another `--grader`."
             )
         samples = [*([given.greedy] if given.greedy else []), *given.samples]
         draws = range(GREEDY_DRAW if given.greedy else 0, len(given.samples))
         tokens = self.counter.of(samples, given.where)
         classes = given_classes(gold, samples, given.where)
         for draw, sample, num_tokens, vote in zip(draws, samples, tokens, classes, strict=True):
-            self._rows.append(self._row(given.question.id, draw, sample, num_tokens, vote))
-            self._characters += len(sample.text) + len(vote or "")
+            row = self._row(given.question.id, draw, sample, num_tokens, vote)
+            self._rows.append(row)
+            self._characters += sum(len(value) for value in row.values() if isinstance(value, str))
             self.from_text += not sample.has_answer and vote not in (None, gold)
             if sample.finish_reason != FINISHED:
                 self.unfinished[sample.finish_reason] += 1

@@ -137,6 +137,19 @@ def load_pool(
     )
 
 
+def pool_folder(source: str | Path) -> Path:
+    """Folder of the pool that `load_pool` would load; no sample is read.
+
+    Raises:
+        T2Error: no pool there.
+    """
+    path = Path(source)
+    job = _job_of(path)
+    paths = PoolPaths(Path(job.path) if job else path)
+    read_spec(paths)
+    return paths.root
+
+
 def _job_of(path: Path) -> LabelJob | None:
     """The job of a config, None for a folder."""
     try:

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from t2.curves.labels import BudgetLabels
-from t2.errors import T2Error
+from t2.errors import T2Error, quoted
 from t2.evaluation.sources import OUTER_FOLDS, FoldKnown, Known, Source
 from t2.grading.graded import GradedPool
 from t2.hashing import digest
@@ -163,12 +163,34 @@ def check_questions(
     if missing:
         raise T2Error(
             f"Expected the questions that {path} is of, got a pool without {len(missing)} of "
-            f"{len(stored.of.question_ids)} (first: {missing[0]!r}). Make the predictions again for this pool."
+            f"{len(stored.of.question_ids)} (first: {quoted(missing[0])}). Make the predictions again for this pool: "
+            "python train.py cross_validate --config FILE"
         )
     rows = [row[question_id] for question_id in stored.of.question_ids]
     if stored.of.keys_digest not in ("", keys_digest([dedup_keys[index] for index in rows])):
         raise T2Error(
             f"Expected the dedup keys that {path} was made with, got others: folds follow from them, and questions "
-            "would be tested by heads that learned from them. Make the predictions again for this pool."
+            "would be tested by heads that learned from them. Make the predictions again for this pool: "
+            "python train.py cross_validate --config FILE"
         )
     return torch.tensor(rows)
+
+
+def check_labels(stored: StoredPredictions, pool: GradedPool, labels: BudgetLabels, path: Path) -> None:
+    """Make sure that a pool's questions are labelled as they were for the predictions; older files do not say.
+
+    Args:
+        stored: predictions.
+        pool: their questions, in their order.
+        labels: of the pool, on their grid.
+        path: of the predictions, for the error.
+
+    Raises:
+        T2Error: other samples, grades, families or sizes.
+    """
+    if stored.of.labels_digest not in ("", labels_digest(pool, labels)):
+        raise T2Error(
+            f"Expected the samples and grades that {path} was made from ({stored.of.samples_per_question} samples a "
+            f"question), got others or other families ({int(pool.present_QM.sum(1).min())} samples a question). Make "
+            "the predictions again for this pool: python train.py cross_validate --config FILE"
+        )

@@ -14,7 +14,7 @@ from rich.progress import track
 from torch import Tensor
 
 from t2.activations.backbone import drop_blocks_above, extract, load_frozen
-from t2.activations.cache import FeatureCache, FeatureSpec, cached_features
+from t2.activations.cache import STORED_DTYPE, FeatureCache, FeatureSpec, cached_features
 
 PROMPTS_A_PART = 256
 """Prompts whose features are kept together: about a minute of a 1.5B LLM on two cores."""
@@ -64,5 +64,5 @@ def in_parts(model_folder: Path, prompts: Sequence[Sequence[int]], spec: Feature
 
 
 def computed(model_folder: Path, prompts: Sequence[Sequence[int]], spec: FeatureSpec) -> Tensor:
-    """The same in one tensor, (Q, L, D); nothing is kept."""
-    return torch.cat(list(in_parts(model_folder, prompts, spec)))
+    """What a cache would give back, (Q, L, D) float32 by way of bf16; nothing is kept."""
+    return torch.cat(list(in_parts(model_folder, prompts, spec))).to(STORED_DTYPE).float()

@@ -32,6 +32,12 @@ class Halves:
         acc, tokens, votes = ((pair[0][rows], pair[1][rows]) for pair in (self.acc_QK, self.tokens_Q, self.votes_Q3))
         return Halves(self.grid, self.samples, acc, tokens, votes)
 
+    def upto(self, cap: int) -> Halves:
+        """The same with budgets of at most `cap` samples."""
+        grid = cut_grid(self.grid, cap)
+        first, second = (acc_QK[:, : len(grid)] for acc_QK in self.acc_QK)
+        return Halves(grid, self.samples, (first, second), self.tokens_Q, self.votes_Q3)
+
 
 def half_curves(pool: GradedPool, grid: Sequence[int]) -> Halves | None:
     """Curves of both halves, on the grid cut to the smallest half; None if a half has no sample.

@@ -16,6 +16,8 @@ MIN_EPS = 1e-9
 """Curves are sums of floats: two that are equal on paper may differ by rounding."""
 DATASET_EPS = 0.005
 """Accuracy given up on the dataset's mean to call N_D enough."""
+_LOG2_ROUNDING = 1e-6
+"""log2 of a budget in float32 may come back this much above it."""
 
 
 @dataclass(frozen=True)
@@ -84,18 +86,33 @@ def accuracy_on_grid(pool: GradedPool, grid: Sequence[int], only_QM: Tensor | No
     return majority_accuracy(*pool.class_counts(only_QM), budgets=grid)
 
 
+def index_of_at_least(grid: Sequence[int], wanted_B: Tensor) -> Tensor:
+    """Index of the first budget that is at least the wanted number of samples, the last if there is none; shape (B,).
+
+    A number that is a budget but for the rounding of float32's log2 is that budget, not one that needs the next.
+    """
+    budgets_K = torch.tensor(grid, dtype=torch.float64, device=wanted_B.device)
+    enough_BK = budgets_K >= wanted_B.double()[:, None] * 2**-_LOG2_ROUNDING
+    return torch.where(enough_BK.any(1), enough_BK.int().argmax(1), len(budgets_K) - 1)
+
+
 def smallest_enough(acc_QK: Tensor, eps: float) -> Tensor:
-    """Index of the first budget whose accuracy is within max(eps, 1e-9) of the row's best; shape (Q,)."""
-    enough_QK = acc_QK >= acc_QK.amax(1, keepdim=True) - max(eps, MIN_EPS)
+    """Index of the first budget whose accuracy is within eps of the row's best; shape (Q,).
+
+    Exactly eps is within: 1e-9 is added to eps, so that rounding decides nothing, at eps = 0 neither.
+    """
+    enough_QK = acc_QK >= acc_QK.amax(1, keepdim=True) - (eps + MIN_EPS)
     return enough_QK.int().argmax(1)
 
 
 def never_helped(acc_QK: Tensor, eps: float) -> Tensor:
-    """Bool (Q,): hopeless (no budget reaches eps) or falling (no budget gains on N = 1, and the last one loses eps)."""
-    tolerance = max(eps, MIN_EPS)
+    """Bool (Q,): hopeless (no budget reaches eps) or falling (none gains on N = 1, and the last loses more than eps).
+
+    Exactly eps reaches it and is no fall: 1e-9 of rounding decides nothing here either.
+    """
     best_Q, first_Q, last_Q = acc_QK.amax(1), acc_QK[:, 0], acc_QK[:, -1]
-    hopeless_Q = best_Q < tolerance
-    falling_Q = (best_Q <= first_Q + MIN_EPS) & (last_Q < first_Q - tolerance)
+    hopeless_Q = best_Q < max(eps - MIN_EPS, MIN_EPS)
+    falling_Q = (best_Q <= first_Q + MIN_EPS) & (last_Q < first_Q - (eps + MIN_EPS))
     return hopeless_Q | falling_Q
 
 

@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from torch import Tensor
 
+from t2.errors import T2Error
 from t2.evaluating.live import LIVE_FILE, check_live, run_live
-from t2.evaluating.questions import FOLD_SEEDS, HeadQuestions, eps_of, load_questions
+from t2.evaluating.questions import HeadQuestions, eps_of, load_questions
 from t2.evaluation.bootstrap import clusters_of
 from t2.evaluation.comparison import Comparison, compare
 from t2.evaluation.controls import controls_of
@@ -20,8 +22,8 @@ from t2.evaluation.exported import (
     known_of,
     observed_promise,
 )
-from t2.evaluation.policy_calibration import choices
-from t2.evaluation.sources import Folds, Known, Source
+from t2.evaluation.policy_calibration import choices, in_words
+from t2.evaluation.sources import FOLD_SEEDS, Folds, Known, Source
 from t2.evaluation.summary import Summary, summarise
 from t2.export import BudgetHead
 from t2.hardware import one_thread
@@ -64,11 +66,12 @@ def evaluate_head(
     asked = load_questions(head, source, proxy, features, grader, min_samples)
     prediction = head.predict(asked.pooled_QLD)
     known = known_of(head.head, prediction, len(asked.labels.grid))
+    index_Q = _chosen(head, asked, prediction)
     rows = run_live(head, asked, known, live, out) if live else None  # the engine needs all threads
     with one_thread():
         summary, comparison = compared(head, asked, known, console)
-        promise, promise_notes = promise_of(head, asked, prediction)
-        exported = as_exported(head.policy, prediction, asked.pool, asked.labels, comparison.reference, promise)
+        promise, promise_notes = promise_of(head, asked, prediction, index_Q)
+        exported = as_exported(head.policy, index_Q, asked.pool, asked.labels, comparison.reference, promise)
     evaluated = Evaluated(
         head=Path(name).resolve().name,
         pool=asked.loaded.name,
@@ -83,6 +86,21 @@ def evaluate_head(
     paths = write_evaluation(evaluated, summary, comparison, out, FOLD_SEEDS)
     _print(evaluated, summary, console)
     return [*paths, out / LIVE_FILE] if rows else paths
+
+
+def _chosen(head: BudgetHead, asked: HeadQuestions, prediction: Prediction) -> Tensor:
+    """What the head's own policy draws, as an index into the grid, (Q,): first of all, since it may be impossible.
+
+    Raises:
+        T2Error: the exported setting does not go with these questions.
+    """
+    try:
+        return chosen_budgets(head.policy, prediction, asked.labels.grid)
+    except T2Error as error:
+        raise T2Error(
+            f"Expected questions of pool {asked.loaded.name} that the head's policy {in_words(head.policy)} can be run "
+            f"on, got: {error} Train the head with another `accuracy_cost.policy`, or name another pool."
+        ) from error
 
 
 def compared(head: BudgetHead, asked: HeadQuestions, known: Known, console: Console) -> tuple[Summary, Comparison]:
@@ -103,8 +121,10 @@ def compared(head: BudgetHead, asked: HeadQuestions, known: Known, console: Cons
     return summary, comparisons[0]
 
 
-def promise_of(head: BudgetHead, asked: HeadQuestions, prediction: Prediction) -> tuple[Promise | None, list[str]]:
-    """What calibration promised, held against these questions; or why it cannot be."""
+def promise_of(
+    head: BudgetHead, asked: HeadQuestions, prediction: Prediction, index_Q: Tensor
+) -> tuple[Promise | None, list[str]]:
+    """What calibration promised, held against what the policy chooses here (`index_Q`); or why it cannot be."""
     record = head.calibration
     if record is None:
         return None, []
@@ -123,7 +143,6 @@ def promise_of(head: BudgetHead, asked: HeadQuestions, prediction: Prediction) -
             f"The head's promise needs budgets up to {head.grid[-1]}; this pool allows {asked.labels.grid[-1]} "
             "samples, so it cannot be checked here."
         ]
-    index_Q = chosen_budgets(head.policy, prediction, asked.labels.grid)
     return observed_promise(index_Q, asked.pool, asked.labels, n_ref, record["alpha"], record["delta"]), []
 
 

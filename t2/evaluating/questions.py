@@ -13,20 +13,14 @@ from t2.activations.cache import FeatureSpec
 from t2.activations.features import pooled_features
 from t2.curves.labels import BudgetLabels, budget_labels, cut_grid
 from t2.errors import T2Error
-from t2.evaluation.exported import enough_for_folds
-from t2.evaluation.sources import OUTER_FOLDS, Folds
+from t2.evaluation.sources import FOLD_SEEDS, check_enough
 from t2.export import BudgetHead
 from t2.grading.graded import GradedPool
 from t2.labelling.job import load_tokenizer
 from t2.loading import LoadedPool, load_pool
 from t2.model_files import ModelFiles, resolve_model
 from t2.prompts import prompt_fingerprint, render
-from t2.spec import Question
-
-MIN_QUESTIONS = 40
-"""Fewest questions for five folds with three folds inside each, as in `train.py cross_validate`."""
-FOLD_SEEDS = (0, 1, 2)
-"""One 5-fold comparison for each."""
+from t2.spec import LabelJob, Question
 
 
 @dataclass(frozen=True)
@@ -83,7 +77,8 @@ def load_questions(
     check_samples_model(head, loaded, proxy)
     rows, left_out = unseen_rows(head, loaded)
     pool, questions = loaded.pool.take(rows), tuple(loaded.questions[row] for row in rows)
-    _check_folds(pool, loaded, left_out)
+    seen = f" and {left_out} that it has learned from" if left_out else ""
+    check_enough(pool.dedup_keys, FOLD_SEEDS, "questions that the head has not learned from", loaded.root, seen)
     labels = budget_labels(pool, usable_grid(head, pool, loaded.name), eps_of(head))
     reading = _reading(head, loaded, rows, questions, proxy)
     root = Path(features or data.get("features") or loaded.root / "features")
@@ -103,7 +98,7 @@ def check_samples_model(head: BudgetHead, loaded: LoadedPool, proxy: str | None)
     base, reads = head.config["base_model"], head.config["features"]
     if loaded.spec.imported and proxy is None:
         raise T2Error(
-            f"Expected `--proxy` with the LLM that the head reads ({_reads(head)}), got none: pool {loaded.root} was "
+            f"Expected `--proxy` with the LLM that the head reads ({head.reads[0]}), got none: pool {loaded.root} was "
             "imported and has no prompts. Name a hub id or folder."
         )
     theirs, expected = loaded.spec.model["fingerprint"], base.get("fingerprint") or reads["model_fingerprint"]
@@ -111,7 +106,7 @@ def check_samples_model(head: BudgetHead, loaded: LoadedPool, proxy: str | None)
         raise T2Error(
             f"Expected a pool of {base.get('id')} ({expected[:12]}...), for which the head was trained, got pool "
             f"{loaded.root} of {loaded.spec.model['id']} ({theirs[:12]}...). A head works for one model; to have it "
-            f"read {_reads(head)} beside these samples all the same, name that LLM with `--proxy`."
+            f"read {head.reads[0]} beside these samples all the same, name that LLM with `--proxy`."
         )
 
 
@@ -141,47 +136,43 @@ def usable_grid(head: BudgetHead, pool: GradedPool, name: str) -> tuple[int, ...
     return grid
 
 
-def _check_folds(pool: GradedPool, loaded: LoadedPool, left_out: int | None) -> None:
-    """Raise if the questions cannot fill the folds."""
-    seen = f" and {left_out} that it has learned from" if left_out else ""
-    if len(pool) < MIN_QUESTIONS:
-        raise T2Error(
-            f"Expected at least {MIN_QUESTIONS} questions that the head has not learned from, for {OUTER_FOLDS} folds, "
-            f"got {len(pool)}{seen} in pool {loaded.root}. Label more questions, or name another pool."
-        )
-    if not all(enough_for_folds(Folds.of(pool.dedup_keys, seed)) for seed in FOLD_SEEDS):
-        raise T2Error(
-            f"Expected questions in each of {OUTER_FOLDS} folds, got {len(pool)} questions with only "
-            f"{len(set(pool.dedup_keys))} dedup keys in pool {loaded.root}. Label questions with other keys."
-        )
-
-
 def _reading(
     head: BudgetHead, loaded: LoadedPool, rows: list[int], questions: tuple[Question, ...], proxy: str | None
 ) -> _Reading:
-    """Stored prompts where the head's own LLM answered; else they are rendered for the LLM that it reads."""
+    """Stored prompts where the LLM answered that the head reads; else they are rendered for that LLM."""
     files = resolve_model(proxy) if proxy else None
     if files:
         head.check_model(files.fingerprint)
-    own = (head.config["base_model"].get("fingerprint"), head.config["features"]["model_fingerprint"])
-    if not loaded.spec.imported and loaded.spec.model["fingerprint"] in own:
+    if not loaded.spec.imported and loaded.spec.model["fingerprint"] == head.config["features"]["model_fingerprint"]:
         prompts = tuple(loaded.prompts[row] for row in rows)
-        return _Reading(prompts, loaded.spec.prompt["fingerprint"], lambda: files or _own_model(head, loaded))
-    assert files is not None  # `check_samples_model` wants a proxy
-    tokenizer = load_tokenizer(files.folder)
+        return _Reading(prompts, loaded.spec.prompt["fingerprint"], lambda: files or _own_model(head, loaded.job))
+    rendered_for = files or _tokenizer_files(head)
+    tokenizer = load_tokenizer(rendered_for.folder)
     spec = loaded.job.prompt if loaded.job else head.prompt
     prompts = tuple(tuple(render(tokenizer, spec, question.text)) for question in questions)
-    return _Reading(prompts, prompt_fingerprint(tokenizer, spec), lambda: files)
+    return _Reading(prompts, prompt_fingerprint(tokenizer, spec), lambda: rendered_for)
 
 
-def _own_model(head: BudgetHead, loaded: LoadedPool) -> ModelFiles:
-    """The LLM that the head reads, where no `--proxy` names it: its own proxy, or the config's or the pool's LLM."""
-    reads, stored = head.config["features"], loaded.spec.model
-    if reads.get("model_id"):
-        return resolve_model(reads["model_id"], reads.get("model_revision"))
-    if loaded.job:
-        return resolve_model(loaded.job.model, loaded.job.revision)
-    return resolve_model(stored["id"], stored.get("revision"))
+def _own_model(head: BudgetHead, job: LabelJob | None) -> ModelFiles:
+    """The LLM that the head reads and that answered: a config says where it lies, else the head's name of it counts."""
+    return resolve_model(*(head.reads if job is None else (job.model, job.revision)))
+
+
+def _tokenizer_files(head: BudgetHead) -> ModelFiles:
+    """The LLM that the head reads where another one answered and no `--proxy` names it.
+
+    Raises:
+        T2Error: it is not here, or is another one.
+    """
+    try:
+        files = resolve_model(*head.reads)
+    except T2Error as error:
+        raise T2Error(
+            f"Expected the LLM that the head reads ({head.reads[0]}), whose tokenizer renders its prompts, got none. "
+            f"Name its folder or hub id: `--proxy`. ({error})"
+        ) from error
+    head.check_model(files.fingerprint)
+    return files
 
 
 def _folder(head: BudgetHead, reading: _Reading, root: Path) -> Path:
@@ -195,15 +186,11 @@ def _folder(head: BudgetHead, reading: _Reading, root: Path) -> Path:
     except T2Error as error:
         raise T2Error(
             f"Expected features of all {len(reading.prompts)} questions at layers {list(head.layers)} in {root}, or "
-            f"the LLM that computes them ({_reads(head)}), got neither. Name its folder or hub id: `--proxy`. ({error})"
+            f"the LLM that computes them ({head.reads[0]}), got neither. Name its folder or hub id: `--proxy`. "
+            f"({error})"
         ) from error
     head.check_model(files.fingerprint)
     return files.folder
-
-
-def _reads(head: BudgetHead) -> str:
-    """Name of the LLM whose activations the head reads."""
-    return str(head.config["features"].get("model_id") or head.config["base_model"].get("id"))
 
 
 def eps_of(head: BudgetHead) -> float:

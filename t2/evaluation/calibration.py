@@ -39,6 +39,8 @@ MAX_SETTINGS = 15
 """Settings in the list: all are chosen before calibration, so a long list only looks like a search."""
 _LARGEST_LOSS = 0.9
 """Share of the wealth that one question can cost at most."""
+_SMALLEST_ALPHA = 1e-12
+"""Near 1e-16 the bets' (1 + alpha) / 2 rounds to 1/2: the test would be one of no loss at all."""
 _ROUNDING = 1e-9
 """Accuracies are sums of floats and may leave [0, 1] by rounding."""
 
@@ -217,6 +219,11 @@ def _check_levels(alpha: float, delta: float) -> None:
     for name, value in (("alpha", alpha), ("delta", delta)):
         if not 0 < value < 1:  # NaN fails too
             raise T2Error(f"Expected `{name}` between 0 and 1, both excluded, got {value}.")
+    if alpha < _SMALLEST_ALPHA:
+        raise T2Error(
+            f"Expected `alpha` of at least {_SMALLEST_ALPHA:g}, got {alpha:g}: no number of questions shows so small a "
+            f"loss. Raise it (default {ALPHA:g})."
+        )
 
 
 def _check_accuracies(acc_QS: Tensor, reference: Tensor) -> None:

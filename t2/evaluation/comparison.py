@@ -31,7 +31,10 @@ from t2.grading.graded import GradedPool
 from t2.policies.base import Replay
 
 ALLOWANCES = (0.005, 0.01)
-"""Accuracy that a tuned setting may lose against FixedN(N_ref) on the questions that choose it; the last one leads."""
+"""Accuracy that a tuned setting may lose against FixedN(N_ref) on the questions that choose it; the last one leads.
+
+Oracles cannot reach FixedN(N_ref) from half a pool: theirs may lose as much against FixedN at a half's largest budget.
+"""
 DSC_SOURCES = ("prompt length", "TF-IDF ridge")
 """Sources whose score orders `DSC`, besides every head."""
 STOPPERS = ("ASC", "ESC", "Doubling")
@@ -172,7 +175,7 @@ class _Fold:
         train_known = known.train if known else nothing_known(len(self.train.pool))
         test_known = known.test if known else nothing_known(len(self.test.pool))
         fitted = held_out_frontier(contender, self.inner, train_known, self.n_ref)
-        reference = float(self.fixed.accuracy_P[self.fixed.settings.index(self.n_ref)])
+        reference = float(self.fixed.accuracy_P[self.fixed.settings.index(self._n_to_reach(contender))])
         chosen = tuple(cheapest_within(fitted, reference, allowance) for allowance in ALLOWANCES)
         run = contender.fit(self.train, train_known, self.n_ref)
         return FoldOutcome(
@@ -183,6 +186,13 @@ class _Fold:
             train_area=area(fitted, self.fixed, self.n_ref),
             test=frontier_of(contender, run, self.test, test_known),
         )
+
+    def _n_to_reach(self, contender: Contender) -> int:
+        """Samples of the FixedN that the contender is tuned to lose little against."""
+        if not contender.on_halves:
+            return self.n_ref
+        assert self.train.halves is not None
+        return self.train.halves.upto(self.n_ref).grid[-1]
 
 
 def _joined(contender: Contender, source: str, results: Sequence[FoldOutcome], order: Tensor) -> Outcome:

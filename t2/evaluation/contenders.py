@@ -54,6 +54,8 @@ class Contender:
     settings: tuple[float, ...]
     """in knob order; NaN where there is no knob"""
     fit: fits.Fit
+    on_halves: bool = False
+    """replayed on one half of each question's samples: tuned against FixedN at the largest budget of a half"""
 
 
 def prices_of(pool: GradedPool) -> tuple[float, ...]:
@@ -90,8 +92,8 @@ def references(
         Contender("NoHeadThenStop", "sequential", prices, fits.no_head_then_stop),
     ]
     oracles = [
-        Contender("BayesOracle", "reference", prices, fits.bayes_oracle),
-        Contender("OwnOracle", "reference", prices, fits.own_oracle),
+        Contender("BayesOracle", "reference", prices, fits.bayes_oracle, on_halves=True),
+        Contender("OwnOracle", "reference", prices, fits.own_oracle, on_halves=True),
     ]
     return (found if greedy else found[1:]) + (oracles if halves else [])
 
@@ -130,7 +132,8 @@ def of_dsc(name: str) -> Contender:
 
 def dsc_by_other_half() -> Contender:
     """`DSC` ordered by what no one knows beforehand: half of a question's own grades; replayed on the other half."""
-    return Contender("DSC by other-fold mean correct", "reference", DSC_THRESHOLDS, fits.dsc_by_other_half)
+    name = "DSC by other-fold mean correct"
+    return Contender(name, "reference", DSC_THRESHOLDS, fits.dsc_by_other_half, on_halves=True)
 
 
 def frontier_of(contender: Contender, run: fits.Run, on: Slice, known: Known) -> tuple[Replay, ...]:

@@ -16,7 +16,7 @@ from t2.evaluation.bootstrap import Interval, clusters_of, mean_interval
 from t2.evaluation.calibration import observations
 from t2.evaluation.policy_calibration import choices, in_words
 from t2.evaluation.resampled import Resampled
-from t2.evaluation.sources import INNER_FOLDS, OUTER_FOLDS, FoldKnown, Folds, Known, Source
+from t2.evaluation.sources import OUTER_FOLDS, FoldKnown, Folds, Known, Source
 from t2.grading.graded import GradedPool
 from t2.heads.base import Head, Prediction
 from t2.policies.base import OneRound, Replay, replay_one_round
@@ -108,17 +108,9 @@ def head_source(name: str, known: Known, folds: Folds) -> Source:
     )
 
 
-def enough_for_folds(folds: Folds) -> bool:
-    """Whether each outer fold has questions to test, and to fit on in each inner fold of the others."""
-    return all(
-        len(folds.test_rows(fold)) > 0 and len(set(folds.inner_Q[folds.train_rows(fold)].tolist())) == INNER_FOLDS
-        for fold in range(OUTER_FOLDS)
-    )
-
-
 def as_exported(
     policy: OneRound,
-    prediction: Prediction,
+    index_Q: Tensor,
     pool: GradedPool,
     labels: BudgetLabels,
     reference: Replay,
@@ -128,13 +120,12 @@ def as_exported(
 
     Args:
         policy: of the export.
-        prediction: of the head, on its own grid or on that of the labels.
+        index_Q: what it chooses, from `chosen_budgets`.
         pool: graded samples.
         labels: of the pool, on the head's grid or its beginning.
         reference: FixedN(N_ref) on the same questions.
         promise: from `observed_promise`.
     """
-    index_Q = chosen_budgets(policy, prediction, labels.grid)
     replay = replay_one_round(index_Q, labels.acc_QK, labels.grid, pool)
     resampled = Resampled([replay, reference], clusters_of(pool.dedup_keys))
     shares = torch.bincount(index_Q, minlength=len(labels.grid)).double() / len(index_Q)

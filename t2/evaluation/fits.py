@@ -62,7 +62,7 @@ def bayes_oracle(train: Slice, known: Known, cap: int) -> Run:
 
     def run(on: Slice, _: Known, price: float) -> Replay:
         assert on.halves is not None
-        return BayesOracle(price).replay(on.halves, on.pool, atoms, train.labels.acc_QK)
+        return BayesOracle(price).replay(on.halves.upto(cap), on.pool, atoms, train.labels.acc_QK)
 
     return run
 
@@ -72,7 +72,7 @@ def own_oracle(train: Slice, known: Known, cap: int) -> Run:
 
     def run(on: Slice, _: Known, price: float) -> Replay:
         assert on.halves is not None
-        return OwnOracle(price).replay(on.halves, on.pool)
+        return OwnOracle(price).replay(on.halves.upto(cap), on.pool)
 
     return run
 

@@ -7,17 +7,22 @@ fold it says something about the test questions (fitted on all training question
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from t2.errors import T2Error
 from t2.heads.base import Prediction, concatenated
 from t2.splits import fold_of
 
 OUTER_FOLDS, INNER_FOLDS = 5, 3
+FOLD_SEEDS = (0, 1, 2)
+"""One 5-fold comparison for each, where nobody asks for others."""
+MIN_QUESTIONS = 40
+"""Fewest questions for the outer folds with the inner folds inside each."""
 SourceKind = Literal["head", "activations", "text", "generator", "nothing"]
 """What a source looks at. All but heads are controls."""
 
@@ -82,6 +87,42 @@ class Folds:
     def train_rows(self, fold: int) -> Tensor:
         """All others."""
         return torch.nonzero(self.outer_Q != fold).squeeze(1)
+
+
+def enough_for_folds(folds: Folds) -> bool:
+    """Whether each outer fold has questions to test, and to fit on in each inner fold of the others."""
+    return all(
+        len(folds.test_rows(fold)) > 0 and len(set(folds.inner_Q[folds.train_rows(fold)].tolist())) == INNER_FOLDS
+        for fold in range(OUTER_FOLDS)
+    )
+
+
+def check_enough(
+    dedup_keys: Sequence[str], fold_seeds: Iterable[int], kind: str, pool: object, besides: str = ""
+) -> None:
+    """Make sure that questions can fill the folds of every seed, before anything is fitted.
+
+    Args:
+        dedup_keys: of the questions.
+        fold_seeds: one cross-validation for each.
+        kind: what they are, as "labelled questions".
+        pool: where they lie, for the error.
+        besides: what the pool has that does not count, as " and 30 that ...".
+
+    Raises:
+        T2Error: too few questions, or too many that share their dedup key.
+    """
+    if len(dedup_keys) < MIN_QUESTIONS:
+        raise T2Error(
+            f"Expected at least {MIN_QUESTIONS} {kind}, for {OUTER_FOLDS} folds, got {len(dedup_keys)}{besides} in "
+            f"pool {pool}. Label or import more questions, or name another pool."
+        )
+    if not all(enough_for_folds(Folds.of(dedup_keys, seed)) for seed in fold_seeds):
+        raise T2Error(
+            f"Expected questions in each of {OUTER_FOLDS} folds and of {INNER_FOLDS} inside them, got "
+            f"{len(dedup_keys)} {kind} with only {len(set(dedup_keys))} dedup keys in pool {pool}: equal keys share a "
+            "fold. Label or import questions with other keys."
+        )
 
 
 FitPredict = Callable[[Tensor, Tensor], Known]

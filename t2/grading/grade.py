@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from t2.errors import T2Error
+from t2.errors import T2Error, quoted
 from t2.spec import Grader
 
 FINISHED = "stop"
@@ -23,7 +23,7 @@ def gold_of(grader: Grader, answer: str, question_id: str) -> str:
     gold = grader.gold_class(answer)
     if gold is None:
         raise T2Error(
-            f"Expected an answer that grader {grader.version!r} can read, got {answer!r} for question "
-            f"{question_id!r}. Mend the question file or choose another grader."
+            f"Expected an answer that grader {grader.version!r} can read, got {quoted(answer)} for question "
+            f"{quoted(question_id)}. Mend the question file or choose another grader."
         )
     return gold

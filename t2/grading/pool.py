@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from t2.errors import T2Error
+from t2.errors import T2Error, quoted
 from t2.grading.given import GIVEN, GivenGrader
 from t2.grading.grade import FINISHED, gold_of, vote_of
 from t2.grading.graded import GradedPool
@@ -113,7 +113,7 @@ class PoolGrader:
         if empty := [q.id for q, rows in zip(questions, rows_Q, strict=True) if not rows]:
             raise T2Error(
                 f"Expected samples of every question, got none for {len(empty)} of {len(questions)} "
-                f"(first: {empty[0]!r}). Finish the pool: t2 label --config FILE"
+                f"(first: {quoted(empty[0])}). Finish the pool: t2 label --config FILE"
             )
         length_Q = torch.tensor([len(rows) for rows in rows_Q], dtype=torch.long)
         present_QM = torch.arange(max((len(rows) for rows in rows_Q), default=1)) < length_Q[:, None]

@@ -77,7 +77,8 @@ class Prediction:
     n_star_cdf_BK: Tensor | None = None
     """P(N* <= label_grid[k]); what is missing to 1 in the last column is "never" """
     atom_weights_BJ: Tensor | None = None
-    """weights over the training atoms"""
+    """weights over the atoms of `CurveHead`: `accuracy_BK` is their curves' weighted mean. No policy reads them; they
+    say, in stored predictions too, which training curves a prediction rests on"""
 
     def take(self, rows: Tensor) -> Prediction:
         """The predictions of some questions."""

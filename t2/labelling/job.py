@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from t2.errors import T2Error
+from t2.errors import T2Error, quoted
 from t2.grading.grade import gold_of
 from t2.labelling.plan import merge_questions, missing_requests
 from t2.model_files import ModelFiles, resolve_model
@@ -45,6 +45,7 @@ class Prepared:
 
     paths: PoolPaths
     spec: PoolSpec
+    """of the pool; with a proxy its prompt is the one that the proxy reads"""
     model_files: ModelFiles | None
     """None: the pool is finished and its model is not on this machine"""
     wanted: list[Question]
@@ -52,7 +53,7 @@ class Prepared:
     questions: list[Question]
     """all questions of the pool, the wanted ones among them"""
     prompts: list[tuple[int, ...]]
-    """token ids of each question of the pool; of an imported one those of the proxy"""
+    """token ids of each question of the pool, as the LLM reads them that gives the features: the proxy, if one does"""
     prompt_tokens: list[int]
     """tokens of each prompt as the samples paid them; 0 where an import did not know"""
 
@@ -71,15 +72,16 @@ class Prepared:
 def prepare(job: LabelJob, proxy: str | None = None) -> Prepared:
     """Check questions and settings, create or compare the pool's spec, write its questions with their prompts.
 
-    A finished pool needs neither model nor tokenizer: its prompts are stored. An imported pool has no prompts: they are
-    rendered for the LLM that gives the features, and nothing is written.
+    A finished pool needs neither model nor tokenizer: its prompts are stored. An imported pool has no prompts, and
+    nothing is written. A proxy reads prompts of its own tokenizer, since token ids of another one mean nothing to it.
 
     Args:
         job: the pool.
         proxy: hub id or folder of another LLM that gives the features.
 
     Raises:
-        T2Error: unreadable gold answer, other model, prompt or sampling settings, changed question.
+        T2Error: unreadable gold answer, other model, prompt or sampling settings, changed question, or a proxy without
+            a tokenizer.
     """
     if job.samples_per_question < 1:
         raise T2Error(f"Expected `samples_per_question` of at least 1, got {job.samples_per_question}.")
@@ -87,11 +89,17 @@ def prepare(job: LabelJob, proxy: str | None = None) -> Prepared:
     for question in wanted:
         gold_of(job.task.grader, question.answer, question.id)
     paths = PoolPaths(Path(job.path))
-    old, old_prompts = read_questions(paths) if paths.questions.exists() else ([], [])
-    questions = merge_questions(old, wanted)
     if paths.spec.exists() and (imported := read_spec(paths)).imported:
         _check_model(job, imported, paths)
         return _prepare_imported(job, proxy, paths, imported, wanted)
+    prepared = _prepare_labelled(job, paths, wanted)
+    return prepared if proxy is None else _read_by(resolve_model(proxy), prepared, job)
+
+
+def _prepare_labelled(job: LabelJob, paths: PoolPaths, wanted: list[Question]) -> Prepared:
+    """The questions with the prompts that the pool's own LLM answers."""
+    old, old_prompts = read_questions(paths) if paths.questions.exists() else ([], [])
+    questions = merge_questions(old, wanted)
     sampling = job.sampler.settings.as_json()
     if questions == old and not Path(job.model).is_dir() and _is_finished(paths, wanted, job):
         stored = read_spec(paths)
@@ -122,6 +130,23 @@ def _lengths(prompts: list[tuple[int, ...]]) -> list[int]:
     return [len(prompt) for prompt in prompts]
 
 
+def _rendered(
+    files: ModelFiles, job: LabelJob, questions: list[Question]
+) -> tuple[dict[str, Any], list[tuple[int, ...]]]:
+    """How an LLM reads the questions: the prompt as a pool's spec has it, and the token ids of each."""
+    tokenizer = load_tokenizer(files.folder)
+    prompt = {**asdict(job.prompt), "fingerprint": prompt_fingerprint(tokenizer, job.prompt)}
+    return prompt, [tuple(render(tokenizer, job.prompt, question.text)) for question in questions]
+
+
+def _read_by(proxy: ModelFiles, prepared: Prepared, job: LabelJob) -> Prepared:
+    """The same questions as a proxy reads them; what the samples paid for their prompts stays."""
+    if proxy.fingerprint == prepared.spec.model["fingerprint"]:
+        return prepared
+    prompt, prompts = _rendered(proxy, job, prepared.questions)
+    return replace(prepared, spec=replace(prepared.spec, prompt=prompt), prompts=prompts)
+
+
 def _check_model(job: LabelJob, stored: PoolSpec, paths: PoolPaths) -> None:
     """Where a model cannot be compared by its files, by its name."""
     if stored.model["id"] not in (job.model, Path(job.model).name):
@@ -137,7 +162,7 @@ def _prepare_imported(
     """The questions that have enough samples, with the prompts that the proxy reads.
 
     Raises:
-        T2Error: no proxy, a question that the pool does not have, or no question with enough samples.
+        T2Error: no proxy, a question that the pool does not have or has otherwise, or none with enough samples.
     """
     if proxy is None:
         raise T2Error(
@@ -147,9 +172,11 @@ def _prepare_imported(
     questions, _ = read_questions(paths)
     if unknown := sorted({question.id for question in wanted} - {question.id for question in questions}):
         raise T2Error(
-            f"Expected questions of the imported pool {paths.root}, got {len(unknown)} others (first: {unknown[0]!r}). "
+            f"Expected questions of the imported pool {paths.root}, got {len(unknown)} others (first: "
+            f"{quoted(unknown[0])}). "
             "Use `task: {class_path: PoolTask}` with the pool's path."
         )
+    merge_questions(questions, wanted)  # refuses changed ones
     have, needed = held_draws(_refreshed(paths)), set(range(job.samples_per_question))
     usable = [question for question in wanted if needed <= have.get(question.id, set())]
     if not usable:
@@ -158,9 +185,7 @@ def _prepare_imported(
             f"Expected questions with {job.samples_per_question} samples, got at most {most} in the imported pool "
             f"{paths.root}. Lower `data.pool.samples_per_question`."
         )
-    tokenizer = load_tokenizer(resolve_model(proxy).folder)
-    prompt = {**asdict(job.prompt), "fingerprint": prompt_fingerprint(tokenizer, job.prompt)}
-    prompts = [tuple(render(tokenizer, job.prompt, question.text)) for question in questions]
+    prompt, prompts = _rendered(resolve_model(proxy), job, questions)
     spec = replace(stored, prompt=prompt)
     return Prepared(paths, spec, None, usable, questions, prompts, read_prompt_tokens(paths))
 

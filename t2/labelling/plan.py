@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from t2.errors import T2Error
+from t2.errors import T2Error, quoted
 from t2.spec import GREEDY_DRAW, Question, SampleRequest
 
 
@@ -47,7 +47,8 @@ def merge_questions(old: Iterable[Question], new: Iterable[Question]) -> list[Qu
         merged[question.id] = question
         if (before.text, before.answer) != (question.text, question.answer):
             raise T2Error(
-                f"Expected question {question.id!r} as it is in the pool ({before.text[:40]!r} -> {before.answer!r}), "
-                f"got {question.text[:40]!r} -> {question.answer!r}. Give changed questions new ids."
+                f"Expected question {quoted(question.id)} as it is in the pool ({quoted(before.text, 40)} -> "
+                f"{quoted(before.answer, 40)}), got {quoted(question.text, 40)} -> {quoted(question.answer, 40)}. "
+                "Give changed questions new ids."
             )
     return list(merged.values())

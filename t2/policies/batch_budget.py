@@ -19,6 +19,7 @@ from t2.curves.labels import MIN_EPS
 from t2.errors import T2Error
 from t2.heads.base import Prediction
 from t2.policies.base import Costs, Needs, OneRound
+from t2.policies.one_round import check_finite, is_finite_number
 
 _QUESTIONS_AT_ONCE = 1 << 15
 """Of a hull pass: its columns stay in the cache."""
@@ -43,9 +44,10 @@ class BatchBudget(OneRound):
         Args:
             tokens_per_question: mean predicted generated tokens of a question; the total is this times the batch size.
         """
-        if not 0 <= tokens_per_question < float("inf"):
+        if not (is_finite_number(tokens_per_question) and tokens_per_question >= 0):
             raise T2Error(
-                f"Expected a finite `tokens_per_question` >= 0 (predicted generated tokens), got {tokens_per_question}."
+                "Expected a finite `tokens_per_question` >= 0 (predicted generated tokens), got "
+                f"{tokens_per_question!r}. Set it to the mean that a question may cost."
             )
         self.tokens_per_question = tokens_per_question
 
@@ -165,9 +167,10 @@ def _check(accuracy_BK: Tensor, tokens_BK: Tensor) -> None:
             "Expected predicted accuracies and tokens of the same questions and budgets, got shapes "
             f"{tuple(accuracy_BK.shape)} and {tuple(tokens_BK.shape)}."
         )
-    rising = bool((tokens_BK[:, :1] > 0).all()) and bool((tokens_BK.diff(dim=1) > 0).all())
-    if not (rising and bool(tokens_BK.isfinite().all()) and bool(accuracy_BK.isfinite().all())):
+    check_finite(accuracy_BK, "accuracies", "BatchBudget")
+    check_finite(tokens_BK, "tokens", "BatchBudget")
+    if not (bool((tokens_BK[:, :1] > 0).all()) and bool((tokens_BK.diff(dim=1) > 0).all())):
         raise T2Error(
-            "Expected finite predicted accuracies, and finite predicted tokens that are positive and rise along the "
-            "grid, got others. Check the head's predictions."
+            "Expected predicted tokens that are positive and rise along the grid, got others. Check the head's "
+            "predictions."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from t2.curves.halves import Halves, half_curves
@@ -12,7 +13,7 @@ from t2.grading.graded import GradedPool
 from t2.heads.base import Prediction
 from t2.policies.base import Costs, Replay, mean_of, replay_one_round
 from t2.policies.one_round import Utility
-from t2.policies.then_stop import AnswerAtoms, likelihoods
+from t2.policies.then_stop import AnswerAtoms
 
 
 def oracle_halves(pool: GradedPool, grid: tuple[int, ...]) -> Halves:
@@ -67,11 +68,15 @@ class BayesOracle:
 
 
 def _posterior(atoms: AnswerAtoms, votes_Q3: Tensor) -> Tensor:
-    """Weights over the atoms given the votes of a half, (Q, J)."""
-    drawn_Q, first_Q, second_Q = votes_Q3.T
-    weight_JQ = likelihoods(atoms, drawn_Q, first_Q, second_Q, flip=False)
-    weight_JQ = weight_JQ + likelihoods(atoms, drawn_Q, first_Q, second_Q, flip=True)
-    return (weight_JQ / weight_JQ.sum(0)).T
+    """Weights over the atoms given the votes of a half, (Q, J).
+
+    `then_stop.likelihoods` with either answer as the leader, kept in logs: that of a hundred votes may round to 0 under
+    every atom.
+    """
+    drawn_Q, first_Q, second_Q = votes_Q3.double().T
+    came_Q3 = torch.stack([first_Q, second_Q, drawn_Q - first_Q - second_Q], 1)
+    log_J3 = atoms.share_J3.log()
+    return torch.logaddexp(came_Q3 @ log_J3.T, came_Q3 @ log_J3[:, [1, 0, 2]].T).softmax(1)
 
 
 def _both_ways(utility: Utility, curve_QK: tuple[Tensor, Tensor], halves: Halves, pool: GradedPool) -> Replay:

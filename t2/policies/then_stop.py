@@ -58,10 +58,10 @@ def answer_atoms(pool: GradedPool) -> AnswerAtoms:
     top_Q2, which_Q2 = top_Q2[:, :2], which_Q2[:, :2]
     size_Q = counts_QC.sum(1) + abstained_Q
     rest_Q = size_Q - top_Q2.sum(1)
-    share_Q3 = (torch.cat([top_Q2, rest_Q[:, None]], 1) + SMOOTHING) / (size_Q[:, None] + 3 * SMOOTHING)
+    share_Q3 = (torch.cat([top_Q2, rest_Q[:, None]], 1).double() + SMOOTHING) / (size_Q[:, None] + 3 * SMOOTHING)
     correct_Q2 = correct_QC.gather(1, which_Q2) & (top_Q2 > 0)
     right_Q = torch.where(correct_Q2[:, 0], 1, torch.where(correct_Q2[:, 1], 2, 0))
-    return AnswerAtoms(share_Q3.double(), right_Q)
+    return AnswerAtoms(share_Q3, right_Q)
 
 
 def softened(member_PJ: Tensor, all_share: float = ALL_SHARE) -> Tensor:

@@ -14,8 +14,8 @@ from t2.evaluation.comparison import compare
 from t2.evaluation.summary import summarise
 from t2.grading.graded import GradedPool
 from t2.hardware import one_thread
-from t2.loading import load_pool
-from t2.predictions import PREDICTIONS_FILE, check_questions, load_predictions
+from t2.loading import load_pool, pool_folder
+from t2.predictions import PREDICTIONS_FILE, check_labels, check_questions, load_predictions
 from t2.reports.comparison import write_report
 from t2.reports.key_rows import key_markdown
 from t2.store.files import write_text_atomically
@@ -41,11 +41,11 @@ def report_of(
         new_after: make the claims once more on the questions that came into the pool after so many.
 
     Raises:
-        T2Error: no pool, no predictions, predictions of other questions or grades, or no new question.
+        T2Error: no pool, no predictions, predictions of other questions, samples or grades, or no new question.
     """
-    loaded = load_pool(source, grader)
-    path = Path(predictions) if predictions else loaded.root / PREDICTIONS_FILE
+    path = Path(predictions) if predictions else pool_folder(source) / PREDICTIONS_FILE
     stored = load_predictions(path)
+    loaded = load_pool(source, grader, max_samples=stored.of.samples_per_question)
     if stored.of.grader != loaded.grader:
         raise T2Error(
             f"Expected predictions of labels by grader {loaded.grader!r}, got {stored.of.grader!r} in {path}. "
@@ -54,6 +54,7 @@ def report_of(
     pool = loaded.pool.take(check_questions(stored, loaded.pool.question_ids, loaded.pool.dedup_keys, path))
     new_rows = None if new_after is None else _new_rows(loaded.root, pool, new_after)
     labels = budget_labels(pool, stored.of.grid, stored.of.eps)
+    check_labels(stored, pool, labels, path)
     comparisons = [compare(pool, labels, sources, seed) for seed, sources in stored.by_seed.items()]
     sources = list(stored.by_seed.values())
     summary = summarise(comparisons, sources, clusters_of(pool.dedup_keys), stored.of.eps, new_rows)
@@ -92,5 +93,10 @@ def _new_rows(folder: Path, pool: GradedPool, new_after: int) -> Tensor:
         raise T2Error(
             f"Expected predictions of questions after the pool's first {new_after}, got {len(pool)} questions, none of "
             "them new. Make them again: python train.py cross_validate --config FILE"
+        )
+    if not int(pool.tokens_QM[rows].sum()):
+        raise T2Error(
+            f"Expected generated tokens in the {len(rows)} new questions, got 0 for every sample: they have no cost to "
+            "compare. Leave out `--new_after`."
         )
     return torch.tensor(rows)

@@ -24,7 +24,7 @@ from t2.reports.comparison_tables import (
 )
 from t2.reports.curse_tables import number
 from t2.reports.ladder_figure import ladder_figure
-from t2.reports.page import Figure, Section, png_of, render_page
+from t2.reports.page import Figure, Section, clean, png_of, render_page
 from t2.store.files import write_atomically, write_text_atomically
 
 HOW_TO_READ = (
@@ -92,8 +92,8 @@ def write_report(
     chosen = {outcome.name: outcome.tuned[-1] for outcome in shown if outcome.kind != "reference"}
     cost = COST_WORDS[cost_unit]
     pictures = {
-        "frontier.png": png_of(frontier_figure(frontiers, title, cost, chosen, comparison.reference)),
-        "ladder.png": png_of(ladder_figure(summary.ladder, title, cost)),
+        "frontier.png": png_of(frontier_figure(frontiers, clean(title, 90), cost, chosen, comparison.reference)),
+        "ladder.png": png_of(ladder_figure(summary.ladder, clean(title, 90), cost)),
     }
     texts = {
         "report.json": json.dumps(asdict(summary), indent=1, allow_nan=False) + "\n",

@@ -53,8 +53,9 @@ CONTENDERS_NOTE = (
     "over all settings. Crosses: the ratio of tokens at which the line of all settings first loses no more than 1 "
     "point, on the very questions it is scored on: a description, no setting to choose. Rounds are those of a question "
     "alone; DSC waits for others besides. A reference is not a policy to deploy: OwnOracle, BayesOracle and DSC by "
-    "other-fold mean correct know half of a question's own samples, which is optimistic, and are scored on the other "
-    "half. BatchBudget shares one total over all questions that are tested together."
+    "other-fold mean correct know half of a question's own samples, which is optimistic, are scored on the other half, "
+    "and are tuned against FixedN at the largest budget of a half. BatchBudget shares one total over all questions "
+    "that are tested together."
 )
 CLAIMS_NOTE = (
     "Paired over questions, everything named and tuned out of fold. Ratio and accuracy: of the settings chosen to lose "
@@ -70,8 +71,8 @@ LADDER_NOTE = (
     "Generated tokens at settings chosen out of fold to lose at most 1 point, by what is known of a question: read "
     "each ratio with its accuracy, or take the ratio at the same accuracy: to FixedN where it loses as much. What "
     "BayesOracle saves, only sampling can tell. What OwnOracle saves beyond that is an artefact: it is told which of a "
-    "question's samples are correct, and pays for their noise. Both stop at half the pool and lose more than a point: "
-    "only their ratios at the same accuracy compare with the others."
+    "question's samples are correct, and pays for their noise. Both stop at half the pool and are tuned to lose at "
+    "most 1 point against FixedN there: only their ratios at the same accuracy compare with the others."
 )
 TARGETS_NOTE = (
     "Reliability is the rank correlation between the halves of each question's samples, over questions; stepped up to "

@@ -184,7 +184,7 @@ def sections_of(evaluated: Evaluated, summary: Summary) -> list[Section]:
 def write_evaluation(
     evaluated: Evaluated, summary: Summary, comparison: Comparison, folder: Path, fold_seeds: Sequence[int]
 ) -> list[Path]:
-    """Write report.json, report.md, frontier.png and index.html: the comparison with the head's own rows on top."""
+    """Write the files of a comparison with the head's own rows on top, and these alone as key.md."""
     header = (
         f"{evaluated.num_questions} questions x {evaluated.num_samples} samples; {evaluated.left_out_sentence} N_ref = "
         f"{summary.n_ref}; bins, atoms, settings and N_ref fitted out of fold on these questions (5 folds, fold seeds "
@@ -202,11 +202,14 @@ def write_evaluation(
         cost_unit=evaluated.cost_unit,
         first=sections,
     )
+    key = folder / "key.md"
+    write_text_atomically(key, _markdown(sections, evaluated.notes))
     text, data = folder / "report.md", folder / "report.json"
-    write_text_atomically(text, _markdown(sections, evaluated.notes) + text.read_text(encoding="utf-8"))
+    comparison_text = text.read_text(encoding="utf-8")
+    write_text_atomically(text, f"{_markdown(sections, evaluated.notes)}\n## Comparison\n\n{comparison_text}")
     found = {**json.loads(data.read_text(encoding="utf-8")), **record_of(evaluated)}
     write_text_atomically(data, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    return paths
+    return [*paths, key]
 
 
 def record_of(evaluated: Evaluated) -> dict[str, Any]:
@@ -233,4 +236,4 @@ def _markdown(sections: Iterable[Section], notes: Iterable[str]) -> str:
         for table in section.tables:
             lines += [part for text in markdown_table(table) for part in (text, "")]
     lines += [f"- {note}" for note in notes]
-    return "\n".join([*lines, "", "## Comparison", "", ""])
+    return "\n".join([*lines, ""])

@@ -23,7 +23,7 @@ _STYLES = {
     "half of its own grades": ("vermilion", "X"),
 }
 """Colour and marker by what a rung knows: `Rung.knows` up to a colon. References are hollow, and below a line."""
-_WIDTH_INCHES, _INCHES_A_RUNG = 5.0, 0.46
+_WIDTH_INCHES, _INCHES_A_RUNG = 6.0, 0.46
 """Narrow, so that labels stay readable when a phone shrinks the picture."""
 
 
@@ -49,7 +49,7 @@ def ladder_figure(rungs: Sequence[Rung], title: str, cost: str = "generated toke
         lost = f"{number(points.value)} [{number(points.low)}, {number(points.high)}]"
         axes.text(1.03, place, lost, transform=beside, va="center", fontsize=8)
     heading: dict[str, Any] = {"transform": beside, "va": "center", "fontsize": 8, "fontweight": "bold"}
-    axes.text(1.03, -0.8, "accuracy lost, points", **heading)
+    axes.text(1.03, -0.8, "against FixedN(N_ref), points", **heading)
     if 0 < (policies := sum(rung.is_policy for rung in rungs)) < len(rungs):
         axes.axhline(policies - 0.5, color=OKABE_ITO["black"], linewidth=0.8)
         axes.text(0.01, policies - 0.38, "references, no policies", **{**heading, "va": "top", "fontweight": "normal"})

@@ -45,8 +45,13 @@ class AccuracyCost(L.Callback):
 
         Args:
             policy: turns predictions into budgets; None: `Utility(price=1.0)`.
-            every_n_epochs: validation epochs between replays.
+            every_n_epochs: epochs from one replay to the next, at least 1.
         """
+        if every_n_epochs < 1:
+            raise T2Error(
+                f"Expected `accuracy_cost.every_n_epochs` of at least 1, got {every_n_epochs}. Set it to 1 to replay "
+                "after every epoch."
+            )
         self.policy = policy if policy is not None else Utility(1.0)
         if type(self.policy).__name__ not in POLICIES:
             raise T2Error(f"Expected a policy among {sorted(POLICIES)}, got {type(self.policy).__name__}.")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import CalibrationError, CohenKappa, MeanAbsoluteError, SpearmanCorrCoef
 
+from t2.curves.labels import index_of_at_least
 from t2.heads.base import Prediction, Targets
 
 
@@ -36,7 +37,8 @@ class BudgetMetrics(nn.Module):
             truth_B = grid[class_B].float().log2()
             self.mae_log2_n.update(prediction.log2_n_B, truth_B)
             self.spearman_n.update(prediction.log2_n_B.float(), truth_B)
-            self.kappa.update(self._class_of(prediction.log2_n_B), class_B)
+            said_B = index_of_at_least(self.label_grid, torch.exp2(prediction.log2_n_B.double()))
+            self.kappa.update(said_B, class_B)
         self.spearman_tokens.update(prediction.log_tokens_B.float(), targets.log_tokens_B.float())
         if prediction.accuracy_BK is not None:
             top = len(self.label_grid) - 1
@@ -63,9 +65,3 @@ class BudgetMetrics(nn.Module):
         """Forget everything, before a new epoch."""
         for metric in self.children():
             metric.reset()  # type: ignore[operator]  # children are torchmetrics, whose stubs say Module
-
-    def _class_of(self, log2_n_B: Tensor) -> Tensor:
-        """The budget class that 2^mu is rounded up to."""
-        grid = torch.tensor(self.label_grid, device=log2_n_B.device).double()
-        enough = grid >= torch.exp2(log2_n_B.double())[:, None] - 1e-9
-        return torch.where(enough.any(1), enough.int().argmax(1), len(self.label_grid) - 1)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from rich.console import Console
 
-from t2.evaluation.sources import Folds, RunFits, Source, Unfitted
+from t2.errors import T2Error
+from t2.evaluation.sources import FOLD_SEEDS, Folds, RunFits, Source, Unfitted
 from t2.heads import HEADS
 from t2.heads.base import HeadShape
 from t2.predictions import (
@@ -46,17 +48,25 @@ class T2Trainer(L.Trainer):
         Args:
             model: names the head.
             datamodule: a `BudgetDataModule`.
-            out: file to write; None: `predictions.safetensors` inside the pool.
-            fold_seeds: one 5-fold cross-validation for each; None: 0, 1, 2.
+            out: file to write; None: `predictions.safetensors` inside the pool. A file that is there is replaced if the
+                new one has all that is in it, else kept beside it.
+            fold_seeds: one 5-fold cross-validation for each, at least one, all different; None: 0, 1, 2.
             epochs: of each training, all questions from the first on, the last weights.
             only_configured_head: leave the other heads out.
             processes: fits at once, each on one thread; None: one for each core.
+
+        Raises:
+            T2Error: fold seeds that are none or not all different, or `out` is a folder; before anything is loaded.
         """
         assert isinstance(model, BudgetProbe)
         data: Any = datamodule
+        seeds = checked_seeds(fold_seeds if fold_seeds is not None else list(FOLD_SEEDS))
+        path = Path(out) if out else Path(data.job.path) / PREDICTIONS_FILE
+        if path.is_dir():
+            raise T2Error(f"Expected a file to write predictions to, got the folder {path}. Name a file in `out`.")
         data.prepare_data()
         data.setup("cross_validate")
-        pool, labels, pooled_QLD, texts = data.complete_questions()
+        pool, labels, pooled_QLD, texts = data.complete_questions(seeds)
         how = TrainSettings(max_epochs=epochs)
         shape = HeadShape(pooled_QLD.shape[1], pooled_QLD.shape[2], labels.grid, labels.label_grid)
         heads = _heads(model, shape, only_configured_head)
@@ -71,14 +81,26 @@ class T2Trainer(L.Trainer):
             keys_digest=keys_digest(pool.dedup_keys),
             labels_digest=labels_digest(pool, labels),
         )
-        path = Path(out) if out else Path(data.job.path) / PREDICTIONS_FILE
         unfitted = unfitted_sources(heads, pooled_QLD, pool, labels, texts, how)
-        seeds = fold_seeds if fold_seeds is not None else [0, 1, 2]
         all_folds = {seed: Folds.of(pool.dedup_keys, seed) for seed in seeds}
         by_seed = fitted_sources(unfitted, all_folds, FitsOnCores(processes), of, unfinished(path))
+        keep_unless_contained(path, of, by_seed)
         save_predictions(path, of, by_seed)
         remove_if_contained(unfinished(path), by_seed)
         Console(soft_wrap=True).print(f"Out-of-fold predictions of {len(pool)} questions: {path}", highlight=False)
+
+
+def checked_seeds(fold_seeds: list[int]) -> list[int]:
+    """The fold seeds.
+
+    Raises:
+        T2Error: there is none, or one comes twice.
+    """
+    if not fold_seeds or len(set(fold_seeds)) < len(fold_seeds):
+        raise T2Error(
+            f"Expected `fold_seeds`, at least one and all different, got {fold_seeds}. Leave them out for [0, 1, 2]."
+        )
+    return fold_seeds
 
 
 def unfinished(path: Path) -> Path:
@@ -95,9 +117,7 @@ def fitted_sources(
     if path.exists():
         found = load_predictions(path)
         if changed := found.of.difference(of):
-            aside = path.with_name(f"{path.name}.other")
-            path.replace(aside)
-            console.print(f"{path} is of other {', '.join(changed)}: kept as {aside}", highlight=False)
+            keep_aside(path, f"is of other {', '.join(changed)}")
         else:
             stored = found.by_seed
     done = {seed: {source.name: source for source in stored.get(seed, ())} for seed in {**stored, **all_folds}}
@@ -111,12 +131,39 @@ def fitted_sources(
     return {seed: [done[seed][source.name] for source in unfitted] for seed in all_folds}
 
 
+def keep_aside(path: Path, reason: str) -> None:
+    """Move a file to the first of NAME.other, NAME.other-2, NAME.other-3, ... that is not there yet, and say so."""
+    names = (f"{path.name}.other{f'-{number}' if number > 1 else ''}" for number in count(1))
+    aside = next(place for name in names if not (place := path.with_name(name)).exists())
+    path.replace(aside)
+    Console(soft_wrap=True).print(f"{path} {reason}: kept as {aside}", highlight=False)
+
+
+def keep_unless_contained(path: Path, of: PredictionsOf, by_seed: Mapping[int, Sequence[Source]]) -> None:
+    """Move a finished file aside before it is replaced, unless all that is in it is among what replaces it."""
+    if not path.exists():
+        return
+    try:
+        found = load_predictions(path)
+    except T2Error:
+        keep_aside(path, "is no predictions file of this version")
+        return
+    if changed := found.of.difference(of):
+        keep_aside(path, f"is of other {', '.join(changed)}")
+    elif not pairs(found.by_seed) <= pairs(by_seed):
+        keep_aside(path, "has fold seeds or sources that are not among the new ones")
+
+
+def pairs(by_seed: Mapping[int, Sequence[Source]]) -> set[tuple[int, str]]:
+    """Fold seed and name of each source."""
+    return {(seed, source.name) for seed, sources in by_seed.items() for source in sources}
+
+
 def remove_if_contained(path: Path, by_seed: Mapping[int, Sequence[Source]]) -> None:
     """Remove the unfinished file, unless it has more than what was asked for now: that took time too."""
     if not path.exists():  # nothing had to be fitted
         return
-    kept = {(seed, source.name) for seed, sources in load_predictions(path).by_seed.items() for source in sources}
-    if kept <= {(seed, source.name) for seed, sources in by_seed.items() for source in sources}:
+    if pairs(load_predictions(path).by_seed) <= pairs(by_seed):
         path.unlink()
 
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from t2.errors import T2Error
+from t2.training.accuracy_cost import AccuracyCost
 from t2.training.cli import BestCheckpoint
 
 AREAS = (0.1, 0.9, 0.3, 0.2)
@@ -49,6 +51,13 @@ def fit(folder: Path, epochs: int, resume: Path | None = None) -> BestCheckpoint
     )
     trainer.fit(Scripted(), data, data, ckpt_path=resume)
     return best
+
+
+@pytest.mark.parametrize("every", [0, -1])
+def test_replays_are_an_epoch_apart_or_more(every: int) -> None:
+    """0 was a ZeroDivisionError at the end of the first epoch."""
+    with pytest.raises(T2Error, match=rf"Expected `accuracy_cost\.every_n_epochs` of at least 1, got {every}\. Set"):
+        AccuracyCost(every_n_epochs=every)
 
 
 def epoch_of(best: BestCheckpoint) -> int:

@@ -293,10 +293,11 @@ def test_a_run_asks_nothing_of_questions_that_it_does_not_want(
 
 
 def test_features_of_another_llm_need_allow_proxy(scripted_config: Make, tmp_path: Path) -> None:
-    from transformers import LlamaConfig, LlamaModel
+    from transformers import AutoTokenizer, LlamaConfig, LlamaModel
 
     config = scripted_config(num_questions=64)
     other = tmp_path / "other"
+    AutoTokenizer.from_pretrained(config["data"]["pool"]["model"]).save_pretrained(other)
     LlamaModel(
         LlamaConfig(vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
     ).save_pretrained(other)

@@ -137,6 +137,26 @@ def test_questions_that_the_pool_does_not_have(data_of: Callable[..., BudgetData
         data_of(task=JsonlTask(str(others))).prepare_data()
 
 
+def test_questions_that_share_few_keys_cannot_fill_folds(
+    imported: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sklearn was asked to fit a fold without questions: a traceback, where `t2 evaluate` had a clear error."""
+    rows = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
+    shared = [{**row, "dedup_key": f"key {index % 6}"} for index, row in enumerate(rows[:60])]
+    (tmp_path / "shared.jsonl").write_text("\n".join(map(json.dumps, shared)), encoding="utf-8")
+    data, pool = imported["data"], str(tmp_path / "shared")
+    import_file(str(tmp_path / "shared.jsonl"), pool, model="some-api-model")
+    data["pool"] |= {"path": pool, "task": {"class_path": "PoolTask", "init_args": {"path": pool}}}
+    data["splits"] = {"train": 1.0, "validation": 0.0, "calibration": 0.0, "test": 0.0}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(imported), encoding="utf-8")
+    with pytest.raises(SystemExit) as stopped:
+        main(["cross_validate", "--config", str(tmp_path / "config.yaml"), "--epochs", "1", "--processes", "1"])
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert stopped.value.code == 2
+    assert "got 60 questions with 8 samples with only 6 dedup keys in pool" in error
+    assert not list((tmp_path / "shared").glob("predictions*"))
+
+
 def test_t2_label_never_adds_to_an_imported_pool(data_of: Callable[..., BudgetDataModule]) -> None:
     job = data_of().job
     before = sorted(path.name for path in Path(job.path).rglob("*"))

@@ -14,14 +14,19 @@ import train
 from t2 import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-NUM_QUESTIONS = 60
-"""More than cross-validation needs; README's lines with other numbers."""
+NUM_QUESTIONS = 90
+"""README's lines with other numbers."""
+MANY_UNSEEN = [
+    f"--data.splits.{name}={share}"
+    for name, share in zip(("train", "validation", "calibration", "test"), (0.3, 0.1, 0.25, 0.35), strict=True)
+]
+"""So that 40 of these are left which the head has not learned from."""
 QUICK = ["--fold_seeds", "[0]", "--epochs", "2", "--only_configured_head", "true"]
 
 
 @pytest.fixture
 def blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """README's two shell blocks: import and curse, then training and report. The folder they run in is a fresh one."""
+    """README's two shell blocks: import and curse, then training and reports. The folder they run in is a fresh one."""
     (tmp_path / "assets").symlink_to(ROOT / "assets")
     monkeypatch.chdir(tmp_path)
     found = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
@@ -68,9 +73,14 @@ def test_import_and_curse_of_the_lines_in_readme(blocks: list[str], capsys: pyte
 
 def test_a_handful_of_questions_is_too_few_to_train_on(blocks: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     imported, _ = write_files(blocks[0])
-    cross_validate, report = write_files(blocks[1])
+    cross_validate, report, fit, evaluate = write_files(blocks[1])
     run(imported)
-    for command, reason in ((cross_validate, "questions"), (report, "train.py cross_validate")):
+    for command, reason in (
+        (cross_validate, "questions"),
+        (report, "train.py cross_validate"),
+        (fit, "questions"),
+        (evaluate, "heads/mine"),
+    ):
         capsys.readouterr()
         with pytest.raises(SystemExit) as stopped:
             run(command)
@@ -82,7 +92,7 @@ def test_a_handful_of_questions_is_too_few_to_train_on(blocks: list[str], capsys
 @pytest.mark.slow
 def test_all_four_commands_on_more_lines_of_that_kind(blocks: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     imported, curse = write_files(blocks[0])
-    cross_validate, report = write_files(blocks[1])
+    cross_validate, report, fit, evaluate = write_files(blocks[1])
     file = Path("my_answers.jsonl")
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     more = [grown(rows[index % len(rows)], index) for index in range(NUM_QUESTIONS)]
@@ -94,5 +104,11 @@ def test_all_four_commands_on_more_lines_of_that_kind(blocks: list[str], capsys:
     assert f"Out-of-fold predictions of {NUM_QUESTIONS} questions" in capsys.readouterr().out
     page = Path("report/index.html").read_text(encoding="utf-8")
     assert "CurveHead + Utility" in page
-    assert "Prompt tokens of 60 questions are unknown" in page
+    assert f"Prompt tokens of {NUM_QUESTIONS} questions are unknown" in page
+    run(fit, "--trainer.max_epochs=2", *MANY_UNSEEN)
+    run(evaluate)
+    found = json.loads(Path("evaluation/report.json").read_text(encoding="utf-8"))
+    assert found["num_questions"] + found["left_out"] == NUM_QUESTIONS
+    assert found["num_questions"] >= 40
+    assert found["as_exported"]["policy"].startswith("Utility")
     assert json.loads(Path("curse/curse.json").read_text(encoding="utf-8"))["num_questions"] == NUM_QUESTIONS

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from hypothesis import strategies as st
 from torch import Tensor
 
 from t2.grading.graded import GradedPool
@@ -62,3 +63,58 @@ def mixed_pool(num: int = 60, samples: int = 16, seed: int = 0) -> GradedPool:
         tokens_QM=(20 + 100 * uniform(num, 1) + 30 * uniform(num, samples)).long(),
         greedy_right_Q=uniform(num) < right_Q,
     )
+
+
+@st.composite
+def any_pools(draw: st.DrawFn, questions: int = 6, samples: int = 7) -> GradedPool:
+    """Small pools of all kinds: ragged, abstentions, any class of a question correct or none, some samples free.
+
+    Args:
+        draw: of Hypothesis.
+        questions: most of them.
+        samples: most of a question.
+    """
+    # Drawn once for all: else some question would nearly always have one sample, and answers would seldom agree.
+    fewest, classes = draw(st.integers(1, samples)), draw(st.integers(0, 4))
+    sample = st.tuples(st.integers(ABSTAINED, classes - 1), st.integers(0, 99))
+    rows = draw(st.lists(st.lists(sample, min_size=fewest, max_size=samples), min_size=1, max_size=questions))
+    pool = graded_pool([[vote for vote, _ in row] for row in rows], [[tokens for _, tokens in row] for row in rows])
+
+    def drawn(each: st.SearchStrategy[Any]) -> Tensor:
+        return torch.tensor(draw(st.lists(each, min_size=len(rows), max_size=len(rows))))
+
+    right_Q, lengths = drawn(st.integers(0, classes)), st.integers(0, 99)
+    return replace(
+        pool,
+        right_QM=pool.vote_QM == right_Q[:, None],
+        greedy_right_Q=drawn(st.booleans()),
+        greedy_tokens_Q=drawn(lengths),
+        prompt_tokens_Q=drawn(lengths),
+    )
+
+
+def batch_with_easy_run(easy: int, hard: int, seed: int, samples: int = 12) -> tuple[GradedPool, Tensor]:
+    """A pool of `easy` unanimous questions whose hardness has others below and above it, some of them alike.
+
+    Returns:
+        The pool, ragged, its questions in no order; and the hardness of each.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    others = random_pool(max(1, hard), samples, seed, ragged=True)
+    votes = [[v for v in row if v != ABSENT] for row in others.vote_QM.tolist()[:hard]]
+    votes += [[0] * (samples - q % 3) for q in range(easy)]
+    harder = int(torch.randint(0, hard + 1, (), generator=generator))
+    below, above = torch.arange(hard - harder), hard - harder + easy + torch.arange(harder)
+    hardness_Q = torch.cat([below, above, hard - harder + torch.arange(easy)]) // 2
+    order_Q = torch.randperm(len(votes), generator=generator)
+    pool = graded_pool(
+        [votes[q] for q in order_Q.tolist()],
+        [torch.randint(1, 99, (len(votes[q]),), generator=generator).tolist() for q in order_Q.tolist()],
+    )
+
+    def any_of(most: int) -> Tensor:
+        return torch.randint(0, most, (len(pool),), generator=generator)
+
+    return replace(
+        pool, greedy_right_Q=any_of(2).bool(), greedy_tokens_Q=any_of(99), prompt_tokens_Q=any_of(99)
+    ), hardness_Q[order_Q].double()

@@ -309,6 +309,19 @@ def test_bad_levels(value: float) -> None:
         calibrate(torch.ones(200, 1), torch.ones(200), keys(200), delta=value)
 
 
+@pytest.mark.parametrize("alpha", [5e-324, 1e-310, 1e-20, 9e-13])
+def test_losses_too_small_to_be_shown(alpha: float) -> None:
+    """1e-310 was an OverflowError from the depths; near 1e-16 the bets cannot tell alpha from 0."""
+    with pytest.raises(T2Error, match=f"Expected `alpha` of at least 1e-12, got {alpha:g}: no number of questions"):
+        questions_needed(alpha, 0.1)
+    assert questions_needed(1e-12, 0.1) == pytest.approx(2.302585093e12)
+
+
+@pytest.mark.parametrize("delta", [5e-324, 1e-310])
+def test_a_promise_that_all_but_never_fails(delta: float) -> None:
+    assert questions_needed(0.02, delta) == math.ceil(math.log(delta) / math.log1p(-0.02))
+
+
 def test_too_few_questions_says_how_many() -> None:
     with pytest.raises(T2Error, match=r"at least 114 calibration questions .* alpha 0.02 and delta 0.1, got 113"):
         calibrate(torch.ones(113, 1), torch.ones(113), keys(113))

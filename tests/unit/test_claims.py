@@ -70,7 +70,11 @@ def test_ladder() -> None:
     ends = [bars[0].get_segments()[0][:, 0].tolist() for _, _, bars in axes.containers]
     assert ends == [pytest.approx([rung.row.ratio.low, rung.row.ratio.high]) for rung in summarised().ladder]
     points = [span(rung.row.difference) for rung in summarised().ladder]
-    assert [text.get_text() for text in axes.texts] == [*points, "accuracy lost, points", "references, no policies"]
+    assert [text.get_text() for text in axes.texts] == [
+        *points,
+        "against FixedN(N_ref), points",
+        "references, no policies",
+    ]
     assert names.index("BayesOracle") - 0.5 <= axes.texts[-1].get_position()[1] <= names.index("BayesOracle")
     bars = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "|" and line.get_markersize() == 11]
     assert bars == [rung.row.same_accuracy.value for rung in summarised().ladder]

@@ -15,7 +15,7 @@ from t2.errors import T2Error
 from t2.evaluation.bootstrap import clusters_of
 from t2.evaluation.comparison import best_of, compare
 from t2.evaluation.contenders import Contender, fixed_frontier, fixed_n, nothing_known
-from t2.evaluation.fits import Run
+from t2.evaluation.fits import Run, bayes_oracle, own_oracle
 from t2.evaluation.ladder import ORACLES, _fewest_tokens
 from t2.evaluation.slices import Slice
 from t2.evaluation.sources import OUTER_FOLDS, FoldKnown, Known
@@ -203,3 +203,24 @@ def test_tokens_in_one_question_alone_are_compared_and_summarised() -> None:
     comparison = compare(few, budget_labels(few, GRID, 0.02), [SOURCE], 0)
     summary = summarise([comparison], [[SOURCE]], clusters_of(few.dedup_keys))
     json.dumps(asdict(summary), allow_nan=False)
+
+
+def test_oracles_are_tuned_against_what_half_a_pool_can_reach() -> None:
+    """They were held to FixedN(N_ref) minus a point, could not reach it, and drew all they could."""
+    comparison = compare(POOL, budget_labels(POOL, (*GRID, 9, 12), 0.02), [], 0)
+    assert set(comparison.n_ref) == {12}
+    fixed, oracle = (comparison.outcomes[name] for name in ("FixedN", "BayesOracle"))
+    at_top = fixed.frontier.replays[fixed.settings.index(7)]
+    assert float(comparison.reference.correct.mean() - at_top.correct.mean()) > 0.03
+    for fold, found in enumerate(oracle.folds):
+        assert found.within
+        assert found.train_tokens < float(at_top.generated_tokens[FOLDS.train_rows(fold)].mean())
+
+
+def test_oracles_keep_to_the_cap() -> None:
+    on = Slice.of(POOL, LABELS, 5, 0)
+    for fit in (own_oracle, bayes_oracle):
+        run = fit(on, nothing_known(len(POOL)), 3)
+        assert float(run(on, nothing_known(len(POOL)), 0.001).samples.max()) <= 3
+        run = fit(on, nothing_known(len(POOL)), 5)
+        assert float(run(on, nothing_known(len(POOL)), 0.001).samples.max()) > 3

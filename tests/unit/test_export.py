@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -178,9 +179,16 @@ def test_wrong_tensors(folder: Path, change: Callable[[dict[str, Tensor]], objec
         ({"policy": {"name": "Trojan", "arguments": {}}}, r"Expected a policy among .*'FixedN', .*, got 'Trojan'"),
         ({"policy": {"name": "Utility", "arguments": {"shift": 1.0}}}, "Expected"),
         ({"policy": {}}, "Expected"),
+        ({"policy": None}, "Expected a policy as an object of name and arguments, got None"),
+        ({"policy": ["Utility"]}, r"Expected a policy as an object of name and arguments, got \['Utility'\]"),
+        ({"policy": {"name": ["Utility"], "arguments": {}}}, r"Expected a policy among .*, got \['Utility'\]"),
+        ({"policy": {"name": "FixedN"}}, "Expected arguments of policy FixedN by name, got None"),
+        ({"policy": {"name": "FixedN", "arguments": [3]}}, r"Expected arguments of policy FixedN by name, got \[3\]"),
+        ({"policy": {"name": "PredictedN", "arguments": {"shift": "x"}}}, "Expected a finite `shift` .*, got 'x'"),
+        ({"policy": {"name": "PredictedN", "arguments": {"shift": math.nan}}}, "Expected a finite `shift` .*, got nan"),
+        ({"policy": {"name": "Utility", "arguments": {"price": [1]}}}, r"Expected a finite `price` .*, got \[1\]"),
         ({"shape": {**head_record(CurveHead(SHAPE))["shape"], "num_layers": 2}}, "of another shape"),
     ],
-    ids=["version", "format", "head", "head arguments", "policy", "policy arguments", "no policy", "shape"],
 )
 def test_wrong_configs(folder: Path, changes: dict[str, Any], message: str) -> None:
     edit_config(folder, **changes)
@@ -265,6 +273,17 @@ def test_policies_are_their_recorded_knobs(policy: FixedN | PredictedN | Utility
     again = policy_from_record(policy_record(policy))
     assert type(again) is type(policy)
     assert vars(again) == vars(policy)
+
+
+def test_numbers_that_json_has_no_word_for_are_refused_before_anything_is_written(folder: Path) -> None:
+    """A shift of NaN was written as bare NaN, which is no JSON; the earlier export must stand."""
+    head, before = CurveHead(SHAPE, num_atoms=6), {path.name: path.read_bytes() for path in folder.iterdir()}
+    record = record_of(head, {"name": "PredictedN", "arguments": {"shift": math.nan}})
+    record["calibration"] = {"p_values": [0.1, math.inf]}
+    message = r"got policy\.arguments\.shift nan, calibration\.p_values\.1 inf\. Set"
+    with pytest.raises(T2Error, match="Expected finite numbers in what is recorded of the head, " + message):
+        save_head(head, record, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_model_card() -> None:

@@ -11,6 +11,7 @@ from graded_pools import random_pool
 from torch import Tensor
 
 from t2.curves.labels import budget_labels, dataset_optimum
+from t2.errors import T2Error
 from t2.evaluation.agreement import joint_level
 from t2.evaluation.bootstrap import Interval
 from t2.evaluation.contenders import THRESHOLDS
@@ -19,14 +20,13 @@ from t2.evaluation.exported import (
     Promise,
     as_exported,
     chosen_budgets,
-    enough_for_folds,
     head_source,
     observed_promise,
 )
 from t2.evaluation.fits import Run, head_then_stop
 from t2.evaluation.live_plan import MIN_FITTED, Questions, live_rows, plan
 from t2.evaluation.slices import Slice
-from t2.evaluation.sources import INNER_FOLDS, OUTER_FOLDS, Folds, Known
+from t2.evaluation.sources import INNER_FOLDS, OUTER_FOLDS, Folds, Known, check_enough, enough_for_folds
 from t2.grading.graded import GradedPool
 from t2.grading.numeric import NumericGrader
 from t2.heads.base import Prediction
@@ -80,7 +80,7 @@ def test_budgets_on_a_cut_grid(policy: FixedN | Utility | PredictedN) -> None:
 def test_as_exported_is_the_replay_of_the_choice() -> None:
     index_Q = chosen_budgets(Utility(30.0), said(), GRID)
     reference = replay_one_round(torch.full_like(index_Q, 3), LABELS.acc_QK, GRID, POOL)
-    found = as_exported(Utility(30.0), said(), POOL, LABELS, reference)
+    found = as_exported(Utility(30.0), index_Q, POOL, LABELS, reference)
     budgets = torch.tensor(GRID)[index_Q].double()
     accuracy = sum(float(LABELS.acc_QK[q, k]) for q, k in enumerate(index_Q.tolist())) / len(POOL)
     tokens = float((budgets * POOL.mean_tokens_Q).mean())
@@ -154,6 +154,24 @@ def test_folds_that_keys_cannot_fill() -> None:
     assert enough_for_folds(Folds(grid[:, 0], grid[:, 1]))
     assert not enough_for_folds(Folds(grid[INNER_FOLDS:, 0], grid[INNER_FOLDS:, 1]))  # nothing to test in fold 0
     assert not enough_for_folds(Folds(grid[:, 0], torch.zeros(len(grid))))
+
+
+def test_too_few_questions_or_keys_for_the_folds_of_any_seed() -> None:
+    check_enough(POOL.dedup_keys, (0, 1, 2), "labelled questions", "pools/mine")
+    with pytest.raises(
+        T2Error, match=r"at least 40 labelled questions, for 5 folds, got 39 in pool pools/mine\. Label or import more"
+    ):
+        check_enough(POOL.dedup_keys[:39], (0,), "labelled questions", "pools/mine")
+    with pytest.raises(T2Error, match="got 0 and 7 others in pool pools/mine"):
+        check_enough([], (0,), "labelled questions", "pools/mine", besides=" and 7 others")
+    keys = [f"key {q % 12}" for q in range(60)]
+    fits = {seed for seed in range(200) if enough_for_folds(Folds.of(keys, seed))}
+    assert 0 < len(fits) < 200
+    check_enough(keys, sorted(fits), "labelled questions", "pools/mine")
+    with pytest.raises(
+        T2Error, match="in each of 5 folds and of 3 inside them, got 60 labelled questions with only 12 dedup keys"
+    ):
+        check_enough(keys, range(200), "labelled questions", "pools/mine")
 
 
 def test_controls_are_those_that_the_pool_allows() -> None:

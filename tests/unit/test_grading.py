@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,10 @@ from t2.errors import T2Error
 from t2.grading.exact import ExactGrader, normalise
 from t2.grading.grade import gold_of, vote_of
 from t2.grading.numeric import NumericGrader, parse_number
+from t2.grading.pool import PoolGrader
+from t2.spec import Question
+from t2.store.reader import ShardReader
+from t2.store.schema import PoolPaths
 
 NUMERIC = NumericGrader()
 
@@ -133,3 +138,12 @@ def test_unreadable_gold_answer() -> None:
 def test_a_loop_of_spaces_takes_no_time() -> None:
     """The pattern of a number took cubic time on white space: 800 spaces took seconds, 8,000 most of an hour."""
     assert NumericGrader().answer_class(f"#### 7{' ' * 1_000_000}x") == "7"
+
+
+def test_the_id_of_a_question_without_samples_is_cut(tmp_path: Path) -> None:
+    """Ids come from users' files and may be megabytes; the whole of one was in the message."""
+    nothing = PoolGrader(ShardReader(PoolPaths(tmp_path)), NUMERIC)
+    question = Question("i" * 1_000_000, "1+1", "2", "1 1")
+    with pytest.raises(T2Error, match=r"got none for 1 of 1 \(first: 'i+\.\.\.\)\. Finish the pool") as caught:
+        nothing.pool([question], [0])
+    assert len(str(caught.value)) < 200

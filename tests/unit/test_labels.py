@@ -7,6 +7,8 @@ from math import comb, log
 import pytest
 import torch
 from graded_pools import graded_pool
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from t2.curves.labels import (
@@ -15,6 +17,7 @@ from t2.curves.labels import (
     check_grid,
     cut_grid,
     dataset_optimum,
+    index_of_at_least,
     never_helped,
     overscaling_index,
     smallest_enough,
@@ -37,10 +40,37 @@ def curves(*rows: list[float]) -> Tensor:
         ([0.0, 0.0, 0.0], 0.02, 0),
         ([0.3, 0.3 + 1e-12, 0.3], 0.0, 0),  # rounding is not a gain
         ([0.3, 0.3 + 1e-6, 0.3], 0.0, 1),
+        ([0.28, 0.30, 0.30], 0.02, 0),
+        ([0.12, 0.14, 0.14], 0.02, 0),  # 0.14 - 0.02 is a little more than 0.12 in floats
+        ([0.12 - 1e-6, 0.14, 0.14], 0.02, 1),
     ],
 )
 def test_sample_optimal_budget(row: list[float], eps: float, index: int) -> None:
     assert smallest_enough(curves(row), eps).tolist() == [index]
+
+
+@pytest.mark.parametrize("eps", [0.005, 0.02, 0.1])
+def test_what_is_exactly_eps_worse_is_enough_and_no_fall(eps: float) -> None:
+    """Rounding decided such ties: of 0.28 and 0.30 the first was enough, of 0.12 and 0.14 it was not."""
+    best_Q = torch.arange(120, 1001, dtype=torch.float64) / 1000
+    lower_Q = (best_Q * 1000 - 1000 * eps).round() / 1000
+    assert (smallest_enough(torch.stack([lower_Q, best_Q], 1), eps) == 0).all()
+    assert not never_helped(torch.stack([best_Q, lower_Q], 1), eps).any()
+    assert not never_helped(torch.full((1, 2), eps - 1e-16, dtype=torch.float64), eps).any()  # reaches eps
+    assert (smallest_enough(torch.stack([lower_Q - 1e-6, best_Q], 1), eps) == 1).all()
+    assert never_helped(torch.stack([best_Q, lower_Q - 1e-6], 1), eps).all()
+    assert never_helped(torch.full((1, 2), eps - 1e-6, dtype=torch.float64), eps).all()
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.sets(st.integers(2, 256), max_size=12), st.lists(st.floats(0.1, 600), min_size=1, max_size=9))
+def test_rounding_up_into_the_grid_is_plain(budgets: set[int], wanted: list[float]) -> None:
+    grid = tuple(sorted({1, *budgets}))
+    plain = [next((k for k, n in enumerate(grid) if n >= want * (1 - 6.9e-7)), len(grid) - 1) for want in wanted]
+    assert index_of_at_least(grid, torch.tensor(wanted, dtype=torch.float64)).tolist() == plain
+    back_K = torch.tensor(grid).float().log2().double().exp2()
+    assert index_of_at_least(grid, back_K).tolist() == list(range(len(grid))), "a budget is not the next one"
+    assert index_of_at_least(grid, back_K + 0.01).tolist() == [min(k + 1, len(grid) - 1) for k in range(len(grid))]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_rules import payoff
 from scipy.stats import hypergeom, multinomial
 from torch import Tensor
 
@@ -19,15 +20,6 @@ from t2.curves.majority import MAX_SAMPLES, binomials, majority_accuracy
 EXACT = {"rtol": 0, "atol": 1e-13}
 Question = tuple[list[int], list[bool], int]
 """votes of each class, which are correct, abstentions"""
-
-
-def payoff(votes: list[int | None], correct: list[bool]) -> float:
-    """What plain majority over these votes pays; None abstains, a tie pays its correct share."""
-    counts = [votes.count(c) for c in range(len(correct))]
-    if max(counts, default=0) == 0:
-        return 0.0
-    winners = [c for c, count in enumerate(counts) if count == max(counts)]
-    return sum(correct[c] for c in winners) / len(winners)
 
 
 def samples_of(question: Question) -> list[int | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 from math import comb
+from typing import Any
 
 import pytest
 import torch
@@ -20,11 +21,12 @@ from t2.evaluation.contenders import head_frontiers
 from t2.evaluation.slices import Slice
 from t2.grading.graded import GradedPool
 from t2.heads.base import Prediction
-from t2.policies import ASC, POLICIES, Costs, FixedN, Orders, OwnOracle, PredictedN, Utility
+from t2.policies import ASC, POLICIES, BatchBudget, BayesOracle, Costs, FixedN, Orders, OwnOracle, PredictedN, Utility
 from t2.policies.asc import stop_probability
-from t2.policies.base import Replay, mean_of, replay_greedy, replay_one_round
+from t2.policies.base import OneRound, Replay, mean_of, replay_greedy, replay_one_round
 from t2.policies.oracle import oracle_halves
 from t2.policies.orders import shuffled
+from t2.policies.then_stop import answer_atoms
 from t2.voting import ABSENT, ABSTAINED, running_leaders
 
 GRID = (1, 3, 5, 7, 9, 12, 16, 24, 32)
@@ -145,15 +147,56 @@ def test_missing_parts_are_named() -> None:
     PredictedN.check(gives_curve=False, head="OrdinalHead")
 
 
-@pytest.mark.parametrize("price", [-1.0, float("inf"), float("nan")])
-def test_bad_prices(price: float) -> None:
+NO_NUMBERS = [float("inf"), float("nan"), pytest.param(10**400, id="huge"), "3", None, True, [1]]
+
+
+@pytest.mark.parametrize("price", [-1.0, *NO_NUMBERS])
+def test_bad_prices(price: Any) -> None:
     with pytest.raises(T2Error, match="Expected a finite `price` >= 0"):
         Utility(price)
 
 
-def test_bad_n() -> None:
-    with pytest.raises(T2Error, match="Expected `n` of at least 1 sample, got 0"):
-        FixedN(0)
+@pytest.mark.parametrize("n", [0, -3, 2.5, *NO_NUMBERS])
+def test_bad_n(n: Any) -> None:
+    """NaN, infinity and 2.5 samples were taken, and drew some budget."""
+    with pytest.raises(T2Error, match="Expected `n`, a whole number of samples, of at least 1, got "):
+        FixedN(n)
+
+
+@pytest.mark.parametrize("shift", [float("-inf"), *NO_NUMBERS])
+def test_bad_shifts(shift: Any) -> None:
+    """A shift of NaN drew the largest budget for every question."""
+    with pytest.raises(T2Error, match=r"Expected a finite `shift` .*, got "):
+        PredictedN(shift)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_predictions_that_are_not_finite_are_refused(value: float) -> None:
+    """NaN made Utility draw 1 sample and PredictedN the most there are, without a word."""
+    curve, log2_n, tokens = torch.rand(3, len(GRID)), torch.ones(3), torch.full((3,), 50.0, dtype=torch.float64)
+    curve[1, 4], log2_n[1] = value, value
+    message = "Expected finite predicted {} for policy {}, got NaN or infinity for 1 of 3 questions. Check"
+    for policy, prediction, what in (
+        (Utility(), predicted(3, accuracy_BK=curve), "accuracies"),
+        (BatchBudget(900.0), predicted(3, accuracy_BK=curve), "accuracies"),
+        (PredictedN(), predicted(3, log2_n_B=log2_n), "log2 N\\*"),
+    ):
+        with pytest.raises(T2Error, match=message.format(what, type(policy).__name__)):
+            policy.choose(prediction, costs(3))
+    tokens[1] = value
+    for policy in (Utility(0.0), BatchBudget(900.0)):
+        with pytest.raises(T2Error, match=message.format("tokens", type(policy).__name__)):
+            policy.choose(predicted(3, accuracy_BK=torch.rand(3, len(GRID))), Costs(GRID, tokens))
+
+
+@pytest.mark.parametrize("policy", [FixedN(3), PredictedN(), Utility(), BatchBudget(0.0)])
+def test_no_question_is_no_mistake(policy: OneRound) -> None:
+    nothing = predicted(0, accuracy_BK=torch.zeros(0, len(GRID)), log2_n_B=torch.zeros(0))
+    assert policy.choose(nothing, costs(0)).tolist() == []
+
+
+def test_fixed_n_reads_nothing_of_a_prediction() -> None:
+    assert FixedN(3).choose(predicted(2, log2_n_B=torch.tensor([torch.nan, 1.0])), costs(2)).tolist() == [1, 1]
 
 
 def test_whitelist() -> None:
@@ -332,6 +375,29 @@ def test_own_oracle_keeps_to_half_the_pool() -> None:
     replay = own_oracle(0.0, random_pool(samples=16), GRID)
     assert replay.samples.max() <= 8
     assert own_oracle(1e6, random_pool(samples=16), GRID).samples.max() == 1
+
+
+# BayesOracle
+
+
+def test_votes_that_are_all_but_impossible_under_every_atom_still_have_a_posterior() -> None:
+    """A half of 128 abstentions, and training questions that never abstained in 256 samples: 0 / 0, and so 1 sample.
+
+    The likelihoods are about 1e-347, less than a float64 holds. Atoms with the same share of abstentions are equally
+    likely; one that abstained once is 3^128 times as likely as those.
+    """
+    never, never_either, once = [0] * 256, [0] * 250 + [1] * 6, [0] * 255 + [ABSTAINED]
+    pool, grid = graded_pool([[ABSTAINED] * 256]), (1, 3, 128)
+    halves = oracle_halves(pool, grid)
+    for rows, curves, index in (
+        ([never], [[0.1, 0.1, 0.9]], 2),
+        ([never, never_either], [[0.2, 0.9, 0.0], [0.2, 0.0, 0.8]], 1),  # mean 0.2, 0.45, 0.4
+        ([never, once], [[0.9, 0.1, 0.1], [0.1, 0.1, 0.9]], 2),
+        ([never, once], [[0.1, 0.1, 0.9], [0.9, 0.1, 0.1]], 0),
+    ):
+        curve_JK = torch.tensor(curves, dtype=torch.float64)
+        replay = BayesOracle(0.001).replay(halves, pool, answer_atoms(graded_pool(rows)), curve_JK)
+        assert replay.samples.tolist() == [grid[index]]
 
 
 def test_mean_of_replays() -> None:

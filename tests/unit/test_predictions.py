@@ -61,6 +61,15 @@ def test_predictions_of_other_folds_are_refused(tmp_path: Path) -> None:
         check_questions(stored, POOL.question_ids, ("other", *POOL.dedup_keys[1:]), path)
 
 
+def test_an_id_in_an_error_is_cut(tmp_path: Path) -> None:
+    """Ids come from users' files and may be megabytes; the whole of one was in the message."""
+    path, ids = tmp_path / "predictions.safetensors", ("i" * 1_000_000, *POOL.question_ids[1:])
+    save_predictions(path, PredictionsOf(ids, GRID, 0.02, 14, "numeric", {}, {}), {0: [knowing(0.1)]})
+    with pytest.raises(T2Error, match=r"\(first: 'i+\.\.\.\)") as caught:
+        check_questions(load_predictions(path), POOL.question_ids, POOL.dedup_keys, path)
+    assert len(str(caught.value)) < 400 + len(str(path))
+
+
 def test_labels_have_a_digest_of_their_own() -> None:
     other = replace(LABELS, acc_QK=LABELS.acc_QK.clone())
     assert labels_digest(POOL, other) == labels_digest(POOL, LABELS)

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from t2.cli import main
+from t2.curves.labels import budget_labels
 from t2.errors import T2Error
 from t2.evaluation.sources import Folds, Known, Source, cross_fitted
 from t2.heads.base import Prediction
 from t2.loading import load_pool
-from t2.predictions import PREDICTIONS_FILE, PredictionsOf, save_predictions
+from t2.predictions import PREDICTIONS_FILE, PredictionsOf, keys_digest, labels_digest, save_predictions
 from t2.reports.command import _new_rows
 
 
@@ -59,9 +60,15 @@ def test_report_refuses_predictions_of_other_grades(tmp_path: Path, capsys: pyte
     assert "got 'numeric-9'" in capsys.readouterr().err
 
 
-def a_head_that_knows(pool: str) -> None:
-    """Store predictions of a head that knows how often each question of `hand_written` is answered correctly."""
-    loaded = load_pool(pool)
+def a_head_that_knows(pool: str, samples: int = 6, digests: bool = False) -> None:
+    """Store predictions of a head that knows how often each question of `hand_written` is answered correctly.
+
+    Args:
+        pool: folder.
+        samples: of each question that it learned from, the first ones.
+        digests: write those that older files do not have.
+    """
+    loaded = load_pool(pool, max_samples=samples)
 
     def fit_predict(learn: torch.Tensor, held: torch.Tensor) -> Known:
         score_B = held.double() % 6
@@ -71,7 +78,10 @@ def a_head_that_knows(pool: str) -> None:
         Source(name, kind, cross_fitted(fit_predict, Folds.of(loaded.pool.dedup_keys, 0)))
         for name, kind in (("Head", "head"), ("Text", "text"), ("Second head", "head"))
     ]
-    of = PredictionsOf(loaded.pool.question_ids, (1, 3), 0.02, 6, loaded.grader, {}, {})
+    of = PredictionsOf(loaded.pool.question_ids, (1, 3), 0.02, samples, loaded.grader, {}, {})
+    if digests:
+        labels = labels_digest(loaded.pool, budget_labels(loaded.pool, of.grid, of.eps))
+        of = replace(of, keys_digest=keys_digest(loaded.pool.dedup_keys), labels_digest=labels)
     save_predictions(Path(pool) / PREDICTIONS_FILE, of, {0: sources})
 
 
@@ -82,6 +92,40 @@ def compared(tmp_path: Path) -> str:
     main(["import", str(tmp_path / "mine.jsonl"), "--pool", pool])
     a_head_that_knows(pool)
     return pool
+
+
+@pytest.mark.parametrize("digests", [True, False])
+def test_report_uses_the_samples_that_the_predictions_were_made_from(
+    compared: str, tmp_path: Path, digests: bool
+) -> None:
+    """All samples of the pool were used, whatever its heads had learned from, and the header gave another number."""
+    a_head_that_knows(compared, samples=3, digests=digests)
+    main(["report", compared, "--out", str(tmp_path / "report")])
+    assert "40 questions x 3 samples" in (tmp_path / "report" / "report.md").read_text("utf-8")
+    assert "Only the first 3 of up to 6 samples" in (tmp_path / "report" / "index.html").read_text("utf-8")
+    found = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
+    tokens = {row["name"]: row["tokens"]["value"] for row in found["rows"]}
+    assert tokens["FixedN(N_ref)"] == pytest.approx(10 + 11 + 12)  # sample s has 10 + s of them
+
+
+def test_report_refuses_predictions_of_other_samples(
+    compared: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The digest of the labels was stored and never compared: other samples of the same questions were reported."""
+    a_head_that_knows(compared, digests=True)
+    main(["report", compared, "--out", str(tmp_path / "report")])
+    other = (tmp_path / "mine.jsonl").read_text(encoding="utf-8").replace('"7", "tokens"', '"70", "tokens"', 1)
+    (tmp_path / "other.jsonl").write_text(other, encoding="utf-8")
+    main(["import", str(tmp_path / "other.jsonl"), "--pool", str(tmp_path / "other")])
+    capsys.readouterr()
+    predictions = str(Path(compared) / PREDICTIONS_FILE)
+    with pytest.raises(SystemExit) as stopped:
+        main(["report", str(tmp_path / "other"), "--predictions", predictions, "--out", str(tmp_path / "refused")])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert f"Expected the samples and grades that {predictions} was made from" in error
+    assert "python train.py cross_validate --config FILE" in error
+    assert not (tmp_path / "refused").exists()
 
 
 def test_report_makes_the_claims_again_on_new_questions(compared: str, tmp_path: Path) -> None:
@@ -116,6 +160,10 @@ def test_new_questions_are_the_last_that_share_no_key_with_older_ones(compared: 
     for nonsense in (0, 40, -3):
         with pytest.raises(T2Error, match="between 1 and 39"):
             _new_rows(Path(compared), pool, nonsense)
+    free_QM = pool.tokens_QM.clone()
+    free_QM[30:] = 0
+    with pytest.raises(T2Error, match="Expected generated tokens in the 10 new questions, got 0"):
+        _new_rows(Path(compared), replace(pool, tokens_QM=free_QM), 30)
     with pytest.raises(T2Error, match="got 30 questions, none of them new"):
         _new_rows(Path(compared), pool.take(torch.arange(30)), 30)
 

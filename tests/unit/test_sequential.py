@@ -9,6 +9,7 @@ import torch
 from graded_pools import graded_pool, random_pool
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_rules import leaders, plain_dsc, plain_esc, rows_of
 from scipy.special import betainc
 from test_policies import own_oracle, with_tokens_shuffled
 
@@ -21,28 +22,7 @@ from t2.policies.oracle import oracle_halves
 from t2.policies.states import vote_states
 from t2.policies.stopping import Sequential, stop_table
 from t2.policies.then_stop import answer_atoms, no_head
-from t2.voting import ABSENT, ABSTAINED
-
-Row = tuple[list[int], list[int]]
-"""Votes and tokens of one question in one order."""
-
-
-def rows_of(orders: Orders, order: int = 0) -> list[Row]:
-    return [
-        (orders.vote_RQM[order, q, :limit].tolist(), orders.tokens_RQM[order, q, :limit].tolist())
-        for q, limit in enumerate(orders.limit_Q.tolist())
-    ]
-
-
-def leaders(votes: list[int]) -> tuple[int | None, int, int]:
-    """Majority (a tie goes to the class seen first), its votes, the runner-up's votes."""
-    counts: dict[int, int] = {}
-    for vote in votes:
-        if vote != ABSTAINED:
-            counts[vote] = counts.get(vote, 0) + 1
-    first, second = [*sorted(counts.values(), reverse=True), 0, 0][:2]
-    return (max(counts, key=counts.__getitem__) if counts else None), first, second
-
+from t2.voting import ABSENT
 
 # Vote states
 
@@ -129,18 +109,6 @@ def test_bad_strength() -> None:
 # Windows
 
 
-def plain_esc(votes: list[int], window: int, cap: int) -> tuple[int, bool]:
-    """Samples drawn, and whether the last window agreed; a short one says nothing."""
-    limit, drawn = min(cap, len(votes)), 0
-    while drawn < limit:
-        size = min(window, limit - drawn)
-        batch = votes[drawn : drawn + size]
-        drawn += size
-        if size == window and ABSTAINED not in batch and len(set(batch)) == 1:
-            return drawn, True
-    return drawn, False
-
-
 @pytest.mark.parametrize("window", [2, 3, 5, 8])
 @pytest.mark.parametrize(("cap", "ragged"), [(16, False), (11, True), (3, False), (40, True)])
 @pytest.mark.parametrize("answer", ["all", "window"])
@@ -181,37 +149,6 @@ def test_bad_windows_and_shares() -> None:
 # DSC
 
 
-def plain_dsc(rows: list[Row], hardness: list[float], cap: int) -> list[tuple[int, int, bool]]:
-    """Samples, rounds and whether greedy, told as the issue tells it."""
-
-    def easy(q: int, n: int) -> bool:
-        _, first, second = leaders(rows[q][0][:n])
-        return 1 - betainc(first + 1, second + 1, 0.5) >= 0.95
-
-    order = sorted(range(len(rows)), key=lambda q: (hardness[q], q))
-    drawn, rounds = [0] * len(rows), [0] * len(rows)
-    run: list[int] = []
-    greedy: set[int] = set()
-    for place in reversed(range(len(rows))):
-        q = order[place]
-        drawn[q], rounds[q] = min(4, cap), 1
-        run = [*run, q] if easy(q, drawn[q]) else []
-        if len(run) == 32:
-            greedy = {*run, *order[:place]}
-            break
-    stops: list[int] = []
-    for q in (q for q in order if q not in greedy):
-        last = stops[-16:]
-        window = max(4, 4 * round(sum(last) / len(last) / 4)) if last else 4
-        while drawn[q] < cap and not (drawn[q] and easy(q, drawn[q])):
-            if min(cap, window) > drawn[q]:
-                drawn[q], rounds[q] = min(cap, window), rounds[q] + 1
-            window = drawn[q] + 4
-        needed = [n for n in range(min(4, cap), drawn[q] + 1) if easy(q, n)]
-        stops.append(needed[0] if needed else drawn[q])
-    return [(drawn[q] + (q in greedy), rounds[q] + (q in greedy), q in greedy) for q in range(len(rows))]
-
-
 @pytest.mark.parametrize("cap", [3, 16])
 @pytest.mark.parametrize("easy_share", [0.0, 0.6])
 def test_dsc_is_the_plain_rule(cap: int, easy_share: float) -> None:
@@ -225,9 +162,9 @@ def test_dsc_is_the_plain_rule(cap: int, easy_share: float) -> None:
     replay = DSC(hardness, cap=cap).replay(orders)
     per_order = [plain_dsc(rows_of(orders, r), hardness.tolist(), cap) for r in range(2)]
     for q in range(len(pool)):
-        assert replay.samples[q] == sum(order[q][0] for order in per_order) / 2
-        assert replay.rounds[q] == sum(order[q][1] for order in per_order) / 2
-    greedy = [q for q in range(len(pool)) if all(order[q][2] for order in per_order)]
+        assert replay.samples[q] == sum(order[q].drawn + order[q].greedy for order in per_order) / 2
+        assert replay.rounds[q] == sum(order[q].rounds for order in per_order) / 2
+    greedy = [q for q in range(len(pool)) if all(order[q].greedy for order in per_order)]
     assert bool(greedy) == (easy_share > 0 and cap >= 4)
     for q in greedy:
         assert replay.correct[q] == float(pool.greedy_right_Q[q])
@@ -248,7 +185,8 @@ def test_dsc_by_the_other_half_is_the_plain_rule_on_samples_that_gave_no_score(c
         for r in range(3):
             rows = rows_of(orders[scorer], r)
             assert [sorted(votes) for votes, _ in rows] == [sorted(votes) for votes in split[scorer]]
-            samples += torch.tensor([float(drawn) for drawn, _, _ in plain_dsc(rows, hardness, min(cap, 8))]) / 6
+            told = plain_dsc(rows, hardness, min(cap, 8))
+            samples += torch.tensor([float(judged.drawn + judged.greedy) for judged in told]) / 6
     torch.testing.assert_close(replay.samples.float(), samples)
     assert replay.samples.max() <= min(cap, 8) + 1  # and perhaps a greedy answer
     assert replay.generated_tokens.min() > 0

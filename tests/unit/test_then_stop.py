@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import pytest
 import torch
 from graded_pools import graded_pool, random_pool
+from plain_rules import plain_stops
 
 from t2.errors import T2Error
 from t2.policies import HeadThenStop, Orders
@@ -21,35 +20,6 @@ def atoms_of(num: int = 6, seed: int = 0) -> AnswerAtoms:
     return AnswerAtoms(share / share.sum(1, keepdim=True), torch.randint(0, 3, (num,), generator=generator))
 
 
-def plain_value(atoms: AnswerAtoms, prior: list[float], cap: int, cost: float) -> dict[tuple[int, int, int], bool]:
-    """Backward induction by recursion, state by state; returns where it stops."""
-    share, right = atoms.share_J3.tolist(), atoms.right_J.tolist()
-    stops: dict[tuple[int, int, int], bool] = {}
-
-    @cache
-    def value(n: int, v1: int, v2: int) -> float:
-        a = [w * s1**v1 * s2**v2 * r ** (n - v1 - v2) for w, (s1, s2, r) in zip(prior, share, strict=True)]
-        b = [w * s2**v1 * s1**v2 * r ** (n - v1 - v2) for w, (s1, s2, r) in zip(prior, share, strict=True)]
-        total = sum(a) + sum(b)
-        p_right = sum(x * (c == 1) + y * (c == 2) for x, y, c in zip(a, b, right, strict=True)) / total
-        p_right = p_right if v1 else 0.0
-        if n == cap:
-            return p_right
-        lead = sum(x * s[0] + y * s[1] for x, y, s in zip(a, b, share, strict=True)) / total
-        run = sum(x * s[1] + y * s[0] for x, y, s in zip(a, b, share, strict=True)) / total
-        go_on = (
-            lead * value(n + 1, v1 + 1, v2)
-            + run * value(n + 1, *sorted((v1, v2 + 1), reverse=True))
-            + (1 - lead - run) * value(n + 1, v1, v2)
-            - cost
-        )
-        stops[n, v1, v2] = p_right >= go_on - 1e-12
-        return max(p_right, go_on)
-
-    value(0, 0, 0)
-    return stops
-
-
 @pytest.mark.parametrize("cost", [0.0, 0.003, 0.02, 0.1])
 def test_optimal_stops_are_plain_backward_induction(cost: float) -> None:
     atoms, cap = atoms_of(), 7
@@ -58,7 +28,7 @@ def test_optimal_stops_are_plain_backward_induction(cost: float) -> None:
     found = optimal_stops(model, torch.full((2,), cost, dtype=torch.float64))
     torch.testing.assert_close(model.lead_PS + model.run_PS + model.rest_PS, torch.ones(2, len(model.states)).double())
     for p in range(2):
-        for (n, v1, v2), stops in plain_value(atoms, prior_PJ[p].tolist(), cap, cost).items():
+        for (n, v1, v2), stops in plain_stops(atoms, prior_PJ[p].tolist(), cap, cost).items():
             assert bool(found[p, model.states.index_NVV[n, v1, v2]]) == stops, (p, n, v1, v2)
 
 
@@ -116,6 +86,15 @@ def test_answer_atoms_by_hand() -> None:
     assert atoms.right_J.tolist() == [1, 0, 0]
     assert answer_atoms(graded_pool([[1, 1, 1, 0, 0, ABSTAINED]])).right_J.tolist() == [2]
     assert answer_atoms(graded_pool([[ABSTAINED] * 4])).right_J.tolist() == [0]
+
+
+def test_a_free_sample_that_changes_nothing_is_not_drawn() -> None:
+    """Shares rounded to float32 summed to more than 1: even a vote that could turn nothing brought a little."""
+    atoms = answer_atoms(graded_pool([[0]]))
+    by_hand = torch.tensor([[0.6, 0.2, 0.2]], dtype=torch.float64)
+    torch.testing.assert_close(atoms.share_J3, by_hand, rtol=0, atol=1e-15)
+    replay = HeadThenStop(no_head(atoms, 2), 0.0, torch.tensor([50.0])).replay(Orders.of(graded_pool([[0, 0]]), 1, 0))
+    assert replay.samples == 1
 
 
 @pytest.mark.parametrize("price", [-1.0, float("inf"), float("nan")])

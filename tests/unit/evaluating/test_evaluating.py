@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from evaluating_helpers import GRID, MODEL, NUM_QUESTIONS, PRICE, SAMPLES, SEEN, TOKENS, World, fails
+from evaluating_helpers import GRID, MODEL, NUM_QUESTIONS, PRICE, SAMPLES, SEEN, TOKENS, MakeHead, World, fails
 
 import t2.evaluating.command
 import t2.evaluating.questions
@@ -45,7 +45,7 @@ def brute_force(loaded: LoadedPool, head: BudgetHead, seen: list[str]) -> tuple[
     """Accuracy and tokens of the exported setting by enumerating every subset of every question's samples."""
     rows = [row for row, key in enumerate(loaded.pool.dedup_keys) if key not in seen]
     spec = FeatureSpec(loaded.spec.model["fingerprint"], head.layers)
-    pooled_QLD = computed(MODEL, [loaded.prompts[row] for row in rows], spec).bfloat16().float()
+    pooled_QLD = computed(MODEL, [loaded.prompts[row] for row in rows], spec)
     prediction = head.predict(pooled_QLD)
     assert prediction.accuracy_BK is not None
     correct, tokens = [], []
@@ -96,6 +96,10 @@ def test_the_exported_setting_against_brute_force_on_questions_that_were_not_lea
     assert f"Note: {SEEN} of {NUM_QUESTIONS} questions are left out" in shown
     for name in ("report.md", "report.json", "index.html", "frontier.png"):
         assert (tmp_path / "out" / name).is_file()
+    key = (tmp_path / "out" / "key.md").read_text(encoding="utf-8")
+    assert text.startswith(key)
+    assert "| best one-round head |" in key
+    assert "| claim |" not in key
 
 
 def brute_fixed(loaded: LoadedPool, seen: list[str], n: int) -> float:
@@ -198,6 +202,25 @@ def test_missing_vllm_is_said_before_anything_is_compared(
 
 
 # Bad heads and pools
+
+
+@pytest.mark.parametrize("live", [(), ("--live", "20")])
+def test_a_total_that_is_out_of_reach_is_said_before_anything_is_run_or_compared(
+    world: World,
+    make_head: MakeHead,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    live: tuple[str, ...],
+) -> None:
+    """What the head chooses was asked last: minutes of comparison, and no report."""
+    monkeypatch.setattr("t2.evaluating.command.compare", None)
+    monkeypatch.setattr("t2.evaluating.command.run_live", None)
+    poor = make_head(policy={"name": "BatchBudget", "arguments": {"tokens_per_question": 0.5}})
+    error = fails(capsys, poor, world.config, "--out", tmp_path / "out", *live)
+    assert f"predicted tokens, the cheapest budget for each of {NUM_QUESTIONS} questions, got 45." in error
+    assert "BatchBudget(tokens_per_question=0.5)" in error
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_head_that_is_none(world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -137,6 +137,28 @@ def test_long_texts_end_a_shard_too(run: Import, pool: Path, monkeypatch: pytest
     assert [entry["rows"] for entry in manifest_entries(PoolPaths(pool))] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("long", ["answer", "finish_reason"])
+def test_every_text_of_a_sample_counts_towards_its_shard(
+    run: Import, pool: Path, monkeypatch: pytest.MonkeyPatch, long: str
+) -> None:
+    """Only `text` and the vote counted: long answers that vote for nothing filled the memory."""
+    monkeypatch.setattr(t2.importing, "_CHARACTERS_PER_SHARD", 100)
+    reason = {"finish_reason": "length"} | {long: "x" * 100}
+    run(*(question(i, [{"text": "", "answer": "8", **reason}]) for i in range(3)))
+    assert [entry["rows"] for entry in manifest_entries(PoolPaths(pool))] == [1, 1, 1]
+
+
+def test_a_note_names_a_handful_of_finish_reasons(run: Import) -> None:
+    """Every reason was printed, whole: one line of megabytes."""
+    reasons = [*["length"] * 3, *["x" * 1_000_000] * 2, *(f"reason {n}" for n in range(20))]
+    summary = run(question(samples=[{"answer": "7", "finish_reason": reason} for reason in reasons]))
+    (note,) = [line for line in summary.lines() if "abstain" in line]
+    assert note == (
+        "25 samples abstain because they did not finish: finish_reason 'length' 3, "
+        f"'{'x' * 39}... 2, 'reason 0' 1, 'reason 1' 1, 'reason 10' 1 and 17 other reasons."
+    )
+
+
 # Grades
 
 
