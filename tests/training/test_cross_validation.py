@@ -177,7 +177,8 @@ class FakeData:
     def setup(self, stage: str) -> None:
         assert stage == "cross_validate"
 
-    def complete_questions(self) -> tuple[GradedPool, BudgetLabels, Tensor, list[str]]:
+    def complete_questions(self, fold_seeds: list[int]) -> tuple[GradedPool, BudgetLabels, Tensor, list[str]]:
+        assert fold_seeds
         labels = budget_labels(self.pool, GRID, self.eps)
         return self.pool, labels, torch.zeros(NUM_QUESTIONS, 2, 16), ["?"] * NUM_QUESTIONS
 

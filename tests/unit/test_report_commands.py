@@ -128,16 +128,12 @@ def test_report_refuses_predictions_of_other_samples(
     assert not (tmp_path / "refused").exists()
 
 
-def test_report_makes_the_claims_again_on_new_questions(compared: str, tmp_path: Path) -> None:
+def test_claims_are_made_again_on_new_questions_and_key_rows_are_those_that_lead(compared: str, tmp_path: Path) -> None:
     main(["report", compared, "--out", str(tmp_path / "report"), "--new_after", "30"])
     found = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
     assert (found["claims"]["num_questions"], found["repeated"]["num_questions"]) == (40, 10)
     assert "The same claims on 10 new questions alone" in (tmp_path / "report" / "index.html").read_text("utf-8")
     assert "after the pool's first 30." in (tmp_path / "report" / "report.md").read_text("utf-8")
-
-
-def test_the_key_rows_are_those_that_lead(compared: str, tmp_path: Path) -> None:
-    main(["report", compared, "--out", str(tmp_path / "report"), "--new_after", "30"])
     key = (tmp_path / "report" / "key.md").read_text(encoding="utf-8")
     table = [line.strip("| ").split(" | ") for line in key.splitlines() if line.startswith("| ")]
     assert table[0] == [

@@ -18,6 +18,7 @@ import t2.evaluating.questions
 from t2.activations.cache import FeatureSpec
 from t2.activations.features import computed
 from t2.cli import main
+from t2.errors import T2Error
 from t2.export import BudgetHead
 from t2.loading import LoadedPool
 from t2.sampling import ScriptedSampler
@@ -152,14 +153,20 @@ def test_the_engine_has_all_threads(world: World, head: Path, tmp_path: Path, mo
     """The comparison's one thread was set before the engine started: live runs had one core."""
     seen, before, opened = [], torch.get_num_threads(), ScriptedSampler.open
 
+    def instead_of_comparing(*args: object) -> None:
+        assert torch.get_num_threads() == 1
+        raise T2Error("enough seen")
+
     def watched(self: ScriptedSampler, model_folder: str, engine_seed: int) -> None:
         seen.append(torch.get_num_threads())
         opened(self, model_folder, engine_seed)
 
     monkeypatch.setattr(ScriptedSampler, "open", watched)
+    monkeypatch.setattr(t2.evaluating.command, "compared", instead_of_comparing)
     torch.set_num_threads(2)
     try:
-        main(["evaluate", str(head), str(world.config), "--out", str(tmp_path / "out"), "--live", "20"])
+        with pytest.raises(SystemExit):
+            main(["evaluate", str(head), str(world.config), "--out", str(tmp_path / "out"), "--live", "20"])
         assert seen == [2]
         assert torch.get_num_threads() == 2
     finally:
