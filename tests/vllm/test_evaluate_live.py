@@ -27,7 +27,7 @@ pytestmark = pytest.mark.vllm
 
 ROOT = Path(__file__).parents[2]
 MODEL, POOL = ROOT / "assets" / "tiny-arith", ROOT / "assets" / "pools" / "tiny-arith"
-GRID, NUM_EVALUATED, NUM_LIVE, MAX_NUM_SEQS = (1, 3, 5, 9), 70, 24, 32
+GRID, NUM_EVALUATED, NUM_LIVE, MAX_NUM_SEQS = (1, 3, 5, 9), 110, 60, 32
 _SCRIPT = """
 import sys
 
@@ -119,14 +119,14 @@ def test_every_contender_ran_live_and_agrees_with_its_replay(ran: dict[str, Any]
         assert row["totals"]["questions"] == NUM_LIVE
         assert set(row["agreement"]) == {"accuracy_difference", "generated_tokens_difference", "holds"}
         parts = [row["agreement"][key] for key in ("accuracy_difference", "generated_tokens_difference")]
-        assert row["agreement"]["holds"] == all(part["low"] <= 0 <= part["high"] for part in parts)
+        assert row["agreement"]["holds"] == all(part["low"] <= 1e-9 and part["high"] >= -1e-9 for part in parts)
         # All intervals hold with 95%: twice their width, so that this is no false alarm on one machine of twenty.
         for part in parts:
             width = max(part["high"] - part["value"], part["value"] - part["low"])
             assert abs(part["value"]) <= 2 * width, (name, part)
         # An interval that holds everything would prove nothing.
         accuracy = parts[0]
-        assert accuracy["high"] - accuracy["low"] < 0.7
+        assert accuracy["high"] - accuracy["low"] < 0.4
         difference = row["totals"]["accuracy"] - row["replayed"]["correct"]
         assert accuracy["value"] == pytest.approx(difference)
 
@@ -142,7 +142,8 @@ def test_engine_facts_are_measured(ran: dict[str, Any]) -> None:
 
 def test_the_page_and_the_terminal_show_both(ran: dict[str, Any]) -> None:
     assert ran["report"]["num_questions"] >= NUM_EVALUATED
-    assert ran["live"]["fitted_on"] == ran["report"]["num_questions"] - NUM_LIVE
+    others = ran["report"]["num_questions"] - NUM_LIVE
+    assert others - 2 <= ran["live"]["fitted_on"] <= others, "what shares a key with a live question fits nothing"
     for heading in ("As exported", "Live on the engine", "All contenders"):
         assert heading in ran["page"]
     assert f"Live, {NUM_LIVE} questions" in ran["output"]
