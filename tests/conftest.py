@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+
+from t2.evaluation import contenders
+from t2.evaluation.slices import Slice
 
 ROOT = Path(__file__).resolve().parents[1]
 pytest.register_assert_rewrite("evaluating_helpers", "importing_helpers")  # their asserts explain themselves too
@@ -21,6 +25,16 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
+
+
+@pytest.fixture
+def few_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparisons of two settings a policy, few orders and resamples, where a test is not about what they find."""
+    for name in ("PRICES", "TOTALS", "SHIFTS", "THRESHOLDS", "DSC_THRESHOLDS", "WINDOWS", "SHARES"):
+        values = getattr(contenders, name)
+        monkeypatch.setattr(contenders, name, (values[0], values[len(values) // 2]))
+    monkeypatch.setattr("t2.evaluation.resampled.NUM_RESAMPLES", 100)
+    monkeypatch.setattr(Slice, "of", partial(Slice.of, num_orders=4))
 
 
 @pytest.fixture

@@ -58,10 +58,11 @@ class DSC(Sequential):
         ]
         stop_RQN, easy_RQN = (beta_stops(states, p)[seen] for p in (self.threshold, EASY_THRESHOLD))
         judge = min(JUDGE_SAMPLES, num)
-        limit = orders.limit_Q.clamp(max=num).tolist()
+        limit_Q = orders.limit_Q.clamp(max=num)
+        needed_RQ = _needed(stop_RQN, limit_Q.clamp(max=WINDOW))
         plans = [
-            _one_pass(self.easy_to_hard, easy_Q.tolist(), stop_QN.tolist(), limit)
-            for easy_Q, stop_QN in zip(easy_RQN[..., judge - 1], stop_RQN, strict=True)
+            _one_pass(self.easy_to_hard, easy_Q.tolist(), stop_QN.tolist(), needed_Q.tolist(), limit_Q.tolist())
+            for easy_Q, stop_QN, needed_Q in zip(easy_RQN[..., judge - 1], stop_RQN, needed_RQ, strict=True)
         ]
         drawn_RQ, rounds_RQ, peak_RQ, greedy_RQ = (torch.tensor([plan[i] for plan in plans]) for i in range(4))
         spent_RQN = torch.nn.functional.pad(orders.tokens_RQM[..., :num].cumsum(2), (1, 0))
@@ -100,8 +101,15 @@ def replay_other_half(halves: Halves, orders: tuple[Orders, Orders], threshold: 
     return mean_of(replays)
 
 
+def _needed(stop_RQN: Tensor, fewest_Q: Tensor) -> Tensor:
+    """Samples, from `fewest_Q` on, after which the rule stops first, (R, Q); more than there are: it never does."""
+    num = stop_RQN.shape[2]
+    n_N = torch.arange(1, num + 1)
+    return torch.where(stop_RQN & (n_N >= fewest_Q[:, None]), n_N, num + 1).amin(2)
+
+
 def _one_pass(
-    easy_to_hard: list[int], easy_Q: list[bool], stop_QN: list[list[bool]], limit: list[int]
+    easy_to_hard: list[int], easy_Q: list[bool], stop_QN: list[list[bool]], needed_Q: list[int], limit: list[int]
 ) -> tuple[list[int], ...]:
     """Samples drawn, rounds, peak, and 1 for a greedy answer, of each question."""
     num_questions = len(easy_to_hard)
@@ -129,10 +137,6 @@ def _one_pass(
                 rounds[q], peak[q] = rounds[q] + 1, max(peak[q], end - drawn[q])
                 drawn[q] = end
             target = drawn[q] + WINDOW
-        stops.append(_stop_count(stop_QN[q], min(WINDOW, limit[q]), drawn[q]))
+        # What it needed, not what its window made it draw: else a window that was too large could never shrink.
+        stops.append(min(needed_Q[q], drawn[q]))
     return drawn, rounds, peak, greedy
-
-
-def _stop_count(stop_N: list[bool], fewest: int, drawn: int) -> int:
-    """Samples after which the rule would have stopped: what neighbours needed, not what their window made them draw."""
-    return next((n for n in range(fewest, drawn + 1) if stop_N[n - 1]), drawn)

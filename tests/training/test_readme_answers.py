@@ -91,6 +91,7 @@ def test_a_handful_of_questions_is_too_few_to_train_on(blocks: list[str], capsys
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_settings")
 def test_all_four_commands_on_more_lines_of_that_kind(
     blocks: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

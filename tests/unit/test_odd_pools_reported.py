@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,9 @@ from graded_pools import graded_pool, random_pool
 from test_commands_on_bad_input import EVIL
 
 from t2.curves.labels import budget_labels, cut_grid
-from t2.evaluation import contenders
 from t2.evaluation.bootstrap import clusters_of
 from t2.evaluation.comparison import compare
 from t2.evaluation.controls import prompt_length, tfidf_ridge
-from t2.evaluation.slices import Slice
 from t2.evaluation.sources import Folds, Known, Source, cross_fitted
 from t2.evaluation.summary import summarise
 from t2.grading.graded import GradedPool
@@ -30,7 +27,6 @@ from t2.reports.comparison import write_report
 from t2.voting import ABSTAINED
 
 NUM, GRID = 45, (1, 2, 3, 5)
-SWEPT = ("PRICES", "TOTALS", "SHIFTS", "THRESHOLDS", "DSC_THRESHOLDS", "WINDOWS", "SHARES")
 TAGS = {
     *("!doctype", "html", "head", "meta", "title", "style", "body", "main", "header", "section", "h1", "h2", "p"),
     *("figure", "img", "figcaption", "div", "table", "caption", "thead", "tbody", "tr", "th", "td", "ul", "li"),
@@ -39,14 +35,7 @@ TAGS = {
 UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few settings, orders and resamples: what is odd is odd at each of them."""
-    for name in SWEPT:
-        values = getattr(contenders, name)
-        monkeypatch.setattr(contenders, name, (values[0], values[len(values) // 2]))
-    monkeypatch.setattr("t2.evaluation.resampled.NUM_RESAMPLES", 100)
-    monkeypatch.setattr(Slice, "of", partial(Slice.of, num_orders=4))
+pytestmark = pytest.mark.usefixtures("few_settings")  # what is odd is odd at each of them
 
 
 def sources_of(pool: GradedPool, grid: tuple[int, ...], texts: Sequence[str]) -> list[Source]:

@@ -94,6 +94,7 @@ def compared(tmp_path: Path) -> str:
     return pool
 
 
+@pytest.mark.usefixtures("few_settings")
 @pytest.mark.parametrize("digests", [True, False])
 def test_report_uses_the_samples_that_the_predictions_were_made_from(
     compared: str, tmp_path: Path, digests: bool
@@ -108,6 +109,7 @@ def test_report_uses_the_samples_that_the_predictions_were_made_from(
     assert tokens["FixedN(N_ref)"] == pytest.approx(10 + 11 + 12)  # sample s has 10 + s of them
 
 
+@pytest.mark.usefixtures("few_settings")
 def test_report_refuses_predictions_of_other_samples(
     compared: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +130,7 @@ def test_report_refuses_predictions_of_other_samples(
     assert not (tmp_path / "refused").exists()
 
 
+@pytest.mark.usefixtures("few_settings")
 def test_claims_are_made_again_on_new_questions_and_key_rows_are_those_that_lead(compared: str, tmp_path: Path) -> None:
     main(["report", compared, "--out", str(tmp_path / "report"), "--new_after", "30"])
     found = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))

@@ -66,7 +66,7 @@ def brute_force(loaded: LoadedPool, head: BudgetHead, seen: list[str]) -> tuple[
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_seed")
+@pytest.mark.usefixtures("one_seed", "few_settings")
 def test_the_exported_setting_against_brute_force_on_questions_that_were_not_learned_from(
     world: World, head: Path, seen_keys: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,7 +122,7 @@ def brute_fixed(loaded: LoadedPool, seen: list[str], n: int) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_seed")
+@pytest.mark.usefixtures("one_seed", "few_settings")
 def test_live_through_the_command_line(
     world: World, head: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
