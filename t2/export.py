@@ -155,7 +155,7 @@ class BudgetHead:
     def budgets(self, pooled_BLD: Tensor) -> Tensor:
         """Samples to draw for each question, (B,), integer."""
         prediction = self.predict(pooled_BLD)
-        index_B = self.policy.choose(prediction, Costs(self.grid, prediction.log_tokens_B.double().exp()))
+        index_B = self.policy.choose(prediction, Costs.of(prediction, self.grid))
         return torch.tensor(self.grid)[index_B]
 
     def check_model(self, fingerprint: str) -> None:

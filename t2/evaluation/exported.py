@@ -6,7 +6,7 @@ atoms, settings, N_ref) is fitted by `compare`, out of fold on the questions at 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -79,21 +79,14 @@ class AsExported:
     promise: Promise | None
 
 
-def cut_prediction(prediction: Prediction, num_budgets: int) -> Prediction:
-    """A prediction on the first budgets of its grid, for a pool that has fewer samples than the head's."""
-    if prediction.accuracy_BK is None:
-        return prediction
-    return replace(prediction, accuracy_BK=prediction.accuracy_BK[:, :num_budgets])
-
-
 def chosen_budgets(policy: OneRound, prediction: Prediction, grid: tuple[int, ...]) -> Tensor:
     """Index into `grid` of what the policy asks for, (Q,); `grid` is the head's or its beginning."""
-    return choices(policy, cut_prediction(prediction, len(grid)), grid)
+    return choices(policy, prediction.upto(len(grid)), grid)
 
 
 def known_of(head: Head, prediction: Prediction, num_budgets: int) -> Known:
     """What a head says of questions, its score taken before the grid is cut."""
-    return Known(head.score(prediction).double(), cut_prediction(prediction, num_budgets))
+    return Known(head.score(prediction).double(), prediction.upto(num_budgets))
 
 
 def head_source(name: str, known: Known, folds: Folds) -> Source:

@@ -31,10 +31,8 @@ Fit = Callable[[Slice, Known, int], Run]
 def one_round(policy: OneRound, prediction: Prediction, on: Slice, cap: int) -> Replay:
     """Choose among budgets up to `cap` by predicted costs, score by A(N) and actual tokens."""
     grid = cut_grid(on.labels.grid, cap)
-    if prediction.accuracy_BK is not None:
-        prediction = replace(prediction, accuracy_BK=prediction.accuracy_BK[:, : len(grid)])
-    costs = Costs(grid, prediction.log_tokens_B.double().exp())
-    return replay_one_round(policy.choose(prediction, costs), on.labels.acc_QK, grid, on.pool)
+    index_Q = policy.choose(prediction.upto(len(grid)), Costs.of(prediction, grid))
+    return replay_one_round(index_Q, on.labels.acc_QK, grid, on.pool)
 
 
 # References: nothing is known of a question, or too much

@@ -47,7 +47,7 @@ def reference_budget(*labels: BudgetLabels) -> int:
 
 def choices(policy: OneRound, prediction: Prediction, grid: tuple[int, ...]) -> Tensor:
     """Index of each question's budget, (Q,), by predicted costs: what `BudgetHead.budgets` draws."""
-    return policy.choose(prediction, Costs(grid, prediction.log_tokens_B.double().exp()))
+    return policy.choose(prediction, Costs.of(prediction, grid))
 
 
 def settings_dearest_first(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -83,6 +83,10 @@ class Prediction:
     def take(self, rows: Tensor) -> Prediction:
         """The predictions of some questions."""
         return self.map(lambda value: value[rows])
+
+    def upto(self, num_budgets: int) -> Prediction:
+        """The same on the first budgets of the grid, for a pool or a cap that allows no more."""
+        return self if self.accuracy_BK is None else replace(self, accuracy_BK=self.accuracy_BK[:, :num_budgets])
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Prediction:
         """Apply a function to every part that is known."""

@@ -29,6 +29,11 @@ class Costs:
     tokens_per_sample_B: Tensor
     """predicted generated tokens of one sample"""
 
+    @staticmethod
+    def of(prediction: Prediction, grid: tuple[int, ...]) -> Costs:
+        """What a prediction of lengths says that budgets cost."""
+        return Costs(grid, prediction.log_tokens_B.double().exp())
+
     @property
     def tokens_BK(self) -> Tensor:
         """Predicted generated tokens of each budget."""
