@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+from google.protobuf.message import DecodeError
 from wandb.proto import wandb_internal_pb2
 
 from train import main
@@ -31,12 +34,25 @@ def records(run_file: Path) -> Iterator[bytes]:
             whole = b""
 
 
+def finished(run_file: Path, seconds: float = 60.0) -> list[Any]:
+    """All records; waits for the last one, since the writer may still be at it when `wandb.finish` returns."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        found = []
+        with contextlib.suppress(DecodeError, struct.error):  # half written
+            for data in records(run_file):
+                found.append(wandb_internal_pb2.Record())
+                found[-1].ParseFromString(data)
+            if found and found[-1].WhichOneof("record_type") == "exit":
+                return found
+        time.sleep(0.2)
+    raise AssertionError(f"{run_file} has no end after {seconds:g} seconds")
+
+
 def history(run_file: Path) -> dict[str, list[Any]]:
     """Logged values by key."""
     values: dict[str, list[Any]] = {}
-    for data in records(run_file):
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
+    for record in finished(run_file):
         for item in record.history.item:
             values.setdefault(item.key or "/".join(item.nested_key), []).append(json.loads(item.value_json))
     return values
