@@ -84,17 +84,16 @@ class Rivals:
     fixed: Frontier
 
     @staticmethod
-    def of(comparison: Comparison, named: Mapping[str, Outcome], controls: Sequence[str]) -> Rivals:
+    def of(comparison: Comparison, everyone: Mapping[str, Outcome], controls: Sequence[str]) -> Rivals:
         """Of all questions.
 
         Args:
             comparison: of them.
-            named: the best of each field, named out of fold.
+            everyone: its contenders, and the best of each field, named out of fold.
             controls: sources that are no heads.
         """
         fixed = comparison.outcomes["FixedN"].frontier
-        versus = tuple(_versus(named, controls))
-        everyone = {**comparison.outcomes, **named}
+        versus = tuple(_versus(everyone, controls))
         names = dict.fromkeys(name for _, *pair in versus for name in pair if name != REFERENCE)
         sides = {name: _Side.of(name, everyone[name]) for name in names}
         return Rivals({**sides, REFERENCE: _Side(REFERENCE, comparison.reference, fixed)}, versus, fixed)
@@ -128,13 +127,13 @@ class Rivals:
         return points, ratio, 100 * gap
 
 
-def _versus(named: Mapping[str, Outcome], controls: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+def _versus(everyone: Mapping[str, Outcome], controls: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     yield from (("a", THEN_STOP, STOPPER), ("b", THEN_STOP, "NoHeadThenStop"), ("c", ONE_ROUND, REFERENCE))
-    best = [CONTROL_BY_AREA] if CONTROL_BY_AREA in named else []
+    best = [CONTROL_BY_AREA] if CONTROL_BY_AREA in everyone else []
     utilities = [*best, *(f"{control} + bins + Utility" for control in controls)]
     yield from (("d", BY_AREA, utility) for utility in utilities)
     yield from (("d, in bins", IN_BINS, utility) for utility in utilities)
-    best = [CONTROL_THEN_STOP] if CONTROL_THEN_STOP in named else []
+    best = [CONTROL_THEN_STOP] if CONTROL_THEN_STOP in everyone else []
     yield from (("e", THEN_STOP, rule) for rule in (*best, *(f"{control} + HeadThenStop" for control in controls)))
 
 

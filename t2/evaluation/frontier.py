@@ -94,8 +94,7 @@ def interpolated(tokens_RP: Tensor, accuracy_RP: Tensor, at_RX: Tensor, after: b
         at_RX: where.
         after: where several settings take the same tokens, go on from the last of them, not towards the first.
     """
-    order_RP = torch.argsort(tokens_RP, dim=-1, stable=True)
-    x_RP, y_RP = tokens_RP.gather(-1, order_RP), accuracy_RP.gather(-1, order_RP)
+    x_RP, y_RP = _by_tokens(tokens_RP, accuracy_RP)
     num = x_RP.shape[-1]
     if num == 1:
         return y_RP.expand_as(at_RX).clone()
@@ -117,8 +116,7 @@ def tokens_reaching(tokens_RP: Tensor, accuracy_RP: Tensor, wanted_R: Tensor) ->
     Returns:
         Tokens, (R,). Where the cheapest setting has it, its tokens: nothing is known of less.
     """
-    order_RP = torch.argsort(tokens_RP, dim=-1, stable=True)
-    x_RP, y_RP = tokens_RP.gather(-1, order_RP), accuracy_RP.gather(-1, order_RP)
+    x_RP, y_RP = _by_tokens(tokens_RP, accuracy_RP)
     reached_RP = y_RP >= wanted_R[:, None] - 1e-12
     first_R1 = reached_RP.int().argmax(-1, keepdim=True)
     before_R1 = (first_R1 - 1).clamp(min=0)
@@ -126,6 +124,12 @@ def tokens_reaching(tokens_RP: Tensor, accuracy_RP: Tensor, wanted_R: Tensor) ->
     weight_R = ((wanted_R - y0) / (y1 - y0).clamp(min=1e-300)).clamp(0, 1)
     found_R = torch.where(first_R1[:, 0] > 0, x0 + weight_R * (x1 - x0), x1)
     return torch.where(reached_RP.any(-1), found_R, torch.inf)
+
+
+def _by_tokens(tokens_RP: Tensor, accuracy_RP: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the order of tokens, equals as they were."""
+    order_RP = torch.argsort(tokens_RP, dim=-1, stable=True)
+    return tokens_RP.gather(-1, order_RP), accuracy_RP.gather(-1, order_RP)
 
 
 def area_between(tokens_P: Tensor, accuracy_P: Tensor, fixed_tokens_K: Tensor, fixed_accuracy_K: Tensor) -> float:

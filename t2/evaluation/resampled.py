@@ -73,8 +73,7 @@ class Resampled:
 
         here = (replay.generated_tokens.mean()[None], replay.correct.mean()[None])
         value = float(ratio_R(*here, fixed.tokens_P[None], fixed.accuracy_P[None]))
-        resampled = (torch.stack([part(r) for r in fixed.replays], 1) for part in (self.tokens_R, self.accuracy_R))
-        return interval(value, ratio_R(self.tokens_R(replay), self.accuracy_R(replay), *resampled))
+        return interval(value, ratio_R(self.tokens_R(replay), self.accuracy_R(replay), *self._line_RP(fixed)))
 
     def area(self, frontier: Frontier, fixed: Frontier, n_ref: int) -> Interval:
         """Area against FixedN, points."""
@@ -82,9 +81,9 @@ class Resampled:
 
     def areas_R(self, frontier: Frontier, fixed: Frontier, n_ref: int) -> Tensor:
         """Area in each resample, points."""
-        axis = fixed.upto(n_ref)
-        mine, theirs = (
-            [torch.stack([part(r) for r in f.replays], 1) for part in (self.tokens_R, self.accuracy_R)]
-            for f in (frontier, axis)
-        )
-        return 100 * areas_between(*mine, *theirs)
+        return 100 * areas_between(*self._line_RP(frontier), *self._line_RP(fixed.upto(n_ref)))
+
+    def _line_RP(self, frontier: Frontier) -> tuple[Tensor, Tensor]:
+        """Tokens and accuracy of each setting in each resample."""
+        tokens, accuracy = ([part(r) for r in frontier.replays] for part in (self.tokens_R, self.accuracy_R))
+        return torch.stack(tokens, 1), torch.stack(accuracy, 1)

@@ -73,7 +73,7 @@ def summarise(
     for name, outcome in everyone[0].items():
         others = [(c, found[name]) for c, found in zip(comparisons[1:], everyone[1:], strict=True) if name in found]
         rows[outcome.name] = row_of(outcome, first, others, resampled, n_ref)
-    rivals = [Rivals.of(c, best, controls) for c, best in zip(comparisons, named, strict=True)]
+    rivals = [Rivals.of(c, found, controls) for c, found in zip(comparisons, everyone, strict=True)]
     return Summary(
         n_ref=n_ref,
         label_top=first.labels.label_grid[-1],
