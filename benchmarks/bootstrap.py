@@ -24,7 +24,7 @@ def measured() -> Figures:
     import numpy as np
     import torch
 
-    from t2.evaluation.bootstrap import paired_intervals, resampled_rows
+    from t2.stats.bootstrap import paired_intervals, resampled_rows
 
     generator = torch.Generator().manual_seed(0)
     shape = (QUESTIONS, POLICIES)

@@ -34,7 +34,7 @@ def measured(repeats: int) -> Figures:
         _write_samples(Path(file))
         import_seconds, _ = _timed("-m", "t2.cli", "import", file, "--pool", pool)
         curse = ["-m", "t2.cli", "curse", pool, "--out", f"{folder}/curse"]
-        load = "import sys, t2.loading as m; m.load_pool(sys.argv[1])"
+        load = "import sys, t2.pools.load as m; m.load_pool(sys.argv[1])"
         pairs = [(_timed(*curse), _timed("-c", load, pool)) for _ in range(repeats)]
     return {
         "seconds": statistics.median(curse[0] for curse, _ in pairs),

@@ -25,7 +25,7 @@ def rows(repeats: int) -> list[str]:
 
 def ours() -> Figures:
     """`t2 label`'s job from the opened engine to the last flushed shard, greedy answers included."""
-    from t2.labelling.job import run
+    from t2.pools.fill import fill
     from t2.spec import LabelJob
     from t2.splits import SplitFractions
     from t2.tasks import ArithTask
@@ -44,7 +44,7 @@ def ours() -> Figures:
     sampler.open, sampler.close = timed_open, timed_close
     with tempfile.TemporaryDirectory() as folder:
         job = LabelJob(folder, TINY, ArithTask(QUESTIONS), sampler, samples_per_question=SAMPLES)
-        done = run(job, SplitFractions())
+        done = fill(job, SplitFractions())
     return {"seconds": clock[1] - clock[0], "tokens": done.tokens}
 
 

@@ -13,18 +13,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from data_modules import schedule
-from data_modules.filling import FillingPool
+from data_modules.live_pool import FillingPool
 from t2.activations.cache import FeatureSpec
 from t2.activations.features import pooled_features
 from t2.activations.layers import LayerChoice, choose_layers
+from t2.comparison.sources import FOLD_SEEDS, check_enough
 from t2.curves.labels import BudgetLabels, budget_labels, check_grid, cut_grid
 from t2.errors import T2Error
-from t2.evaluation.sources import FOLD_SEEDS, check_enough
 from t2.export import SEEN_KEY, key_digest
 from t2.grading.graded import GradedPool
 from t2.heads.base import HeadShape, Targets, targets_of
-from t2.labelling.job import prepare
 from t2.model_files import resolve_model
+from t2.pools.prepare import prepare
 from t2.spec import DEFAULT_GRID, LabelJob
 from t2.splits import SplitFractions, labelling_order, split_of
 

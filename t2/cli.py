@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from t2.config import read_job
 from t2.errors import T2Error
-from t2.job_config import read_job
 
 
 def label(config: str, preview: int = 0) -> None:
@@ -17,21 +17,21 @@ def label(config: str, preview: int = 0) -> None:
         config: YAML file; its `data.pool` and `data.splits` are read, the rest belongs to train.py.
         preview: look at this many questions in a scratch pool instead, and estimate the whole job.
     """
-    from t2.labelling.job import run
-    from t2.labelling.process import exit_on_sigterm
+    from t2.pools.fill import fill
+    from t2.pools.labeller import exit_on_sigterm
 
     job, fractions = read_job(config)
     exit_on_sigterm()
     if preview:
-        from t2.labelling.preview import preview as look
+        from t2.pools.preview import preview as look
 
         for line in look(job, preview).lines():
             print(line)
         return
-    from t2.labelling.progress import progress_bar
+    from t2.pools.progress import progress_bar
 
     with progress_bar() as advance:
-        done = run(job, fractions, advance)
+        done = fill(job, fractions, advance)
     print(f"Pool {job.path}: {done.samples_done} samples ({done.tokens} tokens) drawn, {done.resumed} were there")
 
 
@@ -63,7 +63,7 @@ def import_samples(
         tokenizer: folder or hub id of the tokenizer that counts tokens which the file does not give.
         model: what produced the samples, for the record.
     """
-    from t2.importing import import_file
+    from t2.importing.command import import_file
 
     for line in import_file(path, pool, grader, tokenizer, model).lines():
         print(line)
@@ -87,7 +87,7 @@ def curse(
     """
     from rich.console import Console
 
-    from t2.reports.curse_command import curse_of
+    from t2.curse.command import curse_of
 
     answer = curse_of(pool, Path(out), grader, eps, min_samples)
     Console().print(answer.shown)
@@ -112,7 +112,7 @@ def report(
         new_after: make the claims once more on the questions that came into the pool after so many (rows of its
             questions.parquet), because the first ones may have led to the choice of a method.
     """
-    from t2.reports.command import report_of
+    from t2.comparison.command import report_of
 
     for path in report_of(pool, Path(out), predictions, grader, new_after):
         print(path)
@@ -140,7 +140,7 @@ def evaluate(
         grader: "numeric", "exact" or "given"; by default the config's or the pool's own.
         min_samples: leave out questions with fewer samples.
     """
-    from t2.evaluating.command import evaluate_head
+    from t2.judging.command import evaluate_head
 
     for path in evaluate_head(head, pool, Path(out), live, proxy, features, grader, min_samples):
         print(path)

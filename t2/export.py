@@ -20,8 +20,8 @@ from t2.heads.base import Head, Prediction
 from t2.heads.record import head_from_record
 from t2.model_card import model_card
 from t2.model_files import resolve_model
-from t2.policies import POLICIES
-from t2.policies.base import Costs, OneRound
+from t2.policies.base import Costs
+from t2.policies.record import policy_from_record
 from t2.spec import PromptSpec, Shot
 from t2.store.files import write_atomically, write_text_atomically
 
@@ -123,8 +123,7 @@ class BudgetHead:
         # Heavy, and not needed by those who have features: vLLM's, or a pool's.
         from t2.activations.cache import FeatureSpec
         from t2.activations.features import computed
-        from t2.labelling.job import load_tokenizer
-        from t2.prompts import prompt_fingerprint, render
+        from t2.prompts import load_tokenizer, prompt_fingerprint, render
 
         files = resolve_model(str(model)) if model is not None else resolve_model(*self.reads)
         self.check_model(files.fingerprint)
@@ -263,32 +262,6 @@ def load_exactly(head: Head, state: dict[str, Tensor], where: str) -> None:
             f"{unexpected}, of another shape {sorted(wrong)}. Export the head again."
         )
     head.load_state_dict(state)
-
-
-def policy_record(policy: OneRound) -> dict[str, Any]:
-    """Name and arguments of a policy, which `OneRound` keeps as its attributes."""
-    return {"name": type(policy).__name__, "arguments": dict(vars(policy))}
-
-
-def policy_from_record(record: Any) -> OneRound:
-    """A policy of the whitelist, from a record of `policy_record` that may have been changed since.
-
-    Raises:
-        T2Error: no such record, an unknown name, or arguments that the policy does not have or does not take.
-    """
-    if not isinstance(record, dict):
-        raise T2Error(f"Expected a policy as an object of name and arguments, got {record!r}. Export the head again.")
-    name, arguments = record.get("name"), record.get("arguments")
-    if not isinstance(name, str) or name not in POLICIES:
-        raise T2Error(f"Expected a policy among {sorted(POLICIES)}, got {name!r}. Export the head again.")
-    if not isinstance(arguments, dict):
-        raise T2Error(f"Expected arguments of policy {name} by name, got {arguments!r}. Export the head again.")
-    try:
-        return POLICIES[name](**arguments)
-    except TypeError as error:
-        raise T2Error(
-            f"Expected arguments of policy {name}, got {arguments}: {error}. Export the head again."
-        ) from error
 
 
 def _not_finite(value: Any, where: str = "") -> list[str]:

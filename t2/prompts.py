@@ -10,6 +10,19 @@ from t2.hashing import digest
 from t2.spec import PromptSpec
 
 
+def load_tokenizer(model_folder: Path) -> Any:
+    """The fast tokenizer of a model folder."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(model_folder)
+    except (OSError, ValueError) as error:
+        raise T2Error(
+            f"Expected a fast tokenizer in {model_folder}, got none that transformers can read: "
+            f"{' '.join(str(error).split())[:200]} Put the model's tokenizer files there."
+        ) from error
+
+
 def template_source(tokenizer: Any, spec: PromptSpec) -> str:
     """The Jinja text of the chat template that `spec` names.
 

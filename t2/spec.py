@@ -141,6 +141,31 @@ class SampleResult:
     samples: tuple[Sample, ...]
 
 
+@dataclass(frozen=True)
+class EngineFacts:
+    """What the engine did since it was last cold, as its scheduler counts."""
+
+    max_num_seqs: int
+    """sequences it may run at once"""
+    kv_cache_tokens: int
+    """tokens that its KV cache holds"""
+    peak_running: int
+    """most sequences of one step"""
+    peak_kv_use: float
+    """largest share of the KV cache in use, read at the end of a step, when finished sequences have left it"""
+    prefix_queries: int
+    """prompt tokens looked up in the prefix cache: each sample looks up its whole prompt"""
+    prefix_hits: int
+    """prompt tokens found there, so that they were not computed again"""
+    generated_tokens: int
+    """tokens of all samples, counted by the engine"""
+
+    @property
+    def prefix_hit_rate(self) -> float:
+        """Share of the prompt tokens of all samples that came from the prefix cache."""
+        return self.prefix_hits / max(1, self.prefix_queries)
+
+
 class Sampler(ABC):
     """Draws samples. `open` once, `stream` any number of times, `close` always."""
 
@@ -175,6 +200,17 @@ class Sampler(ABC):
     @abstractmethod
     def close(self) -> None:
         """End everything `open` started. Safe to call twice."""
+
+    def watch(self) -> None:  # noqa: B027  # only an engine has something to count
+        """Count from now on what the engine does, for `engine_facts`; before `open`."""
+
+    def cool(self) -> None:  # noqa: B027  # only an engine keeps something from run to run
+        """Forget the counts and what earlier runs left in caches, so that the next run owes nothing to them."""
+
+    @property
+    def engine_facts(self) -> EngineFacts | None:
+        """What the engine did since `open` or `cool`; None without an engine, or without `watch`."""
+        return None
 
 
 @dataclass

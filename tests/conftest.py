@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from t2.evaluation import contenders
-from t2.evaluation.slices import Slice
+from t2.comparison import contenders
+from t2.comparison.slices import Slice
 
 ROOT = Path(__file__).resolve().parents[1]
-pytest.register_assert_rewrite("evaluating_helpers", "importing_helpers")  # their asserts explain themselves too
+pytest.register_assert_rewrite("helpers")  # their asserts explain themselves too
 torch.set_num_threads(1)  # small tensors: threads only get in each other's way
 
 
@@ -33,7 +33,7 @@ def few_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PRICES", "TOTALS", "SHIFTS", "THRESHOLDS", "DSC_THRESHOLDS", "WINDOWS", "SHARES"):
         values = getattr(contenders, name)
         monkeypatch.setattr(contenders, name, (values[0], values[len(values) // 2]))
-    monkeypatch.setattr("t2.evaluation.resampled.NUM_RESAMPLES", 100)
+    monkeypatch.setattr("t2.stats.resampled.NUM_RESAMPLES", 100)
     monkeypatch.setattr(Slice, "of", partial(Slice.of, num_orders=4))
 
 

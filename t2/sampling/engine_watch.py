@@ -6,33 +6,9 @@ interface of vLLM; `tests/vllm/test_live.py` checks what is read from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True)
-class EngineFacts:
-    """What the engine did since it was last cold, as its scheduler counts."""
-
-    max_num_seqs: int
-    """sequences it may run at once"""
-    kv_cache_tokens: int
-    """tokens that its KV cache holds"""
-    peak_running: int
-    """most sequences of one step"""
-    peak_kv_use: float
-    """largest share of the KV cache in use, read at the end of a step, when finished sequences have left it"""
-    prefix_queries: int
-    """prompt tokens looked up in the prefix cache: each sample looks up its whole prompt"""
-    prefix_hits: int
-    """prompt tokens found there, so that they were not computed again"""
-    generated_tokens: int
-    """tokens of all samples, counted by the engine"""
-
-    @property
-    def prefix_hit_rate(self) -> float:
-        """Share of the prompt tokens of all samples that came from the prefix cache."""
-        return self.prefix_hits / max(1, self.prefix_queries)
+from t2.spec import EngineFacts
 
 
 class EngineWatch:

@@ -12,8 +12,8 @@ from typing import Any
 
 from t2.errors import T2Error
 from t2.hardware import emulates_16_bits
-from t2.sampling.engine_watch import EngineFacts, EngineWatch
-from t2.spec import Sample, Sampler, SampleRequest, SampleResult, SamplingSettings
+from t2.sampling.engine_watch import EngineWatch
+from t2.spec import EngineFacts, Sample, Sampler, SampleRequest, SampleResult, SamplingSettings
 
 CPU_BLOCK_SIZE = 32
 """Tokens of a KV block on CPU. vLLM's CPU default of 128 shares no prefix of a prompt shorter than 129 tokens."""

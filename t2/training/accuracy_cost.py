@@ -13,21 +13,22 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from rich.console import Console
 from torch import Tensor
 
+from t2.comparison.contenders import fixed_frontier, head_frontiers, reference_frontiers
+from t2.comparison.fits import one_round
+from t2.comparison.frontier_figure import frontier_figure
+from t2.comparison.slices import Slice
 from t2.curves.labels import BudgetLabels, dataset_optimum
 from t2.errors import T2Error
-from t2.evaluation.bootstrap import clusters_of, mean_interval
-from t2.evaluation.contenders import fixed_frontier, head_frontiers, reference_frontiers
-from t2.evaluation.figures import frontier_figure
-from t2.evaluation.fits import one_round
-from t2.evaluation.frontier import Frontier
-from t2.evaluation.resampled import Resampled
-from t2.evaluation.slices import Slice
-from t2.export import CHECKPOINT_KEY, policy_record
+from t2.export import CHECKPOINT_KEY
 from t2.grading.graded import GradedPool
 from t2.heads.base import Head, Prediction
 from t2.policies import POLICIES
 from t2.policies.base import OneRound, Replay
 from t2.policies.one_round import Utility
+from t2.policies.record import policy_record
+from t2.stats.bootstrap import clusters_of, mean_interval
+from t2.stats.frontier import Frontier
+from t2.stats.resampled import Resampled
 from t2.training.module import BudgetProbe
 
 TABLE_COLUMNS = ["policy", "setting", "accuracy", "generated_tokens", "total_tokens", "samples", "rounds", "peak"]

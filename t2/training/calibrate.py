@@ -15,9 +15,8 @@ import lightning as L
 import torch
 from rich.console import Console
 
-from t2.errors import T2Error
-from t2.evaluation.calibration import ALPHA, DELTA, CalibrationResult, Form, questions_needed
-from t2.evaluation.policy_calibration import (
+from t2.calibration.betting import ALPHA, DELTA, CalibrationResult, Form, questions_needed
+from t2.calibration.settings import (
     calibrate_policy,
     choices,
     in_words,
@@ -26,19 +25,13 @@ from t2.evaluation.policy_calibration import (
     settings_dearest_first,
     why_not,
 )
-from t2.export import (
-    CHECKPOINT_KEY,
-    SEEN_KEY,
-    head_of_checkpoint,
-    key_digest,
-    policy_from_record,
-    policy_record,
-    read_checkpoint,
-)
+from t2.errors import T2Error
+from t2.export import CHECKPOINT_KEY, SEEN_KEY, head_of_checkpoint, key_digest, read_checkpoint
 from t2.heads.base import Head
 from t2.policies import POLICIES
 from t2.policies.base import OneRound, replay_one_round
 from t2.policies.one_round import FixedN
+from t2.policies.record import policy_from_record, policy_record
 from t2.store.files import write_atomically
 from t2.training.accuracy_cost import ValidationResult, best_checkpoint, predict
 

@@ -14,8 +14,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 import t2.policies
 import t2.sampling
 import t2.tasks  # noqa: F401  # their classes must be imported to be named in a config without a module path
+from t2.calibration.betting import questions_needed
 from t2.errors import T2Error
-from t2.evaluation.calibration import questions_needed
 from t2.heads import HEADS
 from t2.policies import POLICIES
 from t2.training.accuracy_cost import AccuracyCost

@@ -13,9 +13,9 @@ from joblib import Parallel, cpu_count, delayed
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from t2.comparison.controls import controls_of
+from t2.comparison.sources import FitPredict, Known, Unfitted
 from t2.curves.labels import BudgetLabels
-from t2.evaluation.controls import controls_of
-from t2.evaluation.sources import FitPredict, Known, Unfitted
 from t2.grading.graded import GradedPool
 from t2.hardware import one_thread
 from t2.heads.base import Head, HeadShape, Targets, targets_of

@@ -10,11 +10,7 @@ from typing import Any
 import lightning as L
 from rich.console import Console
 
-from t2.errors import T2Error
-from t2.evaluation.sources import FOLD_SEEDS, Folds, RunFits, Source, Unfitted
-from t2.heads import HEADS
-from t2.heads.base import HeadShape
-from t2.predictions import (
+from t2.comparison.predictions import (
     PREDICTIONS_FILE,
     PredictionsOf,
     keys_digest,
@@ -22,6 +18,10 @@ from t2.predictions import (
     load_predictions,
     save_predictions,
 )
+from t2.comparison.sources import FOLD_SEEDS, Folds, RunFits, Source, Unfitted
+from t2.errors import T2Error
+from t2.heads import HEADS
+from t2.heads.base import HeadShape
 from t2.training.cross_validation import FitsOnCores, MakeHead, TrainSettings, unfitted_sources
 from t2.training.module import BudgetProbe
 

@@ -14,14 +14,15 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from t2.calibration.betting import questions_needed
 from t2.curves.labels import BudgetLabels, budget_labels, dataset_optimum
 from t2.errors import T2Error
-from t2.evaluation.calibration import questions_needed
-from t2.export import BudgetHead, export_checkpoint, key_digest, policy_from_record
+from t2.export import BudgetHead, export_checkpoint, key_digest
 from t2.grading.graded import GradedPool
 from t2.heads import CurveHead, HeadShape, OrdinalHead
 from t2.heads.base import Head, targets_of
 from t2.heads.record import head_record
+from t2.policies.record import policy_from_record
 from t2.splits import SplitFractions
 from t2.training.accuracy_cost import ValidationResult, predict
 from t2.training.calibrate import CalibrateHead

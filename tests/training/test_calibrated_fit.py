@@ -14,13 +14,14 @@ import yaml
 
 import t2
 from data_modules import BudgetDataModule
+from t2.calibration.betting import questions_needed
 from t2.cli import main as t2_main
 from t2.errors import T2Error
-from t2.evaluation.calibration import questions_needed
-from t2.export import policy_from_record, save_head
+from t2.export import save_head
 from t2.heads import CurveHead, HeadShape
 from t2.heads.record import head_record
 from t2.policies import BatchBudget, PredictedN, Utility
+from t2.policies.record import policy_from_record
 from t2.spec import Question
 from t2.splits import SplitFractions, split_of
 from t2.store.reader import read_questions
@@ -110,7 +111,7 @@ def test_fit_labels_calibrates_exports_and_can_be_undone(
 
 
 def job_of(path: str) -> Any:
-    from t2.job_config import read_job
+    from t2.config import read_job
 
     return read_job(path)[0]
 

@@ -14,13 +14,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from t2.comparison.predictions import PredictionsOf, load_predictions
+from t2.comparison.sources import OUTER_FOLDS, Folds, Known, Source, Unfitted
 from t2.curves.labels import BudgetLabels, budget_labels
 from t2.errors import T2Error
-from t2.evaluation.sources import OUTER_FOLDS, Folds, Known, Source, Unfitted
 from t2.grading.graded import GradedPool
 from t2.heads import CurveHead, HeadShape, LayerwiseRegression
 from t2.heads.base import Prediction, Targets
-from t2.predictions import PredictionsOf, load_predictions
 from t2.training.cross_validation import FitsOnCores, TrainSettings, head_fit_predict
 from t2.training.module import BudgetProbe
 from t2.training.trainer import T2Trainer, fitted_sources, remove_if_contained, unfinished

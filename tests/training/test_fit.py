@@ -16,11 +16,11 @@ import yaml
 
 import t2
 from data_modules import BudgetDataModule
-from data_modules.filling import FillingPool
+from data_modules.live_pool import FillingPool
 from t2.errors import T2Error
 from t2.heads import CurveHead, HeadShape
-from t2.labelling.job import prepare
-from t2.labelling.job import run as label
+from t2.pools.fill import fill as label
+from t2.pools.prepare import prepare
 from t2.sampling import ScriptedSampler
 from t2.spec import LabelJob
 from t2.splits import SplitFractions

@@ -14,9 +14,9 @@ import yaml
 import t2
 from data_modules import BudgetDataModule
 from t2.errors import T2Error
-from t2.importing import import_file
-from t2.labelling.job import run as label
+from t2.importing.command import import_file
 from t2.model_files import resolve_model
+from t2.pools.fill import fill as label
 from t2.spec import LabelJob
 from t2.splits import SplitFractions
 from t2.tasks import PoolTask
@@ -45,7 +45,7 @@ def imported(tmp_path: Path, tiny_arith: str, monkeypatch: pytest.MonkeyPatch) -
     def refuse(*args: Any) -> None:
         raise AssertionError("a labeller was started")
 
-    monkeypatch.setattr("data_modules.filling.LabellerProcess", refuse)
+    monkeypatch.setattr("data_modules.live_pool.LabellerProcess", refuse)
     task = {"class_path": "PoolTask", "init_args": {"path": pool}}
     return {
         "data": {

@@ -16,10 +16,9 @@ from safetensors.torch import load_file, save_file
 import t2
 from data_modules import BudgetDataModule
 from t2.errors import T2Error
-from t2.evaluating.questions import load_questions
-from t2.labelling.job import load_tokenizer
-from t2.labelling.job import run as label
-from t2.prompts import render
+from t2.judging.questions import load_questions
+from t2.pools.fill import fill as label
+from t2.prompts import load_tokenizer, render
 from t2.sampling import ScriptedSampler
 from t2.spec import LabelJob
 from t2.splits import SplitFractions

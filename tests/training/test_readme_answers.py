@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import t2.evaluating.command
+import t2.judging.command
 import train
 from t2 import cli
 
@@ -95,7 +95,7 @@ def test_a_handful_of_questions_is_too_few_to_train_on(blocks: list[str], capsys
 def test_all_four_commands_on_more_lines_of_that_kind(
     blocks: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(t2.evaluating.command, "FOLD_SEEDS", (0,))  # a third of the time
+    monkeypatch.setattr(t2.judging.command, "FOLD_SEEDS", (0,))  # a third of the time
     imported, curse = write_files(blocks[0])
     cross_validate, report, fit, evaluate = write_files(blocks[1])
     file = Path("my_answers.jsonl")

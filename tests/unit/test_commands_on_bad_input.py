@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.evil import EVIL
 
 from t2.cli import main
 
-EVIL = "<script>alert('x')</script> & \"q\" [bold] \u202e\x00\x1b[31m\x85{{ 7 * 7 }} $\\alpha"
 Fails = Callable[..., str]
 
 
@@ -212,5 +212,5 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, fails: Fails, monkeypatch: p
 
     file = tmp_path / "s.jsonl"
     file.write_bytes(lines(question()))
-    monkeypatch.setattr("t2.importing.sha256_of_file", refuse)
+    monkeypatch.setattr("t2.importing.command.sha256_of_file", refuse)
     assert "Permission denied" in fails("import", file, "--pool", tmp_path / "pool")

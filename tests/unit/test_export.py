@@ -18,12 +18,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from t2 import BudgetHead, T2Error
-from t2.export import export_checkpoint, key_digest, policy_from_record, policy_record, save_head
+from t2.export import export_checkpoint, key_digest, save_head
 from t2.heads import CurveHead, Head, HeadShape, LayerwiseRegression, OrdinalHead
 from t2.heads.base import Targets
 from t2.heads.record import head_record
 from t2.model_card import model_card
 from t2.policies import FixedN, PredictedN, Utility
+from t2.policies.record import policy_from_record, policy_record
 
 SHAPE = HeadShape(num_layers=3, width=16, grid=(1, 3, 5, 7), label_grid=(1, 3))
 FINGERPRINT = "f" * 64

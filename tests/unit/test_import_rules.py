@@ -1,4 +1,4 @@
-"""The import rules of the design: stages import only earlier ones, Lightning and vLLM stay in their places."""
+"""The import rules of the design: rooms import only earlier ones, Lightning and vLLM stay in their places."""
 
 from __future__ import annotations
 
@@ -10,28 +10,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ORDER = [
-    {"errors", "hashing", "hardware", "voting"},
-    {"spec"},
-    {"splits", "model_files"},
-    {"prompts"},
-    {"tasks", "grading", "store", "sampling"},
-    {"job_config", "importing"},
-    {"labelling", "curves", "activations"},
-    {"loading"},
-    {"heads"},
-    {"policies"},
-    {"evaluation"},
-    {"predictions", "live", "reports"},
-    {"model_card"},
-    {"export"},
-    {"evaluating"},
-    {"training"},
-    {"cli"},
-]
-"""Stages in data order: a module imports its own stage and earlier ones. A set is one stage whose members may meet."""
-RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-PURE = ("curves", "heads", "policies", "evaluation", "voting", "splits")
+ORDER = (
+    *("errors", "hashing", "hardware", "voting", "spec", "splits", "model_files", "prompts"),
+    *("store", "grading", "sampling", "tasks", "curves", "activations", "config", "importing", "pools"),
+    *("heads", "policies", "stats", "pages", "curse", "calibration", "comparison"),
+    *("model_card", "export", "judging", "training", "cli"),
+)
+"""Rooms in data order: a module imports its own room and earlier ones, so there is no circle among rooms."""
+RANK = {name: rank for rank, name in enumerate(ORDER)}
+PURE = ("curves", "heads", "policies", "stats", "calibration", "voting", "splits")
+SHELLS = {
+    "comparison": ("command", "frontier_figure", "ladder_figure", "predictions", "report"),
+    "curse": ("command", "figures", "report"),
+    "judging": ("command", "live", "live_run", "questions", "report"),
+}
+"""Rooms of a command, with the modules in them that touch files, clock or matplotlib; the others are pure."""
 LIGHTNING = ("t2/training", "data_modules", "train.py")
 VLLM = ("t2/sampling/vllm_sampler.py",)
 
@@ -42,31 +35,50 @@ def modules() -> list[Path]:
 
 def imports(path: Path) -> set[str]:
     """Dotted names that a file imports, at any depth."""
-    found: set[str] = set()
+    dotted: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            dotted |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-    return found
+            dotted.add(node.module)
+    return dotted
 
 
-def stage(dotted: str) -> str | None:
+def room(dotted: str) -> str | None:
     """t2.heads.curve -> heads."""
     parts = dotted.split(".")
     return parts[1] if parts[0] == "t2" and len(parts) > 1 else None
 
 
+def dotted_name(path: Path) -> str:
+    return path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+
+
+def is_pure(path: Path) -> bool:
+    mine = room(dotted_name(path))
+    return mine in PURE or (mine in SHELLS and path.stem not in SHELLS[mine])
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_stages_import_only_earlier_ones(path: Path) -> None:
-    name = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
-    mine = stage(name)
+def test_rooms_import_only_earlier_ones(path: Path) -> None:
+    mine = room(dotted_name(path))
     if mine is None or mine == "__init__":
         return
-    assert mine in RANK, f"{name}: give the stage {mine!r} a place in ORDER"
-    late = {dotted for dotted in imports(path) if (s := stage(dotted)) and RANK.get(s, -1) > RANK[mine]}
-    assert not late, f"{name} imports later stages: {sorted(late)}"
+    assert mine in RANK, f"{path}: give the room {mine!r} a place in ORDER"
+    late = {dotted for dotted in imports(path) if (r := room(dotted)) and RANK.get(r, -1) > RANK[mine]}
+    assert not late, f"{path} imports later rooms: {sorted(late)}"
     assert not any(dotted.split(".")[0] == "data_modules" for dotted in imports(path))
+
+
+def test_the_order_names_the_rooms_that_there_are() -> None:
+    names = {p.stem for p in (ROOT / "t2").iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    assert names - {"__init__"} == set(ORDER)
+
+
+def test_the_modules_called_shells_exist() -> None:
+    for name, shells in SHELLS.items():
+        for shell in shells:
+            assert (ROOT / "t2" / name / f"{shell}.py").exists(), f"t2/{name}/{shell}.py"
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
@@ -80,11 +92,12 @@ def test_lightning_and_vllm_stay_in_their_places(path: Path) -> None:
         assert "vllm" not in roots
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in modules() if stage(".".join(p.relative_to(ROOT).with_suffix("").parts)) in PURE]
-)
-def test_pure_stages_touch_no_files_clock_or_global_randomness(path: Path) -> None:
-    banned = {"os", "pathlib", "time", "random", "secrets", "datetime", "subprocess", "pyarrow", "transformers"}
+@pytest.mark.parametrize("path", [p for p in modules() if is_pure(p)], ids=lambda p: str(p.relative_to(ROOT)))
+def test_pure_modules_touch_no_files_clock_or_global_randomness(path: Path) -> None:
+    banned = {
+        *("os", "pathlib", "time", "random", "secrets", "datetime", "subprocess"),
+        *("pyarrow", "transformers", "matplotlib", "rich"),
+    }
     assert not {dotted.split(".")[0] for dotted in imports(path)} & banned
 
 

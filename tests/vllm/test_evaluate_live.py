@@ -31,11 +31,11 @@ GRID, NUM_EVALUATED, NUM_LIVE, MAX_NUM_SEQS = (1, 3, 5, 9), 110, 60, 32
 _SCRIPT = """
 import sys
 
-import t2.evaluating.command
+import t2.judging.command
 from t2.cli import main
 
 if __name__ == "__main__":
-    t2.evaluating.command.FOLD_SEEDS = (0,)
+    t2.judging.command.FOLD_SEEDS = (0,)
     main(sys.argv[1:])
 """
 

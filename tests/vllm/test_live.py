@@ -30,8 +30,8 @@ import psutil
 import torch
 
 from t2.curves.labels import accuracy_on_grid
-from t2.grading.pool import PoolGrader
-from t2.live import agreement, evaluate_live
+from t2.pools.grader import PoolGrader
+from t2.judging.live_run import agreement, evaluate_live
 from t2.policies.asc import ASC
 from t2.policies.base import replay_one_round
 from t2.policies.orders import Orders

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from importing_helpers import Import
+from helpers.imported_files import Import
 
-from t2.importing import ImportSummary, import_file
+from t2.importing.command import ImportSummary, import_file
 
 
 @pytest.fixture

@@ -7,20 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.imported_files import Import, graded, question, samples, stored
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from importing_helpers import Import, graded, question, samples, stored
 
-import t2.importing
+import t2.importing.command
+import t2.importing.rows
 from t2.errors import T2Error
-from t2.grading.given import given_classes, grader_named
+from t2.grading.given import grader_named
 from t2.hashing import sha256_of_file
-from t2.importing import import_file
-from t2.loading import load_pool
+from t2.importing.command import import_file
+from t2.importing.given_classes import given_classes
+from t2.importing.sample_file import GivenSample
+from t2.pools.load import load_pool
 from t2.spec import GREEDY_DRAW, Question
 from t2.store.pool_spec import read_spec
 from t2.store.reader import manifest_entries, read_prompt_tokens, read_questions
-from t2.store.sample_file import GivenSample
 from t2.store.schema import IMPORTED_FORMAT_VERSION, PoolPaths
 from t2.voting import ABSENT, ABSTAINED
 
@@ -124,7 +126,7 @@ def test_any_text_comes_back(texts: list[str], escaped: bool) -> None:
 
 
 def test_shards_are_bounded_and_lose_nothing(run: Import, pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(t2.importing, "_ROWS_PER_SHARD", 5)
+    monkeypatch.setattr(t2.importing.rows, "_ROWS_PER_SHARD", 5)
     run(*(question(i, samples(*range(3)), greedy={"answer": "7"}) for i in range(7)))
     assert [entry["rows"] for entry in manifest_entries(PoolPaths(pool))] == [8, 8, 8, 4]
     expected = [(str(i), draw) for i in range(7) for draw in range(-1, 3)]
@@ -132,7 +134,7 @@ def test_shards_are_bounded_and_lose_nothing(run: Import, pool: Path, monkeypatc
 
 
 def test_long_texts_end_a_shard_too(run: Import, pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(t2.importing, "_CHARACTERS_PER_SHARD", 100)
+    monkeypatch.setattr(t2.importing.rows, "_CHARACTERS_PER_SHARD", 100)
     run(*(question(i, [{"text": "x" * 60}]) for i in range(3)))
     assert [entry["rows"] for entry in manifest_entries(PoolPaths(pool))] == [1, 1, 1]
 
@@ -142,7 +144,7 @@ def test_every_text_of_a_sample_counts_towards_its_shard(
     run: Import, pool: Path, monkeypatch: pytest.MonkeyPatch, long: str
 ) -> None:
     """Only `text` and the vote counted: long answers that vote for nothing filled the memory."""
-    monkeypatch.setattr(t2.importing, "_CHARACTERS_PER_SHARD", 100)
+    monkeypatch.setattr(t2.importing.rows, "_CHARACTERS_PER_SHARD", 100)
     reason = {"finish_reason": "length"} | {long: "x" * 100}
     run(*(question(i, [{"text": "", "answer": "8", **reason}]) for i in range(3)))
     assert [entry["rows"] for entry in manifest_entries(PoolPaths(pool))] == [1, 1, 1]

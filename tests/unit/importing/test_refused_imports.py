@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from importing_helpers import Import, everything, question, samples, stored
+from helpers.imported_files import Import, everything, question, samples, stored
 
-import t2.importing
+import t2.importing.command
+import t2.importing.rows
 from t2.errors import T2Error
-from t2.importing import import_file
+from t2.importing.command import import_file
 from t2.spec import SamplingSettings
 from t2.store.pool_spec import PoolSpec, check_or_create_spec
 from t2.store.schema import PoolPaths
@@ -90,7 +91,7 @@ def test_an_empty_folder_is_filled(run: Import, pool: Path) -> None:
 # Nothing half
 
 
-@pytest.mark.parametrize("step", ["add_shard", "write_imported_questions", "check_or_create_spec"])
+@pytest.mark.parametrize("step", ["rows.add_shard", "rows.write_imported_questions", "command.check_or_create_spec"])
 def test_an_interrupted_import_leaves_nothing(
     run: Import, pool: Path, file: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -98,7 +99,7 @@ def test_an_interrupted_import_leaves_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(t2.importing, step, die)
+        patch.setattr(f"t2.importing.{step}", die)
         with pytest.raises(KeyboardInterrupt):
             run(question())
     assert list(pool.parent.iterdir()) == [file]
@@ -107,7 +108,7 @@ def test_an_interrupted_import_leaves_nothing(
 
 
 def test_a_bad_last_line_leaves_nothing(run: Import, pool: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(t2.importing, "_ROWS_PER_SHARD", 1)
+    monkeypatch.setattr(t2.importing.rows, "_ROWS_PER_SHARD", 1)
     with pytest.raises(T2Error, match=r"samples\.jsonl:2"):
         run(question("a"), {"id": "b"})
     assert list(pool.parent.iterdir()) == [file]
@@ -116,9 +117,9 @@ def test_a_bad_last_line_leaves_nothing(run: Import, pool: Path, file: Path, mon
 def test_kill_9_leaves_no_pool_and_the_next_import_makes_it(file: Path, pool: Path) -> None:
     file.write_text(json.dumps(question()))
     code = (
-        "import os, signal, sys, t2.importing as m\n"
-        "m.write_imported_questions = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "m.import_file(sys.argv[1], sys.argv[2])"
+        "import os, signal, sys, t2.importing.command as command, t2.importing.rows as rows\n"
+        "rows.write_imported_questions = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "command.import_file(sys.argv[1], sys.argv[2])"
     )
     root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", code, str(file), str(pool)], cwd=root, env=os.environ, check=False)

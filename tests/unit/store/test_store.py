@@ -10,9 +10,9 @@ import t2.store.reader
 import t2.store.writer
 from t2.errors import T2Error
 from t2.grading.numeric import NumericGrader
-from t2.grading.pool import PoolGrader
-from t2.labelling.job import compact
+from t2.pools.grader import PoolGrader
 from t2.spec import GREEDY_DRAW, Question, Sample, SampleRequest, SampleResult
+from t2.store.compact import compact
 from t2.store.files import append_line
 from t2.store.reader import ShardReader, manifest_entries, read_questions
 from t2.store.schema import PoolPaths

@@ -1,0 +1,1 @@
+"""Calibration with a promise: the betting test, and the settings of a policy that it judges. Pure."""

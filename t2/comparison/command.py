@@ -1,0 +1,102 @@
+"""From a pool and its out-of-fold predictions to the files of `t2 report`. Never trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from t2.comparison.compare import compare
+from t2.comparison.key_rows import key_markdown
+from t2.comparison.predictions import PREDICTIONS_FILE, check_labels, check_questions, load_predictions
+from t2.comparison.report import write_report
+from t2.comparison.summary import summarise
+from t2.curves.labels import budget_labels
+from t2.errors import T2Error
+from t2.grading.graded import GradedPool
+from t2.hardware import one_thread
+from t2.pools.load import load_pool, pool_folder
+from t2.stats.bootstrap import clusters_of
+from t2.store.files import write_text_atomically
+from t2.store.reader import read_questions
+from t2.store.schema import PoolPaths
+
+
+@one_thread()
+def report_of(
+    source: str,
+    out: Path,
+    predictions: str | None = None,
+    grader: str | None = None,
+    new_after: int | None = None,
+) -> list[Path]:
+    """Compare, summarise, write.
+
+    Args:
+        source: folder of a pool, or a config.
+        out: folder of the report.
+        predictions: file of `train.py cross_validate`; by default the pool's own.
+        grader: by default the config's or the pool's own, see `load_pool`.
+        new_after: make the claims once more on the questions that came into the pool after so many.
+
+    Raises:
+        T2Error: no pool, no predictions, predictions of other questions, samples or grades, or no new question.
+    """
+    path = Path(predictions) if predictions else pool_folder(source) / PREDICTIONS_FILE
+    stored = load_predictions(path)
+    loaded = load_pool(source, grader, max_samples=stored.of.samples_per_question)
+    if stored.of.grader != loaded.grader:
+        raise T2Error(
+            f"Expected predictions of labels by grader {loaded.grader!r}, got {stored.of.grader!r} in {path}. "
+            "Name the same `--grader`, or train again: python train.py cross_validate --config FILE"
+        )
+    pool = loaded.pool.take(check_questions(stored, loaded.pool.question_ids, loaded.pool.dedup_keys, path))
+    new_rows = None if new_after is None else _new_rows(loaded.root, pool, new_after)
+    labels = budget_labels(pool, stored.of.grid, stored.of.eps)
+    check_labels(stored, pool, labels, path)
+    comparisons = [compare(pool, labels, sources, seed) for seed, sources in stored.by_seed.items()]
+    sources = list(stored.by_seed.values())
+    summary = summarise(comparisons, sources, clusters_of(pool.dedup_keys), stored.of.eps, new_rows)
+    header = (
+        f"{len(pool)} questions x {stored.of.samples_per_question} samples; 5-fold over questions, fold seeds "
+        f"{', '.join(map(str, stored.by_seed))}; N_ref = {summary.n_ref}; settings chosen out of fold to lose at most "
+        "1 point against FixedN(N_ref); 95% bootstrap intervals over questions at the first fold seed."
+    )
+    if new_after is not None:
+        header += f" New questions are those after the pool's first {new_after}."
+    title = f"{loaded.name}: heads and policies"
+    written = write_report(summary, comparisons[0], out, title, header, loaded.notes, cost_unit=loaded.cost_unit)
+    write_text_atomically(out / "key.md", key_markdown(summary, header, loaded.cost_unit))
+    return [*written, out / "key.md"]
+
+
+def _new_rows(folder: Path, pool: GradedPool, new_after: int) -> Tensor:
+    """Rows of `pool` that are not among the first `new_after` questions of the folder, nor share a dedup key with them.
+
+    Raises:
+        T2Error: there are none.
+    """
+    stored, _ = read_questions(PoolPaths(folder))
+    if not 1 <= new_after < len(stored):
+        raise T2Error(
+            f"Expected `new_after` between 1 and {len(stored) - 1}, got {new_after}: it is the number of questions "
+            "that the pool had when the methods were chosen."
+        )
+    first = stored[:new_after]
+    ids = {question.id for question in first}
+    compared = list(zip(pool.question_ids, pool.dedup_keys, strict=True))
+    # A config may give the questions other keys than the pool has stored.
+    keys = {question.dedup_key for question in first} | {key for name, key in compared if name in ids}
+    rows = [row for row, (name, key) in enumerate(compared) if name not in ids and key not in keys]
+    if not rows:
+        raise T2Error(
+            f"Expected predictions of questions after the pool's first {new_after}, got {len(pool)} questions, none of "
+            "them new. Make them again: python train.py cross_validate --config FILE"
+        )
+    if not int(pool.tokens_QM[rows].sum()):
+        raise T2Error(
+            f"Expected generated tokens in the {len(rows)} new questions, got 0 for every sample: they have no cost to "
+            "compare. Leave out `--new_after`."
+        )
+    return torch.tensor(rows)

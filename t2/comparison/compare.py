@@ -1,0 +1,244 @@
+"""The honest comparison: every contender fitted and tuned in the other folds, scored once on each question. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from t2.comparison.contenders import (
+    Contender,
+    dsc_by_other_half,
+    fixed_frontier,
+    frontier_of,
+    nothing_known,
+    of_control,
+    of_dsc,
+    of_head,
+    prices_of,
+    references,
+)
+from t2.comparison.slices import Slice
+from t2.comparison.sources import OUTER_FOLDS, FoldKnown, Folds, Source
+from t2.comparison.tuning import InnerFold, cheapest_within, held_out_frontier, in_order, inner_folds, within
+from t2.curves.halves import Halves
+from t2.curves.labels import BudgetLabels, dataset_optimum
+from t2.errors import T2Error
+from t2.grading.graded import GradedPool
+from t2.policies.base import Replay
+from t2.stats.frontier import Frontier, area
+
+ALLOWANCES = (0.005, 0.01)
+"""Accuracy that a tuned setting may lose against FixedN(N_ref) on the questions that choose it; the last one leads.
+
+Oracles cannot reach FixedN(N_ref) from half a pool: theirs may lose as much against FixedN at a half's largest budget.
+"""
+DSC_SOURCES = ("prompt length", "TF-IDF ridge")
+"""Sources whose score orders `DSC`, besides every head."""
+STOPPERS = ("ASC", "ESC", "Doubling")
+"""Sequential rules without a head, among which `best stopper` chooses."""
+
+
+@dataclass(frozen=True)
+class FoldOutcome:
+    """A contender in one outer fold."""
+
+    chosen: tuple[int, ...]
+    """index of the tuned setting for each of `ALLOWANCES`"""
+    setting: float
+    """the leading tuned one; NaN where there is no knob"""
+    within: bool
+    """whether the leading tuned setting loses no more than allowed on the training questions"""
+    train_tokens: float
+    """mean generated tokens of the leading tuned setting on the training questions"""
+    train_area: float
+    """area against FixedN on the training questions"""
+    test: tuple[Replay, ...]
+    """on the test questions, at every setting"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A contender on all questions, each scored in the fold that decided nothing about it."""
+
+    name: str
+    kind: str
+    source: str
+    """what it knows beforehand: the name of a source, or "" """
+    settings: tuple[float, ...]
+    """of the first fold: prices follow the mean tokens of each fold's training questions"""
+    folds: tuple[FoldOutcome, ...]
+    tuned: tuple[Replay, ...]
+    """for each of `ALLOWANCES`"""
+    frontier: Frontier
+    """at every setting, to be described, not chosen from"""
+    chosen: tuple[float, ...]
+    """the leading tuned setting of each fold"""
+    made_of: tuple[str, ...] = ()
+    """what the folds chose, each once, if this is the best of a field"""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All contenders at one fold seed."""
+
+    fold_seed: int
+    n_ref: tuple[int, ...]
+    """N_D of the training questions of each fold: reference budget and cap"""
+    outcomes: dict[str, Outcome]
+    reference: Replay
+    """FixedN(N_ref), N_ref from the training questions of each fold"""
+    test_order: Tensor
+    """`Folds.test_order`"""
+    labels: BudgetLabels
+    """of all questions"""
+    halves: Halves | None
+    """of all questions; None if a question has only one sample"""
+
+
+def compare(pool: GradedPool, labels: BudgetLabels, sources: Sequence[Source], fold_seed: int) -> Comparison:
+    """Run all contenders that pool and sources allow.
+
+    Raises:
+        T2Error: no sample has a token, so that nothing has a cost.
+    """
+    if not int(pool.tokens_QM.sum()):
+        raise T2Error(
+            "Expected generated tokens in the pool, got 0 for every sample. Leave `tokens` out of the imported file: "
+            "cost is then counted in samples."
+        )
+    folds = Folds.of(pool.dedup_keys, fold_seed)
+    n_ref = tuple(labels.grid[dataset_optimum(labels.acc_QK[folds.train_rows(fold)])] for fold in range(OUTER_FOLDS))
+    first = Slice.of(pool, labels, n_ref[0], fold_seed).with_half_orders(fold_seed)
+    whole = {cap: first if cap == n_ref[0] else first.at_cap(cap, fold_seed) for cap in set(n_ref)}
+    outcomes: dict[str, Outcome] = {}
+    sides = [_Fold.of(whole[n_ref[fold]], folds, fold, n_ref[fold]) for fold in range(OUTER_FOLDS)]
+    order = folds.test_order
+    greedy = bool(pool.greedy_present_Q.all())
+    halves = first.halves is not None
+    # Prices are in units of answers, and no test question's answers say anything about what is tried.
+    jobs = [_jobs(labels.grid, prices_of(side.train.pool), sources, halves, greedy) for side in sides]
+    for same in zip(*jobs, strict=True):
+        contender, knower = same[0]
+        results = [
+            side.outcome(own, knower.folds[fold] if knower else None)
+            for fold, (side, (own, _)) in enumerate(zip(sides, same, strict=True))
+        ]
+        outcomes[contender.name] = _joined(contender, knower.name if knower else "", results, order)
+    fixed = outcomes["FixedN"]
+    at_ref = [fold.test[fixed.settings.index(n)] for fold, n in zip(fixed.folds, n_ref, strict=True)]
+    return Comparison(fold_seed, n_ref, outcomes, in_order(at_ref, order), order, labels, first.halves)
+
+
+def _jobs(
+    grid: tuple[int, ...], prices: tuple[float, ...], sources: Sequence[Source], halves: bool, greedy: bool
+) -> Iterator[tuple[Contender, Source | None]]:
+    """Every contender with the source that it asks; DSC gives greedy answers too."""
+    yield from ((contender, None) for contender in references(grid, prices, halves, greedy))
+    if halves and greedy:
+        yield dsc_by_other_half(), None
+    for source in sources:
+        is_head = source.kind == "head"
+        if is_head:
+            made = of_head(source.name, source.folds[0].train, grid, prices)
+        else:
+            made = of_control(source.name, grid, prices)
+        yield from ((contender, source) for contender in made)
+        if greedy and (is_head or source.name in DSC_SOURCES):
+            yield of_dsc(source.name), source
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """What all contenders share in one outer fold."""
+
+    train: Slice
+    test: Slice
+    n_ref: int
+    fixed: Frontier
+    """FixedN on the training questions"""
+    inner: tuple[InnerFold, ...]
+    """of the training questions"""
+
+    @staticmethod
+    def of(on: Slice, folds: Folds, fold: int, n_ref: int) -> _Fold:
+        """Cut the slices once; orders are the large part of them."""
+        rows = folds.train_rows(fold)
+        train = on.take(rows)
+        inner = inner_folds(train, folds.inner_Q[rows])
+        return _Fold(train, on.take(folds.test_rows(fold)), n_ref, fixed_frontier(train), inner)
+
+    def outcome(self, contender: Contender, known: FoldKnown | None) -> FoldOutcome:
+        """Tune and fit on the training questions, replay on the test questions."""
+        train_known = known.train if known else nothing_known(len(self.train.pool))
+        test_known = known.test if known else nothing_known(len(self.test.pool))
+        fitted = held_out_frontier(contender, self.inner, train_known, self.n_ref)
+        reference = float(self.fixed.accuracy_P[self.fixed.settings.index(self._n_to_reach(contender))])
+        chosen = tuple(cheapest_within(fitted, reference, allowance) for allowance in ALLOWANCES)
+        run = contender.fit(self.train, train_known, self.n_ref)
+        return FoldOutcome(
+            chosen=chosen,
+            setting=contender.settings[chosen[-1]],
+            within=bool(within(fitted.accuracy_P, reference, ALLOWANCES[-1])[chosen[-1]]),
+            train_tokens=float(fitted.tokens_P[chosen[-1]]),
+            train_area=area(fitted, self.fixed, self.n_ref),
+            test=frontier_of(contender, run, self.test, test_known),
+        )
+
+    def _n_to_reach(self, contender: Contender) -> int:
+        """Samples of the FixedN that the contender is tuned to lose little against."""
+        if not contender.on_halves:
+            return self.n_ref
+        assert self.train.halves is not None
+        return self.train.halves.upto(self.n_ref).grid[-1]
+
+
+def _joined(contender: Contender, source: str, results: Sequence[FoldOutcome], order: Tensor) -> Outcome:
+    sweep = tuple(in_order([fold.test[index] for fold in results], order) for index in range(len(contender.settings)))
+    tuned = tuple(in_order([fold.test[fold.chosen[a]] for fold in results], order) for a in range(len(ALLOWANCES)))
+    return Outcome(
+        contender.name,
+        contender.kind,
+        source,
+        contender.settings,
+        tuple(results),
+        tuned,
+        Frontier(contender.name, contender.settings, sweep),
+        tuple(fold.setting for fold in results),
+    )
+
+
+def best_of(comparison: Comparison, names: Sequence[str], by: Callable[[FoldOutcome], Any], title: str) -> Outcome:
+    """The contender that each fold's training questions prefer: named out of fold, so it may be called the best.
+
+    Args:
+        comparison: with all contenders of `names`.
+        names: the field; frontiers are joined by index, so they must have the same settings to be pictured.
+        by: the smaller the better, from a fold's training questions.
+        title: name of the result.
+    """
+    order = comparison.test_order
+    picks = [min(names, key=lambda name: by(comparison.outcomes[name].folds[fold])) for fold in range(OUTER_FOLDS)]
+    folds = [comparison.outcomes[name].folds[fold] for fold, name in enumerate(picks)]
+    first = comparison.outcomes[picks[0]]
+    same_knob = all(comparison.outcomes[name].settings == first.settings for name in picks)
+    tuned = tuple(in_order([fold.test[fold.chosen[a]] for fold in folds], order) for a in range(len(ALLOWANCES)))
+    settings = first.settings if same_knob else (float("nan"),)
+    sweep = (
+        tuple(in_order([fold.test[i] for fold in folds], order) for i in range(len(settings)))
+        if same_knob
+        else (tuned[-1],)
+    )
+    return Outcome(
+        title,
+        first.kind,
+        first.source,
+        settings,
+        tuple(folds),
+        tuned,
+        Frontier(title, settings, sweep),
+        tuple(fold.setting for fold in folds),
+        tuple(sorted(set(picks))),
+    )

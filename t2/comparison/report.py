@@ -1,0 +1,150 @@
+"""`t2 report`: heads x policies with intervals, as Markdown, JSON, two pictures and one HTML page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from t2.comparison.compare import Comparison
+from t2.comparison.frontier_figure import frontier_figure
+from t2.comparison.ladder_figure import ladder_figure
+from t2.comparison.summary import Summary
+from t2.comparison.tables import (
+    COST_WORDS,
+    REPEATED_NOTE,
+    claims_table,
+    contenders_table,
+    ladder_table,
+    named_sentence,
+    repeated_title,
+    targets_table,
+)
+from t2.pages.html import Figure, Section, render_page
+from t2.pages.pictures import png_of
+from t2.pages.table import markdown_table
+from t2.pages.text import clean, number
+from t2.store.files import write_atomically, write_text_atomically
+
+HOW_TO_READ = (
+    "FixedN(N) is the majority of N samples for every question, N_ref the smallest N that is enough for the whole "
+    "dataset. Everything else spends less on some questions. Heads and controls look at a question before decoding, "
+    "sequential rules at the answers so far.",
+    "Start with the waste ladder: what each kind of knowledge saves where a point may be lost. Read each ratio with "
+    "its accuracy. Then the claims: a and b say whether a head helps a rule that looks at answers, c whether deciding "
+    "in one round saves anything, d and e whether it is the activations, or what text, length and plain regressions "
+    "know too.",
+    "Square brackets are 95% bootstrap intervals over questions. What is called best was named, and every setting was "
+    "chosen, on other questions than those it is scored on.",
+)
+FRONTIER_CAPTION = (
+    "Marks are the settings of a policy, lines what a coin for each question makes of two neighbours. A ring is the "
+    "setting that was chosen out of fold to lose at most 1 point against FixedN(N_ref), the dotted line: the rows of "
+    "the table."
+)
+
+
+def markdown(summary: Summary, header: str, cost_unit: str = "tokens") -> str:
+    """The report as Markdown."""
+    parts = [header, *markdown_table(contenders_table(summary, cost_unit))]
+    parts += ["Claims", *claims_markdown(summary, cost_unit)]
+    parts += ["Waste ladder", *markdown_table(ladder_table(summary, cost_unit)), "![Waste ladder](ladder.png)"]
+    if summary.targets:
+        parts += ["Reliability of what a head may learn", *markdown_table(targets_table(summary))]
+    return "\n\n".join(parts) + "\n"
+
+
+def claims_markdown(summary: Summary, cost_unit: str = "tokens") -> list[str]:
+    """The claims as tables, and those on new questions."""
+    parts = [*markdown_table(claims_table(summary.claims, cost_unit)), named_sentence(summary)]
+    if summary.repeated:
+        lines, _ = markdown_table(claims_table(summary.repeated, cost_unit))
+        parts += [repeated_title(summary.repeated), REPEATED_NOTE, lines]
+    return parts
+
+
+def write_report(
+    summary: Summary,
+    comparison: Comparison,
+    folder: Path,
+    title: str,
+    header: str,
+    notes: Sequence[str] = (),
+    *,
+    cost_unit: str = "tokens",
+    first: Sequence[Section] = (),
+) -> list[Path]:
+    """Write report.json, report.md, index.html, frontier.png and ladder.png.
+
+    Args:
+        summary: of all fold seeds.
+        comparison: the first of them, for the picture.
+        folder: created.
+        title: of the page.
+        header: what was compared, a paragraph.
+        notes: on the pool.
+        cost_unit: of the pool: where tokens are unknown, cost is counted in samples.
+        first: sections above all others of the page.
+    """
+    shown = [comparison.outcomes[name] for name in pictured(comparison)]
+    frontiers = [outcome.frontier for outcome in shown]
+    chosen = {outcome.name: outcome.tuned[-1] for outcome in shown if outcome.kind != "reference"}
+    cost = COST_WORDS[cost_unit]
+    pictures = {
+        "frontier.png": png_of(frontier_figure(frontiers, clean(title, 90), cost, chosen, comparison.reference)),
+        "ladder.png": png_of(ladder_figure(summary.ladder, clean(title, 90), cost)),
+    }
+    texts = {
+        "report.json": json.dumps(asdict(summary), indent=1, allow_nan=False) + "\n",
+        "report.md": markdown(summary, header, cost_unit),
+        "index.html": render_page(title, [*first, *_sections(summary, pictures, cost_unit)], lead=header, notes=notes),
+    }
+    for name, text in texts.items():
+        write_text_atomically(folder / name, text)
+    for name, png in pictures.items():
+        write_atomically(folder / name, partial(_write_bytes, png))
+    return [folder / name for name in (*texts, *pictures)]
+
+
+def _sections(summary: Summary, pictures: dict[str, bytes], cost_unit: str) -> list[Section]:
+    """The page, top down."""
+    cost = COST_WORDS[cost_unit]
+    ladder = "; ".join(f"{rung.name} {number(rung.row.ratio.value)}" for rung in summary.ladder)
+    found = [
+        Section("How to read this page", paragraphs=HOW_TO_READ),
+        Section(
+            f"Accuracy against {cost_unit}",
+            figures=(
+                Figure(pictures["frontier.png"], f"Lines: accuracy against {cost} a question.", FRONTIER_CAPTION),
+            ),
+        ),
+        Section(
+            "Waste ladder",
+            figures=(Figure(pictures["ladder.png"], f"Dots: ratio of {cost} to FixedN(N_ref): {ladder}."),),
+            tables=(ladder_table(summary, cost_unit),),
+        ),
+        Section("Claims", (named_sentence(summary),), tables=(claims_table(summary.claims, cost_unit),)),
+        Section("All contenders", tables=(contenders_table(summary, cost_unit),)),
+    ]
+    if summary.repeated:
+        again = claims_table(summary.repeated, cost_unit)
+        found.insert(4, Section(repeated_title(summary.repeated), (REPEATED_NOTE,), tables=(again,)))
+    if summary.targets:
+        found.append(Section("Reliability of what a head may learn", tables=(targets_table(summary),)))
+    return found
+
+
+def pictured(comparison: Comparison) -> list[str]:
+    """Names of the contenders in the frontier picture: references, the first head, the paper's estimator, a control."""
+    head = next((o.source for o in comparison.outcomes.values() if o.name.endswith("+ HeadASC")), "")
+    wanted = (
+        *("Greedy", "FixedN", "OwnOracle", "best layer ridge + bins + Utility", "LayerwiseRegression + PredictedN"),
+        *(f"{head} + Utility", f"{head} + HeadThenStop", "NoHeadThenStop", "ASC"),
+    )
+    return [name for name in wanted if name in comparison.outcomes]
+
+
+def _write_bytes(content: bytes, path: Path) -> None:
+    path.write_bytes(content)

@@ -1,0 +1,105 @@
+"""From comparisons to statements: rows with intervals, claims, the waste ladder, what could be predicted at all. Pure.
+
+Every interval is a percentile bootstrap over questions (those that share a dedup key together), and everything that is
+compared shares its resamples. Fold seeds are shown apart: they are not questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from t2.comparison.claims import Claims, Rivals, claims_of
+from t2.comparison.compare import Comparison
+from t2.comparison.ladder import Rung, named_out_of_fold, rungs
+from t2.comparison.rows import Row, reference_row, row_of
+from t2.comparison.sources import Source
+from t2.heads.base import Prediction, concatenated
+from t2.stats.reliability import TargetRow, target_rows
+from t2.stats.resampled import Resampled
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All that a report says of a comparison."""
+
+    n_ref: int
+    """the N_ref that most training folds have"""
+    label_top: int
+    """the largest budget up to M/2, in samples: where `targets` end"""
+    controls: tuple[str, ...]
+    """sources that are no heads"""
+    named: dict[str, tuple[str, ...]]
+    """what is called the best of a field -> what that was in the folds"""
+    rows: tuple[Row, ...]
+    ladder: tuple[Rung, ...]
+    """tokens at equal accuracy (-1 point), from what nobody needs to know to what nobody can know"""
+    claims: Claims
+    """on all questions"""
+    repeated: Claims | None
+    """on those alone that no choice of a method has seen, if there are some"""
+    targets: tuple[TargetRow, ...]
+    """how far each target can be known and how far heads know it; none if a question has only one sample"""
+
+
+def summarise(
+    comparisons: Sequence[Comparison],
+    sources: Sequence[Sequence[Source]],
+    clusters_Q: Tensor,
+    eps: float = 0.02,
+    new_rows: Tensor | None = None,
+) -> Summary:
+    """Rows, ladder, claims and targets.
+
+    Args:
+        comparisons: one for each fold seed; intervals are of the first.
+        sources: of each.
+        clusters_Q: the same number for questions that share a dedup key.
+        eps: tolerance of N* that the labels were made with.
+        new_rows: questions on which the claims are made once more, alone.
+    """
+    first = comparisons[0]
+    controls = tuple(source.name for source in sources[0] if source.kind != "head")
+    n_ref = int(torch.tensor([n for c in comparisons for n in c.n_ref]).mode().values)
+    named = [named_out_of_fold(c, own) for c, own in zip(comparisons, sources, strict=True)]
+    everyone = [{**c.outcomes, **best} for c, best in zip(comparisons, named, strict=True)]
+    replays = [r for o in everyone[0].values() for r in (*o.tuned, *o.frontier.replays)]
+    resampled = Resampled([first.reference, *replays], clusters_Q)
+    reference = reference_row(first, resampled)
+    rows = {reference.name: reference}
+    for name, outcome in everyone[0].items():
+        others = [(c, found[name]) for c, found in zip(comparisons[1:], everyone[1:], strict=True) if name in found]
+        rows[outcome.name] = row_of(outcome, first, others, resampled, n_ref)
+    rivals = [Rivals.of(c, found, controls) for c, found in zip(comparisons, everyone, strict=True)]
+    return Summary(
+        n_ref=n_ref,
+        label_top=first.labels.label_grid[-1],
+        controls=controls,
+        named={title: outcome.made_of for title, outcome in named[0].items()},
+        rows=(reference, *(rows[name] for name in first.outcomes)),
+        ladder=tuple(rungs(rows, named[0])),
+        claims=claims_of(rivals[0], rivals[1:], resampled, n_ref),
+        repeated=None if new_rows is None else _claims_on(rivals, new_rows, clusters_Q, n_ref),
+        targets=_targets(first, sources[0], clusters_Q, eps),
+    )
+
+
+def _claims_on(rivals: Sequence[Rivals], rows: Tensor, clusters_Q: Tensor, n_ref: int) -> Claims:
+    """The claims on some questions alone, each scored in the fold that decided nothing about it, as before."""
+    first, *others = (each.take(rows) for each in rivals)
+    return claims_of(first, others, Resampled(first.replays(), clusters_Q[rows]), n_ref)
+
+
+def _targets(first: Comparison, sources: Sequence[Source], clusters_Q: Tensor, eps: float) -> tuple[TargetRow, ...]:
+    """Reliability of what heads learn, and how far their out-of-fold predictions agree with it."""
+    if first.halves is None:
+        return ()
+    said: dict[str, Prediction] = {
+        source.name: concatenated([fold.test.prediction for fold in source.folds]).take(first.test_order)
+        for source in sources
+        if source.kind == "head"
+    }
+    return target_rows(first.halves, first.labels, said, clusters_Q, eps)

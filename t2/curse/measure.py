@@ -1,0 +1,219 @@
+"""How bad is overscaling for a model and a task, and what triggers it: what `t2 curse` reports. Pure, seeded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from t2.curse.notes import curse_notes
+from t2.curse.overscaling import (
+    WHOLE,
+    Curves,
+    Means,
+    Overscaling,
+    Setting,
+    curves_by_samples,
+    dataset_optima,
+    interval_of,
+    interval_or_none,
+    overscaling,
+    overscaling_columns,
+    rows_of_means,
+    swept_settings,
+)
+from t2.curse.triggers import TypeRow, agreement, joint_types, kappa, rise, type_columns, type_rows
+from t2.curves.halves import half_curves
+from t2.curves.labels import DATASET_EPS, accuracy_on_grid, check_grid, cut_grid, dataset_optimum
+from t2.curves.majority import MAX_SAMPLES
+from t2.curves.types import TYPE_TOLERANCE, sample_types
+from t2.errors import T2Error
+from t2.grading.graded import GradedPool
+from t2.stats.bootstrap import Interval, clusters_of, mean_interval
+from t2.stats.reliability import reliability, reliability_of, spearman_brown
+
+__all__ = ["CurseReport", "TypeRow", "curse_report", "reliability", "spearman_brown"]
+
+EPS = 0.02
+"""Accuracy given up on a question to call a budget enough."""
+
+
+@dataclass(frozen=True)
+class CurseReport:
+    """Everything `t2 curse` says about a pool. Intervals are 95% percentile bootstraps over questions."""
+
+    num_questions: int
+    num_units: int
+    """what the bootstrap draws: dedup keys, which is questions if none share one"""
+    samples: int
+    """of the smallest pool"""
+    most_samples: int
+    """of the largest pool"""
+    grid: tuple[int, ...]
+    """budgets in samples, up to the smallest pool"""
+    label_grid: tuple[int, ...]
+    """the part up to M/2, on which N*, N_D, M_D and types are defined"""
+    num_resamples: int
+    type_tolerance: float
+    curve: tuple[Interval, ...]
+    """accuracy of the dataset at each budget of `grid`"""
+    greedy: Interval | None
+    """accuracy of the temperature 0 answers"""
+    greedy_questions: int
+    """questions that have one"""
+    main: Overscaling
+    n_ref: int
+    """N_D on the whole grid, samples"""
+    rise: float
+    """A(N_D) - A(1) of the dataset"""
+    n_star_shares: tuple[Interval, ...]
+    """share of questions whose N* is each budget of `label_grid`"""
+    n_d_shares: tuple[float, ...]
+    """share of resamples whose N_D is each budget of `label_grid`"""
+    sweep: tuple[Overscaling, ...]
+    types: tuple[TypeRow, ...]
+    type_agreement: Interval | None
+    """share of questions whose halves have the same type"""
+    type_kappa: Interval | None
+    """Cohen's kappa between the halves; None without halves, or if one type is all there is"""
+    reliability: dict[str, Interval]
+    """Spearman correlation between the halves of each target, see `reliability`"""
+    notes: tuple[str, ...]
+    """what could not be computed and what to beware of, a sentence each"""
+
+    @property
+    def reliability_whole(self) -> dict[str, Interval]:
+        """The same, stepped up to the whole pool (Spearman-Brown)."""
+        return {name: spearman_brown(half) for name, half in self.reliability.items()}
+
+    @property
+    def verdict(self) -> str:
+        """The answer in one or two sentences."""
+        m_d, n_d = self.main.m_d, self.main.n_d
+        facts = f"N_D = {n_d}, mean N* = {self.main.mean_n_star.value:.2f}, M_D = {m_d.value:.2f} "
+        facts += f"[{m_d.low:.2f}, {m_d.high:.2f}]"
+        if all(point.value == 0 for point in self.curve):
+            return "Nothing to measure: no sample of any question is correct, so no number of samples helps."
+        if len(self.label_grid) == 1:
+            return (
+                f"Not measured: with {self.samples} samples a question no budget but 1 is allowed. Draw more samples, "
+                "or leave out the questions that have few."
+            )
+        if self.num_units == 1:
+            return f"Not decided: one question, or questions of one dedup key, say nothing about a data set ({facts})."
+        if n_d == 1:
+            return f"Nothing to overscale: one sample is enough for the data set ({facts})."
+        if m_d.high < 1:
+            return (
+                f"Overscaled: one budget for all needs {n_d} samples a question, an oracle that knew every question's "
+                f"own need {m_d.value:.0%} of that ({facts})."
+            )
+        if m_d.low > 1:
+            return f"Not overscaled: the questions need more than the one budget that suits the data set ({facts})."
+        return f"Not decided: the interval of the overscaling index contains 1 ({facts})."
+
+    def as_json(self) -> dict[str, Any]:
+        """All fields as JSON values, with the verdict and the stepped-up reliability."""
+        whole = {name: asdict(value) for name, value in self.reliability_whole.items()}
+        return {"verdict": self.verdict, **asdict(self), "reliability_whole": whole}
+
+
+def curse_report(
+    pool: GradedPool,
+    grid: Sequence[int],
+    eps: float = EPS,
+    dataset_eps: float = DATASET_EPS,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> CurseReport:
+    """Measure the curse on a pool.
+
+    Args:
+        pool: graded samples; ragged pools are cut to the smallest one's budgets, by exact curves.
+        grid: budgets in samples, rising from 1; those beyond the smallest pool are left out.
+        eps: accuracy that N* may lose on a question.
+        dataset_eps: accuracy that N_D may lose on the dataset.
+        num_resamples: bootstrap resamples of questions; those of one dedup key are drawn together.
+        seed: of the resamples.
+
+    Raises:
+        T2Error: no question, one without samples, too many samples, a bad grid or tolerance.
+    """
+    sizes_Q = _checked_sizes(pool, eps, dataset_eps, num_resamples)
+    smallest = int(sizes_Q.min())
+    budgets = check_grid(cut_grid(grid, smallest), smallest)
+    label_grid = cut_grid(budgets, max(1, smallest // 2))
+    clusters_Q = clusters_of(pool.dedup_keys)
+    acc_QK, halves = accuracy_on_grid(pool, budgets), half_curves(pool, budgets)
+    whole = Curves(label_grid, acc_QK[:, : len(label_grid)], pool.mean_tokens_Q)
+    curves = curves_by_samples(whole, halves)
+    main = Setting("as asked", eps, dataset_eps, label_grid[-1])
+    settings = swept_settings(eps, dataset_eps, label_grid, halves)
+    columns = {
+        "curve": acc_QK,
+        **overscaling_columns(curves, (main, *settings)),
+        **type_columns(whole, sample_types(whole.acc_QK), eps),
+        **({} if halves is None else {"joint": joint_types(halves)}),
+    }
+    means = rows_of_means(columns, num_resamples, seed, clusters_Q)
+    asked = overscaling(means, main, label_grid)
+    report = CurseReport(
+        num_questions=len(pool),
+        num_units=len(set(pool.dedup_keys)),
+        samples=smallest,
+        most_samples=int(sizes_Q.max()),
+        grid=budgets,
+        label_grid=label_grid,
+        num_resamples=num_resamples,
+        type_tolerance=TYPE_TOLERANCE,
+        curve=tuple(interval_of(column_R) for column_R in means["curve"].T),
+        greedy=_greedy(pool, num_resamples, seed),
+        greedy_questions=int(pool.greedy_present_Q.sum()),
+        main=asked,
+        n_ref=budgets[dataset_optimum(acc_QK, dataset_eps)],
+        rise=float(rise(means[f"accuracy of {WHOLE}"], label_grid, asked.n_d)[0]),
+        n_star_shares=tuple(interval_of(column_R) for column_R in means["n_star_is"].T),
+        n_d_shares=_n_d_shares(means, label_grid, dataset_eps),
+        sweep=tuple(overscaling(means, setting, curves[setting.samples].grid) for setting in settings),
+        types=type_rows(means, label_grid, asked.n_d, dataset_eps),
+        type_agreement=None if halves is None else interval_of(agreement(means["joint"])),
+        type_kappa=None if halves is None else interval_or_none(kappa(means["joint"])),
+        reliability={} if halves is None else reliability_of(halves, clusters_Q, eps, num_resamples, seed),
+        notes=(),
+    )
+    return replace(report, notes=tuple(curse_notes(report, pool, tuple(grid))))
+
+
+def _checked_sizes(pool: GradedPool, eps: float, dataset_eps: float, num_resamples: int) -> Tensor:
+    """Samples of each question, once the arguments are known to be sound."""
+    if not (0 <= eps < 1 and 0 <= dataset_eps < 1):  # NaN fails too
+        raise T2Error(f"Expected eps and eps_D in [0, 1) of accuracy, got {eps} and {dataset_eps}. Give shares.")
+    if num_resamples < 1:
+        raise T2Error(f"Expected at least 1 bootstrap resample, got {num_resamples}. The default is 1000.")
+    if not len(pool):
+        raise T2Error("Expected a pool with at least one question, got none. Check the pool's path and its filters.")
+    sizes_Q = pool.present_QM.sum(1)
+    if not 1 <= int(sizes_Q.min()) <= int(sizes_Q.max()) <= MAX_SAMPLES:
+        raise T2Error(
+            f"Expected 1 to {MAX_SAMPLES} samples of each question, got {int(sizes_Q.min())} to {int(sizes_Q.max())}. "
+            "Leave out questions without samples, or use fewer samples a question."
+        )
+    return sizes_Q
+
+
+def _greedy(pool: GradedPool, num_resamples: int, seed: int) -> Interval | None:
+    """Accuracy of the greedy answers, over the questions that have one."""
+    rows_Q = torch.nonzero(pool.greedy_present_Q).squeeze(1)
+    if not len(rows_Q):
+        return None
+    clusters_Q = clusters_of([pool.dedup_keys[row] for row in rows_Q.tolist()])
+    return mean_interval(pool.greedy_right_Q[rows_Q].double(), num_resamples, seed, clusters_Q)
+
+
+def _n_d_shares(means: Means, grid: tuple[int, ...], dataset_eps: float) -> tuple[float, ...]:
+    """Share of the resamples whose N_D is each budget."""
+    n_d_R = dataset_optima(means[f"accuracy of {WHOLE}"], grid, dataset_eps, grid[-1])[1:]
+    return tuple(float((n_d_R == n).double().mean()) for n in grid)

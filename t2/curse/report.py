@@ -1,0 +1,188 @@
+"""The curse report as files and for the terminal: `curse.json`, four figures, and one self-contained `index.html`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from rich.console import Group
+from rich.text import Text
+
+from t2.curse.figures import budget_figure, curve_figure, rules_figure, type_figure
+from t2.curse.measure import CurseReport
+from t2.curse.tables import budget_table, reliability_table, summary_table, sweep_table, type_table
+from t2.errors import T2Error
+from t2.pages.html import Figure, Section, render_page
+from t2.pages.pictures import png_of
+from t2.pages.terminal import rich_table
+from t2.pages.text import clean, number, span
+from t2.store.files import write_atomically, write_text_atomically
+
+FORMAT, FORMAT_VERSION = "t2-curse", 1
+_COST_UNITS = ("tokens", "samples")
+
+
+def write_curse_report(
+    report: CurseReport,
+    folder: str | Path,
+    title: str,
+    notes: Sequence[str] = (),
+    cost_unit: str = "tokens",
+    about: str = "",
+) -> list[Path]:
+    """Write `curse.json`, `curve.png`, `budgets.png`, `types.png`, `rules.png` and `index.html` over what is there.
+
+    Args:
+        report: of `curse_report`.
+        folder: is made if it is not there.
+        title: of the page.
+        notes: sentences about the pool, put before the report's own.
+        cost_unit: "tokens", or "samples" where the pool has no token counts.
+        about: a sentence that says what was measured.
+
+    Returns:
+        What was written, the page last.
+
+    Raises:
+        T2Error: an unknown unit, or a folder that cannot be written.
+    """
+    if cost_unit not in _COST_UNITS:
+        raise T2Error(f"Expected `cost_unit` to be one of {', '.join(_COST_UNITS)}, got {cost_unit!r}.")
+    folder = Path(folder)
+    all_notes = (*notes, *report.notes)
+    pictures = {
+        "curve.png": png_of(curve_figure(report)),
+        "budgets.png": png_of(budget_figure(report)),
+        "types.png": png_of(type_figure(report)),
+        "rules.png": png_of(rules_figure(report, cost_unit)),
+    }
+    head = {"format": FORMAT, "format_version": FORMAT_VERSION, "title": title, "about": about, "cost_unit": cost_unit}
+    values = json.dumps({**head, **report.as_json(), "notes": all_notes}, indent=1, allow_nan=False)
+    sections = _sections(report, pictures, cost_unit)
+    page = render_page(title, sections, _subtitle(report, about), report.verdict, all_notes)
+    try:
+        write_text_atomically(folder / "curse.json", values + "\n")
+        for name, png in pictures.items():
+            write_atomically(folder / name, partial(_write_bytes, png))
+        write_text_atomically(folder / "index.html", page)
+    except OSError as error:
+        raise T2Error(f"Expected a folder to write the report into, got {folder}: {error}. Choose another.") from error
+    return [folder / name for name in ("curse.json", *pictures, "index.html")]
+
+
+def terminal_table(report: CurseReport, cost_unit: str = "tokens", notes: Sequence[str] = (), about: str = "") -> Group:
+    """What was measured, verdict, tables and notes for a terminal; arguments as those of `write_curse_report`."""
+    tables = [
+        summary_table(report, cost_unit),
+        budget_table(report),
+        sweep_table(report, cost_unit),
+        type_table(report),
+    ]
+    if report.reliability:
+        tables.append(reliability_table(report, cost_unit))
+    head = [Text(clean(about))] if about else []
+    lines = [*head, Text(clean(report.verdict), style="bold"), Text()]
+    remarks = [_agreement(report)] if report.type_agreement else []
+    listed = [Text(f"- {clean(note)}") for note in (*remarks, *notes, *report.notes)]
+    return Group(*lines, *(part for table in tables for part in (rich_table(table), Text())), *listed)
+
+
+def _write_bytes(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
+
+
+def _subtitle(report: CurseReport, about: str) -> str:
+    return (
+        f"How much of self-consistency one budget for all wastes. Questions: {report.num_questions:,}. {about}".strip()
+    )
+
+
+def _sections(report: CurseReport, pictures: dict[str, bytes], cost_unit: str) -> list[Section]:
+    """The page, top down: the answer, the curve, what questions need, what triggers it, how sure all that is."""
+    return [
+        _answer_section(report, cost_unit),
+        _curve_section(report, pictures["curve.png"]),
+        _budget_section(report, pictures["budgets.png"]),
+        _trigger_section(report, pictures["types.png"]),
+        _rules_section(report, pictures["rules.png"], cost_unit),
+        *_reliability_section(report, cost_unit),
+    ]
+
+
+def _answer_section(report: CurseReport, cost_unit: str) -> Section:
+    definitions = (
+        "N* of a question is the smallest budget whose accuracy is within eps of its best; N_D of the data set is the "
+        "same rule on the mean curve, within eps_D. The overscaling index is M_D = mean N* / N_D: below 1, one budget "
+        "for all draws more than questions need on average. 1 - M_D is an oracle's waste, not what a prompt can reveal."
+    )
+    weighted = (
+        "M_D weighted with tokens is the sum of N* t over N_D times the sum of t, where t is the mean generated tokens "
+        "of a question's samples: what the oracle generates, as a share of what one budget for all does."
+    )
+    paragraphs = (definitions, weighted) if cost_unit == "tokens" else (definitions,)
+    return Section("The answer", paragraphs, tables=(summary_table(report, cost_unit),))
+
+
+def _curve_section(report: CurseReport, png: bytes) -> Section:
+    rule = (
+        "A(N) is the expected accuracy of a majority vote over N of a question's samples, exact over all subsets; a "
+        "tie pays the correct answer its share, no vote pays nothing."
+    )
+    first, last = span(report.curve[0], 1, 100), span(report.curve[-1], 1, 100)
+    alt = f"Line: accuracy is {first} percent with one sample and {last} percent with {report.grid[-1]}."
+    return Section("Accuracy against samples", (rule,), (Figure(png, alt),))
+
+
+def _budget_section(report: CurseReport, png: bytes) -> Section:
+    alt = (
+        "Bars: share of the questions by N*, and share of the bootstrap resamples by N_D; "
+        f"N_D of the data set is {report.main.n_d}."
+    )
+    heading = "What questions need, and what the data set needs"
+    return Section(heading, figures=(Figure(png, alt),), tables=(budget_table(report),))
+
+
+def _trigger_section(report: CurseReport, png: bytes) -> Section:
+    types = (
+        "The type of a question is what its curve does up to M/2, with a tolerance of "
+        f"{report.type_tolerance:g}: flat (always right, never right, indifferent), rising, falling, rise then fall, "
+        "fall then rise. The paper names five types, but its list could not be read, so these are ours."
+    )
+    parts = (
+        f"Each type adds its part to the rise of the data set's curve from 1 to N_D = {report.main.n_d} samples, "
+        f"{number(100 * report.rise)} points. The table also leaves a type out and computes N_D and M_D anew."
+    )
+    figure = Figure(
+        png, "Bars: share of the questions of each type, its part of the rise, and how far the halves agree on it."
+    )
+    return Section("What triggers it", (types, parts), (figure,), (type_table(report),))
+
+
+def _rules_section(report: CurseReport, png: bytes, cost_unit: str) -> Section:
+    figure = Figure(png, "Points: M_D with its interval under each rule, and with each sample type left out.")
+    return Section("Other rules", (), (figure,), (sweep_table(report, cost_unit),))
+
+
+def _reliability_section(report: CurseReport, cost_unit: str) -> list[Section]:
+    """What the two halves of each pool agree on; nothing if there are no halves."""
+    if report.type_agreement is None:
+        return []
+    agreement = _agreement(report)
+    meaning = (
+        "Reliability of a target is its rank correlation between the halves, over questions. Against a target from the "
+        "whole pool, a head's correlation cannot be expected above about the square root of the last column."
+    )
+    if not report.reliability:
+        return [Section("How sure is it", (agreement,))]
+    return [Section("How sure is it", (agreement, meaning), (), (reliability_table(report, cost_unit),))]
+
+
+def _agreement(report: CurseReport) -> str:
+    """How far sample types are reproducible, in one sentence."""
+    kappa = f", Cohen's kappa {span(report.type_kappa)}" if report.type_kappa else ""
+    return (
+        "The types computed from either half of a question's samples are the same for "
+        f"{span(report.type_agreement, 1, 100)}% of the questions{kappa}."
+    )

@@ -1,0 +1,156 @@
+"""From an exported head and a pool to the files of `t2 evaluate`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from torch import Tensor
+
+from t2.calibration.settings import choices, in_words
+from t2.comparison.compare import Comparison, compare
+from t2.comparison.controls import controls_of
+from t2.comparison.sources import FOLD_SEEDS, Folds, Known, Source
+from t2.comparison.summary import Summary, summarise
+from t2.errors import T2Error
+from t2.export import BudgetHead
+from t2.hardware import one_thread
+from t2.heads.base import Prediction
+from t2.judging.as_exported import (
+    Promise,
+    as_exported,
+    chosen_budgets,
+    head_source,
+    known_of,
+    observed_promise,
+)
+from t2.judging.live import LIVE_FILE, check_live, run_live
+from t2.judging.questions import HeadQuestions, eps_of, load_questions
+from t2.judging.report import Evaluated, live_table, rivals_table, write_evaluation
+from t2.pages.terminal import rich_table
+from t2.stats.bootstrap import clusters_of
+
+PIPED_WIDTH = 120
+"""Characters of a line where the terminal does not say how wide it is."""
+
+
+def evaluate_head(
+    name: str,
+    source: str,
+    out: Path,
+    live: int = 0,
+    proxy: str | None = None,
+    features: str | None = None,
+    grader: str | None = None,
+    min_samples: int | None = None,
+) -> list[Path]:
+    """Load, leave out what the head has learned from, run live if asked, compare, write, print.
+
+    Args:
+        name: folder or hub id of the head.
+        source: folder of a pool, or a config.
+        out: folder of the files.
+        live: questions that are asked anew; 0: none.
+        proxy: see `load_questions`, as are the others.
+        features: folder of the feature caches.
+        grader: of the answers.
+        min_samples: fewest samples of a question.
+
+    Raises:
+        T2Error: head, pool or options do not fit, see `load_questions`.
+    """
+    console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    head = BudgetHead.from_pretrained(name)
+    check_live(live, source, grader)
+    asked = load_questions(head, source, proxy, features, grader, min_samples)
+    prediction = head.predict(asked.pooled_QLD)
+    known = known_of(head.head, prediction, len(asked.labels.grid))
+    index_Q = _chosen(head, asked, prediction)
+    rows = run_live(head, asked, known, live, out) if live else None  # the engine needs all threads
+    with one_thread():
+        summary, comparison = compared(head, asked, known, console)
+        promise, promise_notes = promise_of(head, asked, prediction, index_Q)
+        exported = as_exported(head.policy, index_Q, asked.pool, asked.labels, comparison.reference, promise)
+    evaluated = Evaluated(
+        head=Path(name).resolve().name,
+        pool=asked.loaded.name,
+        num_questions=len(asked.pool),
+        num_samples=int(asked.pool.present_QM.sum(1).min()),
+        left_out=asked.left_out,
+        cost_unit=asked.loaded.cost_unit,
+        exported=exported,
+        live=rows,
+        notes=(*asked.notes, *promise_notes),
+    )
+    paths = write_evaluation(evaluated, summary, comparison, out, FOLD_SEEDS)
+    _print(evaluated, summary, console)
+    return [*paths, out / LIVE_FILE] if rows else paths
+
+
+def _chosen(head: BudgetHead, asked: HeadQuestions, prediction: Prediction) -> Tensor:
+    """What the head's own policy draws, as an index into the grid, (Q,): first of all, since it may be impossible.
+
+    Raises:
+        T2Error: the exported setting does not go with these questions.
+    """
+    try:
+        return chosen_budgets(head.policy, prediction, asked.labels.grid)
+    except T2Error as error:
+        raise T2Error(
+            f"Expected questions of pool {asked.loaded.name} that the head's policy {in_words(head.policy)} can be run "
+            f"on, got: {error} Train the head with another `accuracy_cost.policy`, or name another pool."
+        ) from error
+
+
+def compared(head: BudgetHead, asked: HeadQuestions, known: Known, console: Console) -> tuple[Summary, Comparison]:
+    """`compare` at every fold seed, with the head and the controls that these questions themselves can train."""
+    pool, labels = asked.pool, asked.labels
+    texts = [question.text for question in asked.questions]
+    rivals = controls_of(pool, labels, texts, asked.pooled_QLD)  # they learn here: a head from elsewhere should win
+    by_seed: dict[int, list[Source]] = {}
+    for seed in FOLD_SEEDS:
+        folds = Folds.of(pool.dedup_keys, seed)
+        head_said = head_source(type(head.head).__name__, known, folds)
+        by_seed[seed] = [head_said, *(rival.fitted(folds) for rival in rivals)]
+    comparisons = []
+    for seed, sources in by_seed.items():
+        comparisons.append(compare(pool, labels, sources, seed))
+        console.print(f"fold seed {seed}: {len(comparisons[-1].outcomes)} contenders on {len(pool)} questions")
+    summary = summarise(comparisons, list(by_seed.values()), clusters_of(pool.dedup_keys), eps_of(head))
+    return summary, comparisons[0]
+
+
+def promise_of(
+    head: BudgetHead, asked: HeadQuestions, prediction: Prediction, index_Q: Tensor
+) -> tuple[Promise | None, list[str]]:
+    """What calibration promised, held against what the policy chooses here (`index_Q`); or why it cannot be."""
+    record = head.calibration
+    if record is None:
+        return None, []
+    if record["status"] != "calibrated":
+        return None, [record["promise"]]
+    n_ref = None if record.get("form") == "every_fixed" else int(record["n_ref"])
+    if n_ref is not None and n_ref not in asked.labels.grid:
+        return None, [
+            f"The head's promise is against FixedN({n_ref}); this pool allows {asked.labels.grid[-1]} samples, so it "
+            "cannot be checked here."
+        ]
+    own_Q = choices(head.policy, prediction, head.grid)
+    cut = bool((own_Q >= len(asked.labels.grid)).any())
+    if cut or (n_ref is None and asked.labels.grid != head.grid):
+        return None, [
+            f"The head's promise needs budgets up to {head.grid[-1]}; this pool allows {asked.labels.grid[-1]} "
+            "samples, so it cannot be checked here."
+        ]
+    return observed_promise(index_Q, asked.pool, asked.labels, n_ref, record["alpha"], record["delta"]), []
+
+
+def _print(evaluated: Evaluated, summary: Summary, console: Console) -> None:
+    console.print(rich_table(rivals_table(evaluated, summary, short=True)))
+    if promise := evaluated.exported.promise:
+        console.print(promise.verdict, highlight=False)
+    if evaluated.live:
+        console.print(rich_table(live_table(evaluated, short=True)))
+    for note in evaluated.notes:
+        console.print(f"Note: {note}", highlight=False, markup=False)

@@ -1,0 +1,118 @@
+"""Which rules run live, question by question, and what replay says of them on the same questions. Pure.
+
+All that is fitted or tuned (N_ref, ASC's threshold, bins, atoms and price of `HeadThenStop`) comes from
+questions that are not asked live; settings are chosen on questions that the fit they are replayed by has not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from t2.calibration.settings import in_words
+from t2.comparison.contenders import THRESHOLDS, Contender, prices_of
+from t2.comparison.fits import capped, head_then_stop, then_stop_rules
+from t2.comparison.slices import NUM_ORDERS, Slice
+from t2.comparison.sources import Folds, Known
+from t2.comparison.tuning import cheapest_within, held_out_frontier, inner_folds
+from t2.curves.labels import BudgetLabels, dataset_optimum
+from t2.grading.graded import GradedPool
+from t2.hashing import unit_interval
+from t2.judging.as_exported import chosen_budgets
+from t2.policies.asc import ASC
+from t2.policies.base import OneRound, Replay, replay_one_round
+from t2.policies.orders import Orders
+from t2.policies.rules import Rule, one_batch_rules, table_rules
+from t2.policies.stopping import TableRule
+
+MIN_FITTED = 40
+"""Fewest questions besides the live ones that tables and settings are fitted on."""
+DEFAULT_THRESHOLD = 0.95
+"""ASC's threshold where too few questions are left to choose one: that of its authors."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A contender of a live run."""
+
+    rules: tuple[Rule, ...]
+    """one a question"""
+    replay: Replay
+    """of the same rules on the stored samples of the same questions"""
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Some questions with what is known of them."""
+
+    pool: GradedPool
+    labels: BudgetLabels
+    known: Known
+
+    def take(self, rows: Tensor) -> Questions:
+        """Some of them."""
+        return Questions(self.pool.take(rows), self.labels.take(rows), self.known.take(rows))
+
+
+def live_rows(question_ids: Sequence[str], dedup_keys: Sequence[str], num_live: int) -> tuple[Tensor, Tensor]:
+    """Rows of the questions that are asked live, and of those that share no key with them; by hash, not by label."""
+    ranked = sorted(range(len(question_ids)), key=lambda row: (unit_interval("t2-live", question_ids[row]), row))
+    keys = {dedup_keys[row] for row in ranked[:num_live]}
+    others = sorted(row for row in ranked[num_live:] if dedup_keys[row] not in keys)
+    return torch.tensor(sorted(ranked[:num_live])), torch.tensor(others, dtype=torch.long)
+
+
+def enough_to_fit(others: Questions) -> bool:
+    """Whether tables and settings can be fitted on these questions: many, and of more than one inner fold."""
+    return len(others.pool) >= MIN_FITTED and len(set(Folds.of(others.pool.dedup_keys, 0).inner_Q.tolist())) > 1
+
+
+def plan(live: Questions, others: Questions, policy: OneRound, n_ref: int) -> dict[str, Planned]:
+    """The contenders by name, the cheapest to run first.
+
+    Args:
+        live: what is asked.
+        others: what may be fitted on; fewer than `MIN_FITTED` are not used.
+        policy: of the exported head.
+        n_ref: reference budget, used where `others` are too few to give one.
+    """
+    grid, enough = live.labels.grid, enough_to_fit(others)
+    if enough:
+        n_ref = grid[dataset_optimum(others.labels.acc_QK)]
+    own_Q = chosen_budgets(policy, live.known.prediction, grid)
+    fixed_Q = torch.full_like(own_Q, grid.index(n_ref))
+    planned = {
+        f"{in_words(policy)}, as exported": _one_round(own_Q, live),
+        f"FixedN({n_ref})": _one_round(fixed_Q, live),
+    }
+    orders = Orders.of(live.pool, NUM_ORDERS, seed=0)
+    if not enough:
+        return planned | {f"ASC({DEFAULT_THRESHOLD:g})": _by_table(ASC(DEFAULT_THRESHOLD, n_ref), orders)}
+    fit = Slice.of(others.pool, others.labels, n_ref, seed=0)
+    reference = float(others.labels.acc_QK[:, grid.index(n_ref)].mean())
+    inner = inner_folds(fit, Folds.of(others.pool.dedup_keys, fold_seed=0).inner_Q)
+
+    def tuned(contender: Contender) -> float:
+        frontier = held_out_frontier(contender, inner, others.known, n_ref)
+        return contender.settings[cheapest_within(frontier, reference)]
+
+    threshold = tuned(Contender("ASC", "sequential", THRESHOLDS, capped(ASC)))
+    planned[f"ASC({threshold:g})"] = _by_table(ASC(threshold, n_ref), orders)
+    price = tuned(Contender("HeadThenStop", "sequential", prices_of(others.pool), head_then_stop))
+    then_stop = then_stop_rules(fit, others.known, n_ref)(live.known, price)
+    planned[f"HeadThenStop({price:g})"] = _by_table(then_stop, orders)
+    return planned
+
+
+def _one_round(index_Q: Tensor, on: Questions) -> Planned:
+    labels = on.labels
+    replay = replay_one_round(index_Q, labels.acc_QK, labels.grid, on.pool)
+    return Planned(tuple(one_batch_rules(torch.tensor(labels.grid)[index_Q])), replay)
+
+
+def _by_table(rule: TableRule, orders: Orders) -> Planned:
+    prior_Q = torch.zeros(len(orders.limit_Q)) if rule.prior_Q is None else rule.prior_Q
+    return Planned(tuple(table_rules(rule.table, prior_Q)), rule.replay(orders))

@@ -1,0 +1,233 @@
+"""Policies on the running engine: fresh samples, wall time, sequences at once, KV cache; and whether replay told so.
+
+Replay scores a policy on stored samples, as an expected value. Here every question is asked once, as a server would ask
+it: one request with n samples, or one request a round. Votes, ties and abstentions are the code that replay uses.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from t2.errors import T2Error
+from t2.grading.grade import gold_of, vote_of
+from t2.judging.agreement import Agreement, agreement, joint_level
+from t2.model_files import resolve_model
+from t2.policies.base import Replay
+from t2.policies.rules import GreedyAnswer, Rule
+from t2.spec import GREEDY_DRAW, EngineFacts, Grader, LabelJob, Question, Sample, Sampler, SampleRequest
+from t2.store.pool_spec import PoolSpec, read_spec
+from t2.store.reader import ShardReader
+from t2.store.schema import PoolPaths
+from t2.store.seeds import fresh_engine_seed
+from t2.voting import majority
+
+PER_QUESTION = ("correct", "samples", "generated_tokens", "prompt_tokens", "rounds", "peak")
+"""What is told of each question: the fields of `Replay` that are measured."""
+
+
+@dataclass(frozen=True)
+class LiveResult:
+    """One run of one policy."""
+
+    question_ids: tuple[str, ...]
+    measured: Replay
+    """as replay reports it, but one draw instead of an expected value: correct is 0 or 1"""
+    seconds: float
+    """from the first request to the last answer; loading the engine is left out"""
+    engine: EngineFacts | None
+    """None: the sampler is no vLLM engine, or one that was opened without `watch`"""
+
+    def as_json(self) -> dict[str, Any]:
+        """Totals, engine, and every question, as JSON values."""
+        measured = self.measured
+        tokens, samples = float(measured.generated_tokens.sum()), float(measured.samples.sum())
+        totals = {
+            "questions": len(self.question_ids),
+            "accuracy": float(measured.correct.mean()),
+            "samples": samples,
+            "generated_tokens": tokens,
+            "prompt_tokens": float(measured.prompt_tokens.sum()),
+            "rounds_per_question": float(measured.rounds.mean()),
+            "seconds": self.seconds,
+            "samples_per_second": samples / self.seconds,
+            "generated_tokens_per_second": tokens / self.seconds,
+        }
+        columns = [self.question_ids, *(getattr(measured, name).tolist() for name in PER_QUESTION)]
+        rows = [dict(zip(("id", *PER_QUESTION), row, strict=True)) for row in zip(*columns, strict=True)]
+        facts = None if self.engine is None else {**asdict(self.engine), "prefix_hit_rate": self.engine.prefix_hit_rate}
+        return {"totals": totals, "engine": facts, "questions": rows}
+
+
+@dataclass(frozen=True)
+class LiveRow:
+    """A policy live, and what replay says of it on the same questions."""
+
+    live: LiveResult
+    replay: Replay
+    agreement: Agreement
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything of the run, the agreement, and the replay's means."""
+        replayed = {name: float(getattr(self.replay, name).mean()) for name in PER_QUESTION}
+        return {**self.live.as_json(), "agreement": self.agreement.as_json(), "replayed": replayed}
+
+
+def beside_replay(live: Mapping[str, LiveResult], replays: Mapping[str, Replay]) -> dict[str, LiveRow]:
+    """Each run beside its replay; all intervals together hold with 95% probability, see `joint_level`.
+
+    Args:
+        live: from `evaluate_live`.
+        replays: of the same names, on the stored samples of the same questions.
+    """
+    level = joint_level(len(live))
+    return {
+        name: LiveRow(run, replays[name], agreement(run.measured, replays[name], level, num_resamples=20_000))
+        for name, run in live.items()
+    }
+
+
+def evaluate_live(
+    job: LabelJob,
+    questions: Sequence[Question],
+    prompts: Sequence[Sequence[int]],
+    contenders: Mapping[str, Sequence[Rule]],
+    on_done: Callable[[str, LiveResult], None] | None = None,
+) -> dict[str, LiveResult]:
+    """Run policies on one engine, one after the other, each with an empty prefix cache. Nothing is stored.
+
+    Args:
+        job: model, sampler and grader; its pool has the samples that live is to agree with.
+        questions: what is asked.
+        prompts: token ids of each question's prompt, as the pool stores them.
+        contenders: name of a policy -> one rule a question.
+        on_done: told of each policy when it has run; the next may take an hour.
+
+    Raises:
+        T2Error: no pool, no such model, vLLM is not installed, the job's model or sampling setting is not the pool's,
+            or its engine seed is one of the pool's, so that it would draw the stored samples again.
+    """
+    sampler, paths = job.sampler, PoolPaths(Path(job.path))
+    spec, model = read_spec(paths), resolve_model(job.model, job.revision)
+    live_spec = PoolSpec(model.as_json(), spec.prompt, sampler.settings.as_json())
+    if difference := spec.difference(live_spec):
+        raise T2Error(
+            f"Expected live samples as pool {paths.root} has them, got a difference in {'; '.join(difference)}. "
+            "Change the config back or choose another `data.pool.path`."
+        )
+    reader = ShardReader(paths)
+    reader.refresh()
+    seed = fresh_engine_seed(reader.engine_seeds(), job.engine_seed)
+    sampler.watch()
+    try:
+        sampler.open(str(model.folder), seed)
+        sampler.check_prompts({question.id: tuple(ids) for question, ids in zip(questions, prompts, strict=True)})
+        found: dict[str, LiveResult] = {}
+        for name, rules in contenders.items():
+            found[name] = live_run(sampler, job.task.grader, questions, prompts, rules)
+            if on_done:
+                on_done(name, found[name])
+        return found
+    finally:
+        sampler.close()
+
+
+def live_run(
+    sampler: Sampler,
+    grader: Grader,
+    questions: Sequence[Question],
+    prompts: Sequence[Sequence[int]],
+    rules: Sequence[Rule],
+) -> LiveResult:
+    """Ask all questions at once; each proceeds at its own pace, later rounds queue behind what is waiting already.
+
+    Args:
+        sampler: open; an engine starts with an empty prefix cache, and gives facts if it is watched.
+        grader: of the questions.
+        questions: distinct ids.
+        prompts: token ids of each.
+        rules: one a question.
+    """
+    asked = {
+        question.id: _Asked(question.id, tuple(prompt), rule, grader)
+        for question, prompt, rule in zip(questions, prompts, rules, strict=True)
+    }
+    golds = [gold_of(grader, question.answer, question.id) for question in questions]
+    queue = _Queue()
+    sampler.cool()
+    start = time.perf_counter()
+    for one in asked.values():
+        queue.add(one.next_request())
+    for result in sampler.stream(queue):
+        one = asked[result.request.question_id]
+        one.take(result.samples)
+        queue.add(one.next_request())
+    seconds = time.perf_counter() - start
+    everyone = list(asked.values())
+    measured = Replay(
+        correct=_column(majority(one.votes) == gold for one, gold in zip(everyone, golds, strict=True)),
+        samples=_column(len(one.votes) for one in everyone),
+        generated_tokens=_column(one.tokens for one in everyone),
+        prompt_tokens=_column(len(one.prompt_ids) for one in everyone),
+        rounds=_column(one.rounds for one in everyone),
+        peak=_column(one.peak for one in everyone),
+    )
+    return LiveResult(tuple(asked), measured, seconds, sampler.engine_facts)
+
+
+@dataclass
+class _Asked:
+    """A question while it is being answered."""
+
+    question_id: str
+    prompt_ids: tuple[int, ...]
+    rule: Rule
+    grader: Grader
+    votes: list[str | None] = field(default_factory=list)
+    tokens: int = 0
+    rounds: int = 0
+    peak: int = 0
+
+    def next_request(self) -> SampleRequest | None:
+        """What the rule wants next; None: it has stopped."""
+        extra = self.rule.extra(self.votes)
+        if extra < 1:
+            return None
+        self.rounds, self.peak = self.rounds + 1, max(self.peak, extra)
+        drawn = len(self.votes)
+        draws = (GREEDY_DRAW,) if isinstance(self.rule, GreedyAnswer) else tuple(range(drawn, drawn + extra))
+        return SampleRequest(self.question_id, self.prompt_ids, draws)
+
+    def take(self, samples: Iterable[Sample]) -> None:
+        """Count votes and charge every sample, truncated ones too."""
+        for sample in samples:
+            self.votes.append(vote_of(self.grader, sample.text, sample.finish_reason))
+            self.tokens += len(sample.token_ids)
+
+
+class _Queue(Iterator[SampleRequest]):
+    """Requests in order of arrival. Unlike other iterators it may go on after it has run dry."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[SampleRequest] = deque()
+
+    def add(self, request: SampleRequest | None) -> None:
+        """Append a request; None is none."""
+        if request is not None:
+            self._waiting.append(request)
+
+    def __next__(self) -> SampleRequest:
+        if not self._waiting:
+            raise StopIteration
+        return self._waiting.popleft()
+
+
+def _column(values: Iterable[float]) -> Tensor:
+    return torch.tensor([float(value) for value in values], dtype=torch.float64)

@@ -1,0 +1,1 @@
+"""What people look at: one `Table` with its renderers, HTML pages, and the look of every picture. Writes no files."""

@@ -1,1 +1,0 @@
-"""Reports for people: terminal tables, JSON, pictures, self-contained HTML pages. Writes files, reads none."""

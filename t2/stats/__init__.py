@@ -1,0 +1,1 @@
+"""Statistics over questions: bootstrap intervals, frontiers and areas, reliability. Pure, seeded."""

@@ -1,0 +1,89 @@
+"""Statements about replays with intervals, all on the same resamples of questions. Pure, seeded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from t2.policies.base import Replay
+from t2.stats.bootstrap import Interval, interval, resampled_means
+from t2.stats.frontier import Frontier, area, areas_between, tokens_reaching
+
+NUM_RESAMPLES = 2000
+
+
+def difference_and_ratio(first: Replay, second: Replay) -> tuple[float, float]:
+    """Accuracy of the first minus that of the second, points; generated tokens of the first over the second's."""
+    difference = 100 * float(first.correct.mean() - second.correct.mean())
+    return difference, float(first.generated_tokens.mean() / second.generated_tokens.mean())
+
+
+class Resampled:
+    """Bootstrap means of accuracy and generated tokens of many replays; what is compared shares its resamples."""
+
+    def __init__(self, replays: Iterable[Replay], clusters_Q: Tensor | None = None) -> None:
+        """Draw the resamples.
+
+        Args:
+            replays: of the same questions; every statement is about some of them.
+            clusters_Q: the same number for questions that are drawn together (a dedup key); None: each alone.
+        """
+        self._keep = list({id(replay): replay for replay in replays}.values())  # kept, so that an id stays theirs
+        self._column = {id(replay): 2 * index for index, replay in enumerate(self._keep)}
+        values_QP = torch.stack([v for r in self._keep for v in (r.correct, r.generated_tokens)], 1)
+        self.means_RP = resampled_means(values_QP, NUM_RESAMPLES, clusters_Q=clusters_Q)
+
+    def accuracy_R(self, replay: Replay) -> Tensor:
+        """Accuracy (a share) in each resample."""
+        return self.means_RP[:, self._column[id(replay)]]
+
+    def tokens_R(self, replay: Replay) -> Tensor:
+        """Generated tokens a question in each resample."""
+        return self.means_RP[:, self._column[id(replay)] + 1]
+
+    def accuracy(self, replay: Replay) -> Interval:
+        """In percent."""
+        return interval(100 * float(replay.correct.mean()), 100 * self.accuracy_R(replay))
+
+    def tokens(self, replay: Replay) -> Interval:
+        """Generated tokens a question."""
+        return interval(float(replay.generated_tokens.mean()), self.tokens_R(replay))
+
+    def difference(self, first: Replay, second: Replay) -> Interval:
+        """Accuracy points, paired."""
+        return interval(
+            difference_and_ratio(first, second)[0], 100 * (self.accuracy_R(first) - self.accuracy_R(second))
+        )
+
+    def ratio(self, first: Replay, second: Replay) -> Interval:
+        """Of generated tokens, paired."""
+        return interval(difference_and_ratio(first, second)[1], self.tokens_R(first) / self.tokens_R(second))
+
+    def ratio_at_same_accuracy(self, replay: Replay, fixed: Frontier) -> Interval:
+        """Of generated tokens to those with which FixedN is as accurate, between budgets a mixture of two.
+
+        Where FixedN is nowhere as accurate its dearest budget counts, where it is everywhere more its cheapest.
+        """
+
+        def ratio_R(tokens_R: Tensor, accuracy_R: Tensor, fixed_tokens_RK: Tensor, fixed_acc_RK: Tensor) -> Tensor:
+            needed_R = tokens_reaching(fixed_tokens_RK, fixed_acc_RK, accuracy_R)
+            return tokens_R / needed_R.minimum(fixed_tokens_RK.amax(1))
+
+        here = (replay.generated_tokens.mean()[None], replay.correct.mean()[None])
+        value = float(ratio_R(*here, fixed.tokens_P[None], fixed.accuracy_P[None]))
+        return interval(value, ratio_R(self.tokens_R(replay), self.accuracy_R(replay), *self._line_RP(fixed)))
+
+    def area(self, frontier: Frontier, fixed: Frontier, n_ref: int) -> Interval:
+        """Area against FixedN, points."""
+        return interval(100 * area(frontier, fixed, n_ref), self.areas_R(frontier, fixed, n_ref))
+
+    def areas_R(self, frontier: Frontier, fixed: Frontier, n_ref: int) -> Tensor:
+        """Area in each resample, points."""
+        return 100 * areas_between(*self._line_RP(frontier), *self._line_RP(fixed.upto(n_ref)))
+
+    def _line_RP(self, frontier: Frontier) -> tuple[Tensor, Tensor]:
+        """Tokens and accuracy of each setting in each resample."""
+        tokens, accuracy = ([part(r) for r in frontier.replays] for part in (self.tokens_R, self.accuracy_R))
+        return torch.stack(tokens, 1), torch.stack(accuracy, 1)

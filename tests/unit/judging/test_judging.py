@@ -1,0 +1,252 @@
+"""`t2 evaluate` on scripted answers: brute force of the exported setting, live runs, refusals by words."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from helpers.judged_heads import GRID, MODEL, NUM_QUESTIONS, PRICE, SAMPLES, SEEN, TOKENS, MakeHead, World, fails
+
+import t2.judging.command
+import t2.judging.questions
+from t2.activations.cache import FeatureSpec
+from t2.activations.features import computed
+from t2.cli import main
+from t2.errors import T2Error
+from t2.export import BudgetHead
+from t2.pools.load import LoadedPool
+from t2.sampling import ScriptedSampler
+
+
+@pytest.fixture
+def one_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fold seed 0 alone: a third of the time."""
+    for module in (t2.judging.command, t2.judging.questions):
+        monkeypatch.setattr(module, "FOLD_SEEDS", (0,))
+
+
+# What it says
+
+
+def majority_of(votes: list[str | None], gold: str) -> float:
+    """Expected correctness of a vote, ties shared: the definition, counted out."""
+    counts = Counter(vote for vote in votes if vote is not None)
+    top = max(counts.values(), default=0)
+    winners = [name for name, count in counts.items() if count == top]
+    return (gold in winners) / len(winners) if winners else 0.0
+
+
+def brute_force(loaded: LoadedPool, head: BudgetHead, seen: list[str]) -> tuple[float, float, int]:
+    """Accuracy and tokens of the exported setting by enumerating every subset of every question's samples."""
+    rows = [row for row, key in enumerate(loaded.pool.dedup_keys) if key not in seen]
+    spec = FeatureSpec(loaded.spec.model["fingerprint"], head.layers)
+    pooled_QLD = computed(MODEL, [loaded.prompts[row] for row in rows], spec)
+    prediction = head.predict(pooled_QLD)
+    assert prediction.accuracy_BK is not None
+    correct, tokens = [], []
+    for index, row in enumerate(rows):
+        cost = float(prediction.log_tokens_B[index].double().exp())
+        utility = [100 * float(prediction.accuracy_BK[index, k]) - PRICE * n * cost / 1000 for k, n in enumerate(GRID)]
+        n = GRID[utility.index(max(utility))]
+        right = loaded.pool.right_QM[row].tolist()
+        votes = [
+            "gold" if ok else None if vote < 0 else f"{vote}"
+            for vote, ok in zip(loaded.pool.vote_QM[row].tolist(), right, strict=True)
+        ]
+        subsets = [majority_of([votes[s] for s in chosen], "gold") for chosen in combinations(range(SAMPLES), n)]
+        correct.append(sum(subsets) / len(subsets))
+        tokens.append(n * TOKENS)
+    return 100 * sum(correct) / len(correct), sum(tokens) / len(tokens), len(rows)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_seed", "few_settings")
+def test_the_exported_setting_against_brute_force_on_questions_that_were_not_learned_from(
+    world: World, head: Path, seen_keys: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--grader", "numeric", "--proxy", str(MODEL), "--out", str(tmp_path / "out")]
+    main(["evaluate", str(head), str(world.pool), *options])
+    found = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    accuracy, tokens, rows = brute_force(world.loaded(), BudgetHead.from_pretrained(head), seen_keys)
+    exported = found["as_exported"]
+    assert (found["num_questions"], found["left_out"]) == (rows, SEEN) == (NUM_QUESTIONS - SEEN, SEEN)
+    assert exported["accuracy"]["value"] == pytest.approx(accuracy, abs=1e-9)
+    assert exported["tokens"]["value"] == pytest.approx(tokens, abs=1e-9)
+    assert exported["accuracy"]["low"] < accuracy < exported["accuracy"]["high"]
+    assert sum(exported["budget_shares"].values()) == pytest.approx(1)
+    assert len([share for share in exported["budget_shares"].values() if share]) > 1
+    loss = 100 * exported["promise"]["loss"]["value"]
+    fixed = brute_fixed(world.loaded(), seen_keys, 5)
+    assert loss == pytest.approx(fixed - accuracy, abs=1e-9)
+    names = {row["name"] for row in found["rows"]}
+    assert {"FixedN(N_ref)", "CurveHead + HeadThenStop", "TF-IDF ridge + bins + Utility", "ASC"} <= names
+    assert "generator difficulty + bins + Utility" in names
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert page.index("As exported") < page.index("Accuracy against tokens") < page.index("All contenders")
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert f"{SEEN} questions that the head has learned from are left out." in text
+    assert "| Utility(price=60.0), as exported |" in text
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Promise: loses less than 2 points against FixedN(5)" in shown
+    assert f"Note: {SEEN} of {NUM_QUESTIONS} questions are left out" in shown
+    for name in ("report.md", "report.json", "index.html", "frontier.png"):
+        assert (tmp_path / "out" / name).is_file()
+    key = (tmp_path / "out" / "key.md").read_text(encoding="utf-8")
+    assert text.startswith(key)
+    assert "| best one-round head |" in key
+    assert "| claim |" not in key
+
+
+def brute_fixed(loaded: LoadedPool, seen: list[str], n: int) -> float:
+    """Accuracy of FixedN, percent, by enumeration."""
+    total, count = 0.0, 0
+    for row, key in enumerate(loaded.pool.dedup_keys):
+        if key in seen:
+            continue
+        votes = [
+            "gold" if ok else None if vote < 0 else f"{vote}"
+            for vote, ok in zip(loaded.pool.vote_QM[row].tolist(), loaded.pool.right_QM[row].tolist(), strict=True)
+        ]
+        subsets = [majority_of([votes[s] for s in chosen], "gold") for chosen in combinations(range(SAMPLES), n)]
+        total, count = total + sum(subsets) / len(subsets), count + 1
+    return 100 * total / count
+
+
+# Live
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_seed", "few_settings")
+def test_live_through_the_command_line(
+    world: World, head: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["evaluate", str(head), str(world.config), "--out", str(tmp_path / "out"), "--live", "20"])
+    found = json.loads((tmp_path / "out" / "live.json").read_text(encoding="utf-8"))
+    assert found["fitted_on"] == NUM_QUESTIONS - SEEN - 20 == 40
+    names = list(found["policies"])
+    assert names[:2] == ["Greedy", "Utility(price=60.0), as exported"]
+    assert [name.split("(")[0] for name in names[2:]] == ["FixedN", "ASC", "HeadThenStop"]
+    asked_ids = [row["id"] for row in found["policies"]["Greedy"]["questions"]]
+    for row in found["policies"].values():
+        assert row["totals"]["questions"] == 20
+        assert [each["id"] for each in row["questions"]] == asked_ids
+        assert row["engine"] is None
+        # Scripted answers and the pool's come from one distribution.
+        assert row["agreement"]["holds"], row["agreement"]
+    greedy = found["policies"]["Greedy"]
+    assert greedy["totals"]["accuracy"] == greedy["replayed"]["correct"]
+    assert greedy["totals"]["samples"] == 20
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "Live on the engine" in page
+    shown = capsys.readouterr().out
+    assert "Live, 20 questions" in shown
+    assert "live: Greedy, 20 samples in" in shown
+
+
+def test_the_engine_has_all_threads(world: World, head: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison's one thread was set before the engine started: live runs had one core."""
+    seen, before, opened = [], torch.get_num_threads(), ScriptedSampler.open
+
+    def instead_of_comparing(*args: object) -> None:
+        assert torch.get_num_threads() == 1
+        raise T2Error("enough seen")
+
+    def watched(self: ScriptedSampler, model_folder: str, engine_seed: int) -> None:
+        seen.append(torch.get_num_threads())
+        opened(self, model_folder, engine_seed)
+
+    monkeypatch.setattr(ScriptedSampler, "open", watched)
+    monkeypatch.setattr(t2.judging.command, "compared", instead_of_comparing)
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(SystemExit):
+            main(["evaluate", str(head), str(world.config), "--out", str(tmp_path / "out"), "--live", "20"])
+        assert seen == [2]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--live", "-1"), "at least 20 questions, got -1"),
+        (("--live", "19"), "at least 20 questions, got 19"),
+        (("--live", "20", "--grader", "exact"), "`--live` without `--grader`"),
+        (("--min_samples", "0"), "`min_samples`"),
+        (("--grader", "no-such"), "no-such"),
+    ],
+)
+def test_options_that_do_not_fit(
+    world: World, head: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], named: str
+) -> None:
+    assert named in fails(capsys, head, world.config, *options)
+
+
+def test_a_pool_folder_cannot_run_live(world: World, head: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    error = fails(capsys, head, world.pool, "--live", "20")
+    assert "Expected a config with `--live`" in error
+    assert str(world.pool) in error
+
+
+def test_missing_vllm_is_said_before_anything_is_compared(
+    world: World, head: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    monkeypatch.setattr("t2.sampling.vllm_sampler._set_environment", lambda *_: None)
+    monkeypatch.setattr("t2.judging.command.compare", None)
+    config = yaml.safe_load(world.config.read_text(encoding="utf-8"))
+    config["data"]["pool"]["sampler"] = {"class_path": "VLLMSampler", "init_args": {"max_tokens": TOKENS}}
+    (tmp_path / "vllm.yaml").write_text(yaml.safe_dump(config))
+    error = fails(capsys, head, tmp_path / "vllm.yaml", "--live", "20", "--out", tmp_path / "out")
+    assert "pip install 't2-budget[vllm]'" in error
+
+
+# Bad heads and pools
+
+
+@pytest.mark.parametrize("live", [(), ("--live", "20")])
+def test_a_total_that_is_out_of_reach_is_said_before_anything_is_run_or_compared(
+    world: World,
+    make_head: MakeHead,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    live: tuple[str, ...],
+) -> None:
+    """What the head chooses was asked last: minutes of comparison, and no report."""
+    monkeypatch.setattr("t2.judging.command.compare", None)
+    monkeypatch.setattr("t2.judging.command.run_live", None)
+    poor = make_head(policy={"name": "BatchBudget", "arguments": {"tokens_per_question": 0.5}})
+    error = fails(capsys, poor, world.config, "--out", tmp_path / "out", *live)
+    assert f"predicted tokens, the cheapest budget for each of {NUM_QUESTIONS} questions, got 45." in error
+    assert "BatchBudget(tokens_per_question=0.5)" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_head_that_is_none(world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "exported head, got 'no/such-head'" in fails(capsys, "no/such-head", world.config)
+    assert "exported head with config.json" in fails(capsys, world.pool, world.config)
+    (tmp_path / "config.json").write_text("{}")
+    assert "Expected t2-head version 1" in fails(capsys, tmp_path, world.config)
+
+
+def test_a_pool_that_is_none(head: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "no such file or folder" in fails(capsys, head, tmp_path / "nothing")
+    assert "Expected a pool, got no" in fails(capsys, head, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "args", [[], ["head"], ["head", "pool", "--no-such-option", "1"], ["head", "pool", "--live", "x"]]
+)
+def test_a_wrong_command_line(capsys: pytest.CaptureFixture[str], args: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["evaluate", *args])
+    assert caught.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err

@@ -1,0 +1,463 @@
+"""Labelling with scripted answers: resume, top-up, death in every form, and the curve of a known distribution."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from scipy.stats import binom
+
+import t2.pools.fill
+import t2.pools.prepare
+import t2.store.writer
+from t2.curves.labels import accuracy_on_grid
+from t2.errors import T2Error
+from t2.pools.complete import missing_requests
+from t2.pools.fill import fill
+from t2.pools.grader import PoolGrader
+from t2.pools.labeller import LabellerProcess
+from t2.pools.prepare import prepare
+from t2.pools.questions import merge_questions
+from t2.sampling import ScriptedSampler
+from t2.spec import GREEDY_DRAW, LabelJob, PromptSpec, Question, SampleRequest, Shot
+from t2.splits import SplitFractions
+from t2.store.compact import compact
+from t2.store.lock import is_held, read_heartbeat
+from t2.store.reader import ShardReader, read_questions
+from t2.store.schema import PoolPaths
+from t2.store.seeds import fresh_engine_seed
+from t2.store.writer import ShardWriter
+from t2.tasks import ArithTask, JsonlTask
+
+MODEL = str(Path(__file__).parents[3] / "assets" / "tiny-arith")
+FRACTIONS = SplitFractions()
+NUM_QUESTIONS = 6
+
+
+class DyingSampler(ScriptedSampler):
+    """Fails in mid-stream, as an engine out of memory does."""
+
+    def __init__(self, *args, after, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.after, self.closed = after, 0
+
+    def stream(self, requests):
+        for index, result in enumerate(super().stream(requests)):
+            if index == self.after:
+                raise RuntimeError("the engine is out of memory")
+            yield result
+
+    def close(self):
+        self.closed += 1
+        super().close()
+
+
+def scripts(task, right=0.6, unparsed=0.0):
+    """Each question: right with `right`, no answer with `unparsed`, else one wrong answer."""
+    wrong = 1 - right - unparsed
+    return {q.id: {f"#{q.answer}": right, f"#{int(q.answer) + 1}": wrong, "": unparsed} for q in task.questions()}
+
+
+def job_of(path, samples=4, task=None, sampler=None, **rest):
+    task = task or ArithTask(NUM_QUESTIONS)
+    sampler = sampler or ScriptedSampler(scripts(task), samples_per_request=2)
+    return LabelJob(str(path), MODEL, task, sampler, samples_per_question=samples, **rest)
+
+
+def slow_job(path, num_questions=200):
+    task = ArithTask(num_questions)
+    return job_of(path, 8, task, ScriptedSampler(scripts(task), seconds_per_request=0.01, samples_per_request=2))
+
+
+def rows_of(path):
+    reader = ShardReader(PoolPaths(Path(path)))
+    reader.refresh()
+    return [row for table in reader.tables.values() for row in table.to_pylist()]
+
+
+def assert_complete(path, num_questions, samples):
+    """Every draw is there, once."""
+    keys = sorted((row["question_id"], row["draw"]) for row in rows_of(path))
+    ids = [q.id for q in ArithTask(num_questions).questions()]
+    assert keys == sorted((i, draw) for i in ids for draw in range(GREEDY_DRAW, samples))
+
+
+def is_drawing(pool):
+    """A labelling process has prepared its questions and draws."""
+    now = read_heartbeat(PoolPaths(pool))
+    return now is not None and now.writer != ""
+
+
+def wait_for(condition, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
+def is_gone(pid):
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+# The plan
+
+
+def test_plan_asks_for_what_is_missing():
+    questions = [Question(name, name, "1", name) for name in "abc"]
+    have = {"a": {GREEDY_DRAW, 0, 1, 2, 3, 4, 5}, "b": {0, 3}}
+    assert missing_requests(questions, [(1,), (2,), (3,)], have, 5, 2) == [
+        SampleRequest("b", (2,), (GREEDY_DRAW,)),
+        SampleRequest("b", (2,), (1, 2)),
+        SampleRequest("b", (2,), (4,)),
+        SampleRequest("c", (3,), (GREEDY_DRAW,)),
+        SampleRequest("c", (3,), (0, 1)),
+        SampleRequest("c", (3,), (2, 3)),
+        SampleRequest("c", (3,), (4,)),
+    ]
+
+
+def test_merge_appends_new_questions_and_refuses_changed_ones():
+    old = [Question("a", "1+1", "2", "1 1"), Question("b", "1+2", "3", "1 2")]
+    new = Question("c", "2+2", "4", "2 2")
+    assert merge_questions(old, [old[1], new]) == [*old, new]
+    with pytest.raises(T2Error, match=r"'b'.*'1[+]2' -> '3'.*'1[+]2' -> '4'"):
+        merge_questions(old, [Question("b", "1+2", "4", "1 2")])
+
+
+# Runs
+
+
+class ShortSampler(ScriptedSampler):
+    """Takes prompts of fewer than 5 tokens."""
+
+    def check_prompts(self, prompts):
+        if long := [name for name, ids in prompts.items() if len(ids) >= 5]:
+            raise T2Error(f"Expected shorter prompts, got {long}.")
+
+
+def test_prompts_that_are_too_long_are_refused_before_any_sample_is_drawn(tmp_path):
+    """The engine raised in the middle, at every start again, and took the requests in flight with it."""
+    task = ArithTask(NUM_QUESTIONS)
+    with pytest.raises(T2Error, match="Expected shorter prompts"):
+        fill(job_of(tmp_path / "pool", task=task, sampler=ShortSampler(scripts(task))), FRACTIONS)
+    assert rows_of(tmp_path / "pool") == []
+
+
+def test_a_prompt_that_cannot_be_rendered_leaves_no_pool(tmp_path):
+    """The pool's identity was written first: the mended config was then refused."""
+    template = tmp_path / "strict.jinja"
+    refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    template.write_text(refuses + "{{ messages[-1].content }}=")
+    job = job_of(tmp_path / "pool", prompt=PromptSpec(str(template), system="Be brief."))
+    with pytest.raises(T2Error, match=r"chat template.*System role not supported.*Change `prompt\.system`"):
+        prepare(job)
+    assert not (tmp_path / "pool" / "pool.json").exists()
+    prepare(job_of(tmp_path / "pool", prompt=PromptSpec(str(template))))
+    assert (tmp_path / "pool" / "pool.json").exists()
+
+
+def test_questions_that_another_process_adds_meanwhile_stay(tmp_path, monkeypatch):
+    """Read, render, write without a lock: the last writer's questions were all there was."""
+    first, second = (tmp_path / f"{name}.jsonl" for name in ("first", "second"))
+    for path in (first, second):
+        path.write_text(json.dumps({"id": path.stem, "question": "1+1", "answer": "2"}))
+    here, there = (
+        job_of(tmp_path / "pool", task=JsonlTask(str(path)), sampler=ScriptedSampler({})) for path in (first, second)
+    )
+    load = t2.pools.prepare.load_tokenizer
+
+    def load_while_another_prepares(folder):
+        monkeypatch.setattr(t2.pools.prepare, "load_tokenizer", load)
+        prepare(there)
+        return load(folder)
+
+    monkeypatch.setattr(t2.pools.prepare, "load_tokenizer", load_while_another_prepares)
+    assert [question.id for question in prepare(here).questions] == ["second", "first"]
+    assert [question.id for question in read_questions(PoolPaths(tmp_path / "pool"))[0]] == ["second", "first"]
+
+
+def test_a_model_without_tokenizer_is_named(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_bytes((Path(MODEL) / name).read_bytes())
+    job = LabelJob(str(tmp_path / "pool"), str(folder), ArithTask(2), ScriptedSampler({}), samples_per_question=2)
+    with pytest.raises(T2Error, match="Expected a fast tokenizer in"):
+        prepare(job)
+
+
+def test_a_run_fills_the_pool(tmp_path):
+    job = job_of(tmp_path / "pool")
+    seen = []
+    done = fill(job, FRACTIONS, seen.append)
+    assert_complete(job.path, NUM_QUESTIONS, 4)
+    assert (done.samples_done, done.samples_total, done.resumed, done.tokens) == (30, 30, 0, 120)
+    assert seen[-1] == done
+    best = {q.id: f"#{q.answer}" for q in job.task.questions()}
+    greedy = {row["question_id"]: row["text"] for row in rows_of(job.path) if row["draw"] == GREEDY_DRAW}
+    assert greedy == best
+    assert not is_held(PoolPaths(Path(job.path)))
+
+
+def test_a_finished_pool_draws_nothing_and_needs_no_model(tmp_path):
+    job = job_of(tmp_path / "pool", engine_seed=5)
+    fill(job, FRACTIONS)
+    done = fill(job, FRACTIONS)
+    assert (done.samples_done, done.resumed) == (0, 30)
+    elsewhere = LabelJob(job.path, "not/here/tiny-arith", job.task, job.sampler, samples_per_question=4)
+    assert fill(elsewhere, FRACTIONS).samples_done == 0
+    assert prepare(elsewhere).model_files is None
+
+
+def test_a_finished_pool_refuses_another_models_name_also_where_there_is_no_model(tmp_path):
+    job = job_of(tmp_path / "pool", engine_seed=5)
+    fill(job, FRACTIONS)
+    other = LabelJob(job.path, "not/here/other-model", job.task, job.sampler, samples_per_question=4)
+    with pytest.raises(T2Error, match=r"Expected the model of pool .*tiny-arith.*got 'not/here/other-model'"):
+        fill(other, FRACTIONS)
+
+
+@pytest.mark.parametrize("after", [0, 1, 7])
+def test_a_dying_sampler_loses_nothing_that_was_finished(tmp_path, after):
+    task = ArithTask(NUM_QUESTIONS)
+    sampler = DyingSampler(scripts(task), samples_per_request=2, after=after)
+    seen = []
+    with pytest.raises(RuntimeError, match="out of memory"):
+        fill(job_of(tmp_path / "pool", sampler=sampler), FRACTIONS, seen.append)
+    stored = rows_of(tmp_path / "pool")
+    assert len(stored) == (seen[-1].samples_done if seen else 0)
+    assert len(seen) == after
+    assert sampler.closed == 1
+    assert not is_held(PoolPaths(tmp_path / "pool"))
+    done = fill(job_of(tmp_path / "pool"), FRACTIONS)
+    assert (done.resumed, done.samples_done) == (len(stored), 30 - len(stored))
+    assert_complete(tmp_path / "pool", NUM_QUESTIONS, 4)
+    first_writer = {row["writer"] for row in stored}
+    assert [row for row in rows_of(tmp_path / "pool") if row["writer"] in first_writer] == stored
+
+
+def test_a_top_up_draws_the_new_draws_alone(tmp_path):
+    fill(job_of(tmp_path / "pool", 4), FRACTIONS)
+    before = rows_of(tmp_path / "pool")
+    fill(job_of(tmp_path / "pool", 7), FRACTIONS)
+    assert_complete(tmp_path / "pool", NUM_QUESTIONS, 7)
+    after = rows_of(tmp_path / "pool")
+    assert [row for row in after if row["attempt"] == 1] == before
+    new = [row for row in after if row["attempt"] == 2]
+    assert {row["draw"] for row in new} == {4, 5, 6}
+    assert {row["engine_seed"] for row in new}.isdisjoint({row["engine_seed"] for row in before})
+
+
+def test_fewer_samples_than_the_pool_has_is_finished(tmp_path):
+    fill(job_of(tmp_path / "pool", 4), FRACTIONS)
+    assert fill(job_of(tmp_path / "pool", 2), FRACTIONS).samples_done == 0
+
+
+def test_an_engine_seed_is_used_once(tmp_path):
+    fill(job_of(tmp_path / "pool", 4, engine_seed=5), FRACTIONS)
+    assert {row["engine_seed"] for row in rows_of(tmp_path / "pool")} == {5}
+    with pytest.raises(T2Error, match=r"got 5: .*engine_seed"):
+        fill(job_of(tmp_path / "pool", 6, engine_seed=5), FRACTIONS)
+    assert_complete(tmp_path / "pool", NUM_QUESTIONS, 4)
+    fill(job_of(tmp_path / "pool", 6, engine_seed=6), FRACTIONS)
+    assert_complete(tmp_path / "pool", NUM_QUESTIONS, 6)
+
+
+def test_an_engine_seed_is_refused_after_compaction(tmp_path, monkeypatch):
+    monkeypatch.setattr(t2.pools.fill, "compact", partial(compact, above=1))
+    for samples, seed in ((2, 5), (4, 6), (6, 7)):
+        fill(job_of(tmp_path / "pool", samples, engine_seed=seed), FRACTIONS)
+    assert len(list((tmp_path / "pool" / "shards").iterdir())) == 1
+    assert_complete(tmp_path / "pool", NUM_QUESTIONS, 6)
+    for seed in (5, 6, 7):
+        with pytest.raises(T2Error, match="engine seed"):
+            fill(job_of(tmp_path / "pool", 8, engine_seed=seed), FRACTIONS)
+
+
+def test_fresh_seeds_differ():
+    assert len({fresh_engine_seed({1, 2}, None) for _ in range(50)}) == 50
+
+
+def test_a_growing_task_keeps_the_old_rows(tmp_path):
+    fill(job_of(tmp_path / "pool"), FRACTIONS)
+    before = rows_of(tmp_path / "pool")
+    old_questions, old_prompts = read_questions(PoolPaths(tmp_path / "pool"))
+    done = fill(job_of(tmp_path / "pool", task=ArithTask(10)), FRACTIONS)
+    assert (done.resumed, done.samples_done) == (30, 20)
+    assert_complete(tmp_path / "pool", 10, 4)
+    assert [row for row in rows_of(tmp_path / "pool") if row["attempt"] == 1] == before
+    questions, prompts = read_questions(PoolPaths(tmp_path / "pool"))
+    assert (questions[:NUM_QUESTIONS], prompts[:NUM_QUESTIONS]) == (old_questions, old_prompts)
+    assert questions == ArithTask(10).questions()
+    # The smaller task still fits, and does not throw the larger one's questions away.
+    assert fill(job_of(tmp_path / "pool"), FRACTIONS).samples_done == 0
+    assert len(read_questions(PoolPaths(tmp_path / "pool"))[0]) == 10
+
+
+def test_a_changed_question_is_refused(tmp_path):
+    file = tmp_path / "questions.jsonl"
+
+    def pool_of(answer):
+        file.write_text(json.dumps({"id": "a", "question": "1+1", "answer": answer}) + "\n")
+        sampler = ScriptedSampler({"a": {"#### 2": 1.0}})
+        return job_of(tmp_path / "pool", 2, JsonlTask(str(file)), sampler)
+
+    fill(pool_of("2"), FRACTIONS)
+    with pytest.raises(T2Error, match=r"'a'.*new ids"):
+        fill(pool_of("3"), FRACTIONS)
+    with pytest.raises(T2Error, match=r"'two'.*'a'"):
+        fill(pool_of("two"), FRACTIONS)
+    assert len(rows_of(tmp_path / "pool")) == 3
+
+
+def test_another_prompt_or_setting_is_refused(tmp_path):
+    fill(job_of(tmp_path / "pool"), FRACTIONS)
+    task = ArithTask(NUM_QUESTIONS)
+    longer = ScriptedSampler(scripts(task), tokens_per_answer=5)
+    with pytest.raises(T2Error, match=r"sampling\.max_tokens: 4 .* 5 "):
+        fill(job_of(tmp_path / "pool", 6, sampler=longer), FRACTIONS)
+    with pytest.raises(T2Error, match=r"prompt\.shots"):
+        fill(job_of(tmp_path / "pool", 6, prompt=PromptSpec(shots=[Shot("1+1", "#2")])), FRACTIONS)
+    assert_complete(tmp_path / "pool", NUM_QUESTIONS, 4)
+
+
+def test_the_pool_of_a_known_distribution_has_the_known_curve(tmp_path):
+    num_questions, p, grid = 150, 0.6, (1, 2, 3, 5, 9, 16)
+    task = ArithTask(num_questions)
+    job = job_of(tmp_path / "pool", 32, task, ScriptedSampler(scripts(task, p), samples_per_request=8), engine_seed=1)
+    fill(job, FRACTIONS)
+    grader = PoolGrader(ShardReader(PoolPaths(tmp_path / "pool")), task.grader)
+    grader.refresh()
+    questions, prompts = read_questions(PoolPaths(tmp_path / "pool"))
+    acc_QK = accuracy_on_grid(grader.pool(questions, [len(prompt) for prompt in prompts]), grid)
+    # Right wins outright, or ties (even N only) and is drawn with probability 1/2.
+    exact_K = torch.tensor([binom.sf(n / 2, n, p) + (binom.pmf(n // 2, n, p) / 2 if n % 2 == 0 else 0) for n in grid])
+    error_K = acc_QK.std(0) / num_questions**0.5
+    assert ((acc_QK.mean(0) - exact_K).abs() < 4 * error_K).all()
+
+
+# Death from outside
+
+
+def _label_and_tell(path, progress_file):
+    """A slow labelling process that flushes often and writes down what is finished, and when."""
+    t2.pools.fill.ShardWriter = partial(ShardWriter, flush_seconds=0.2)
+    with open(progress_file, "a", buffering=1) as file:
+        fill(slow_job(path), FRACTIONS, lambda now: file.write(f"{time.monotonic()} {now.samples_done}\n"))
+
+
+def test_kill_9_loses_at_most_what_was_not_flushed(tmp_path):
+    pool, told = tmp_path / "pool", tmp_path / "progress"
+    process = multiprocessing.get_context("spawn").Process(target=_label_and_tell, args=(pool, told))
+    process.start()
+    try:
+        wait_for(lambda: (pool / "shards").is_dir() and len(list((pool / "shards").glob("*.parquet"))) >= 3)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+    lines = [line.split() for line in told.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    times, done = [float(line[0]) for line in lines], [int(line[1]) for line in lines]
+    # Half a second: the flush interval, the flush itself, and a busy machine.
+    safe = max(n for t, n in zip(times, done, strict=True) if t <= times[-1] - 0.5)
+    stored = rows_of(pool)
+    assert 0 < safe <= len(stored) <= done[-1] + 2
+    assert read_heartbeat(PoolPaths(pool)).pid == process.pid
+    fast = ScriptedSampler(scripts(ArithTask(200)), samples_per_request=2)
+    resumed = fill(job_of(pool, 8, ArithTask(200), fast), FRACTIONS)
+    assert resumed.resumed == len(stored)
+    assert_complete(pool, 200, 8)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_an_end_in_the_middle_of_a_flush_neither_loses_nor_doubles(tmp_path, monkeypatch, named):
+    """SIGTERM becomes SystemExit anywhere: before a shard is named, or after it is and its rows are still buffered."""
+    add_shard, calls = t2.store.writer.add_shard, []
+
+    def interrupted(*args):
+        calls.append(args)
+        if named or len(calls) != 2:
+            add_shard(*args)
+        if len(calls) == 2:
+            raise SystemExit(128 + signal.SIGTERM)
+
+    monkeypatch.setattr(t2.store.writer, "add_shard", interrupted)
+    monkeypatch.setattr(t2.pools.fill, "ShardWriter", partial(ShardWriter, flush_seconds=0.0))
+    seen = []
+    with pytest.raises(SystemExit):
+        fill(job_of(tmp_path / "pool"), FRACTIONS, seen.append)
+    keys = [(row["question_id"], row["draw"]) for row in rows_of(tmp_path / "pool")]
+    assert len(keys) == len(set(keys)) == 3  # the greedy answer, then a request of two samples
+    monkeypatch.undo()
+    assert fill(job_of(tmp_path / "pool"), FRACTIONS).resumed == 3
+    assert_complete(tmp_path / "pool", NUM_QUESTIONS, 4)
+
+
+def test_sigterm_flushes(tmp_path):
+    pool = tmp_path / "pool"
+    labeller = LabellerProcess(slow_job(pool), FRACTIONS, tmp_path / "label.log")
+    wait_for(lambda: is_drawing(pool))
+    time.sleep(0.5)
+    labeller.check()
+    assert rows_of(pool) == []
+    labeller.stop()
+    assert labeller.process.exitcode == 128 + signal.SIGTERM
+    assert len(rows_of(pool)) > 10
+    assert not (pool / "heartbeat.json").exists()
+    assert not is_held(PoolPaths(pool))
+    labeller.stop()
+
+
+def test_the_labeller_finishes(tmp_path):
+    labeller = LabellerProcess(job_of(tmp_path / "pool"), FRACTIONS, tmp_path / "logs" / "label.log")
+    labeller.process.join(60)
+    labeller.check()
+    assert "labelled 30 samples" in labeller.last_lines()
+    assert_complete(tmp_path / "pool", NUM_QUESTIONS, 4)
+    labeller.stop()
+
+
+@pytest.mark.slow
+def test_a_dead_labeller_shows_its_last_lines(tmp_path):
+    sampler = DyingSampler(scripts(ArithTask(NUM_QUESTIONS)), samples_per_request=2, after=3)
+    labeller = LabellerProcess(job_of(tmp_path / "pool", sampler=sampler), FRACTIONS, tmp_path / "label.log")
+    labeller.process.join(60)
+    with pytest.raises(T2Error, match=r"(?s)exit code 1.*the engine is out of memory"):
+        labeller.check()
+    labeller.stop()
+    # A mistake of the user is one line, without a traceback.
+    bad = job_of(tmp_path / "pool", prompt=PromptSpec(system="Be brief."))
+    labeller = LabellerProcess(bad, FRACTIONS, tmp_path / "second.log")
+    labeller.process.join(60)
+    with pytest.raises(T2Error, match=r"(?s)exit code 2.*prompt\.system") as caught:
+        labeller.check()
+    assert "Traceback" not in str(caught.value)
+    labeller.stop()
+
+
+def _train(pool, log, pid_file):
+    """Stands for a training run: starts a labeller and works on."""
+    labeller = LabellerProcess(slow_job(pool, 2000), FRACTIONS, log)
+    pid_file.write_text(str(labeller.process.pid))
+    time.sleep(120)
+
+
+@pytest.mark.slow
+def test_the_labeller_ends_with_its_parent(tmp_path):
+    pool, pid_file = tmp_path / "pool", tmp_path / "pid"
+    parent = multiprocessing.get_context("spawn").Process(target=_train, args=(pool, tmp_path / "log", pid_file))
+    parent.start()
+    try:
+        wait_for(lambda: is_drawing(pool))
+        time.sleep(0.5)
+    finally:
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.join()
+    wait_for(partial(is_gone, int(pid_file.read_text())), 20)
+    assert len(rows_of(pool)) > 10
+    assert not is_held(PoolPaths(pool))
