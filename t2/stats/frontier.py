@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -48,8 +48,15 @@ class Frontier:
     """A policy at all its settings, in knob order; no hull."""
 
     name: str
+    """for people alone: code compares the fields below"""
     settings: tuple[float, ...]
     replays: tuple[Replay, ...] = field(repr=False)
+    policy: str = ""
+    """class name of the policy, as "Utility"; "" where several policies are mixed"""
+    source: str = ""
+    """what the policy knows of a question beforehand: the name of a source, or "" """
+    in_bins: bool = False
+    """the source's score went through the common decision layer"""
 
     @property
     def points(self) -> list[FrontierPoint]:
@@ -58,7 +65,7 @@ class Frontier:
 
     def take(self, rows: Tensor) -> Frontier:
         """The frontier on some questions (repeated rows allowed: a bootstrap resample)."""
-        return Frontier(self.name, self.settings, tuple(replay.take(rows) for replay in self.replays))
+        return replace(self, replays=tuple(replay.take(rows) for replay in self.replays))
 
     @property
     def tokens_P(self) -> Tensor:
@@ -73,7 +80,8 @@ class Frontier:
     def upto(self, largest: float) -> Frontier:
         """The part with settings of at most `largest` (FixedN up to N_ref)."""
         keep = [index for index, setting in enumerate(self.settings) if setting <= largest]
-        return Frontier(self.name, tuple(self.settings[k] for k in keep), tuple(self.replays[k] for k in keep))
+        settings, replays = tuple(self.settings[k] for k in keep), tuple(self.replays[k] for k in keep)
+        return replace(self, settings=settings, replays=replays)
 
 
 def area(frontier: Frontier, fixed: Frontier, n_ref: int) -> float:
