@@ -16,8 +16,9 @@ from data_modules import schedule
 from data_modules.live_pool import FillingPool
 from t2.activations.cache import FeatureSpec
 from t2.activations.features import pooled_features
-from t2.activations.layers import LayerChoice, choose_layers
+from t2.activations.layers import choose_layers
 from t2.comparison.sources import FOLD_SEEDS, check_enough
+from t2.config import DataSettings
 from t2.curves.labels import BudgetLabels, budget_labels, check_grid, cut_grid
 from t2.errors import T2Error
 from t2.export import SEEN_KEY, key_digest
@@ -26,80 +27,51 @@ from t2.heads.base import HeadShape, Targets, targets_of
 from t2.model_files import resolve_model
 from t2.pools.prepare import prepare
 from t2.spec import DEFAULT_GRID, LabelJob
-from t2.splits import SplitFractions, labelling_order, split_of
+from t2.splits import labelling_order, split_of
 
 MIN_QUESTIONS = {"train": 8, "validation": 4, "test": 4}
 """Fewest questions of a split for its numbers to mean anything at all."""
 
 
-class BudgetDataModule(L.LightningDataModule):
+class BudgetDataModule(DataSettings, L.LightningDataModule):
     """Extracts features once, starts or joins a labeller if samples are missing, and serves batches as labels arrive.
 
     Batches are (pooled_BLD float32, `Targets`). `fit` begins when the whole validation set is labelled; epoch e
-    trains on the first `ready(e)` train questions in labelling order.
+    trains on the first `ready(e)` train questions in labelling order. What can be configured are the fields of
+    `DataSettings`; nothing is read before `prepare_data`.
     """
 
-    def __init__(
-        self,
-        pool: LabelJob,
-        layers: LayerChoice = "every-4th",
-        grid: list[int] | None = None,
-        eps: float = 0.02,
-        splits: SplitFractions = SplitFractions(),  # noqa: B008  # frozen
-        batch_size: int = 64,
-        features: str | None = None,
-        allow_proxy: str | None = None,
-        max_epochs: int = 100,
-        min_calibration: int = 0,
-        seed: int = 0,
-        stall_timeout_seconds: float = 1800.0,
-    ) -> None:
-        """Configure; nothing is read before `prepare_data`.
+    def __post_init__(self) -> None:
+        """Settle the grid.
 
-        Args:
-            pool: where samples lie and how missing ones are drawn.
-            layers: tapped blocks; linked from `model.layers`.
-            grid: budgets in samples; None: 1, 3, 5, 7, 9, 12, 16, 24, 32 as far as the pool goes.
-            eps: accuracy given up to call N enough.
-            splits: shares of train, validation, calibration and test questions.
-            batch_size: questions of an optimizer step.
-            features: folder of the feature cache; None: `features` inside the pool.
-            allow_proxy: hub id or folder of another LLM that gives the features; None: the pool's own LLM. An
-                imported pool needs it.
-            max_epochs: linked from `trainer.max_epochs`; decides how fast the train set grows.
-            min_calibration: fewest calibration questions with keys of their own that `fit` accepts; linked from
-                `calibration`, 0 unless its mode is "required".
-            seed: of the order within an epoch.
-            stall_timeout_seconds: longest wait without a new sample.
+        Raises:
+            T2Error: settings that no command can use, or a grid that does not go with the samples.
         """
-        super().__init__()
-        if not 0 <= eps < 1:
-            raise T2Error(f"Expected `data.eps` in [0, 1), got {eps}.")
-        self.job, self.layer_choice, self.eps, self.batch_size = pool, layers, eps, batch_size
-        self.grid = check_grid(
-            grid if grid is not None else cut_grid(DEFAULT_GRID, pool.samples_per_question), pool.samples_per_question
-        )
-        self.fractions = splits
-        self.features_root = Path(features) if features else Path(pool.path) / "features"
-        self.proxy, self.max_epochs, self.seed = allow_proxy, max_epochs, seed
-        self.min_calibration = min_calibration
-        self.stall_timeout_seconds = stall_timeout_seconds
+        DataSettings.__post_init__(self)
+        L.LightningDataModule.__init__(self)
+        most = self.pool.samples_per_question
+        self.budgets = check_grid(self.grid if self.grid is not None else cut_grid(DEFAULT_GRID, most), most)
         self._filling: FillingPool | None = None
+
+    @property
+    def job(self) -> LabelJob:
+        """What the key `data.pool` says; code here calls graded samples a pool."""
+        return self.pool
 
     def prepare_data(self) -> None:
         """Render and check the questions; on a finished pool this needs no model."""
-        prepare(self.job, self.proxy)
+        prepare(self.job, self.allow_proxy)
 
     def setup(self, stage: str) -> None:
         """Features of all prompts first (the LLM is freed again), then the labeller if samples are missing."""
         if self._filling is None:
-            self.prepared = prepare(self.job, self.proxy).only_wanted()
+            self.prepared = prepare(self.job, self.allow_proxy).only_wanted()
             self._rows = self._rows_by_split()
             if stage == "fit":
                 self._check_calibration()
             self.feature_spec, self.features_QLD = self._features()
             self._labels: dict[str, tuple[GradedPool, BudgetLabels]] = {}
-            self._filling = FillingPool(self.job, self.prepared, self.fractions, self.stall_timeout_seconds)
+            self._filling = FillingPool(self.job, self.prepared, self.splits, self.stall_timeout_seconds)
         if stage != "cross_validate":  # which uses what is there
             self._filling.start_labeller_if_needed()
         if stage in ("fit", "validate"):
@@ -126,8 +98,8 @@ class BudgetDataModule(L.LightningDataModule):
     def head_shape(self) -> HeadShape:
         """Shape of features and grids."""
         width = self.features_QLD.shape[2]
-        label_grid = cut_grid(self.grid, max(1, self.job.samples_per_question // 2))
-        return HeadShape(len(self.feature_spec.layers), width, self.grid, label_grid)
+        label_grid = cut_grid(self.budgets, max(1, self.job.samples_per_question // 2))
+        return HeadShape(len(self.feature_spec.layers), width, self.budgets, label_grid)
 
     @property
     def export_info(self) -> dict[str, Any]:
@@ -189,7 +161,7 @@ class BudgetDataModule(L.LightningDataModule):
         """Graded samples and labels of a split, in labelling order."""
         return self._labelled(name, self._rows[name])
 
-    def features(self, name: str) -> Tensor:
+    def features_of(self, name: str) -> Tensor:
         """Pooled features of a split, (Q, L, D), in labelling order."""
         return self.features_QLD[self._rows[name]]
 
@@ -229,9 +201,9 @@ class BudgetDataModule(L.LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """What a run with this checkpoint must have in common with the one that wrote it."""
         return {
-            "grid": list(self.grid),
+            "grid": list(self.budgets),
             "eps": self.eps,
-            "splits": asdict(self.fractions),
+            "splits": asdict(self.splits),
             "samples_per_question": self.job.samples_per_question,
             "features": self.feature_spec.fingerprint,
             "seed": self.seed,
@@ -251,10 +223,10 @@ class BudgetDataModule(L.LightningDataModule):
         """Indices of the job's questions by split, each in labelling order."""
         questions = self.prepared.questions
         rows: dict[str, list[int]] = {"train": [], "validation": [], "calibration": [], "test": []}
-        for index in labelling_order(questions, self.fractions):
-            rows[split_of(questions[index].dedup_key, self.fractions)].append(index)
+        for index in labelling_order(questions, self.splits):
+            rows[split_of(questions[index].dedup_key, self.splits)].append(index)
         for name, fewest in MIN_QUESTIONS.items():
-            if len(rows[name]) < fewest and getattr(self.fractions, name) > 0:
+            if len(rows[name]) < fewest and getattr(self.splits, name) > 0:
                 raise T2Error(
                     f"Expected at least {fewest} {name} questions, got {len(rows[name])} of "
                     f"{len(questions)}. Add questions or change `data.splits`."
@@ -273,10 +245,10 @@ class BudgetDataModule(L.LightningDataModule):
 
     def _features(self) -> tuple[FeatureSpec, Tensor]:
         """From the cache, or from the LLM, which is freed before a labeller starts."""
-        proxy = resolve_model(self.proxy) if self.proxy else None
+        proxy = resolve_model(self.allow_proxy) if self.allow_proxy else None
         self._proxy_facts = {"model_id": proxy.id, "model_revision": proxy.revision} if proxy else {}
         facts = self.prepared.spec.model if proxy is None else proxy.as_json()
-        layers = choose_layers(self.layer_choice, facts["num_layers"])
+        layers = choose_layers(self.layers, facts["num_layers"])
         spec = FeatureSpec(facts["fingerprint"], layers)
 
         def find() -> Path:
@@ -293,7 +265,7 @@ class BudgetDataModule(L.LightningDataModule):
     def _labelled(self, key: str, rows: Sequence[int]) -> tuple[GradedPool, BudgetLabels]:
         if key not in self._labels:
             pool = self.filling.graded(rows)
-            self._labels[key] = pool, budget_labels(pool, self.grid, self.eps)
+            self._labels[key] = pool, budget_labels(pool, self.budgets, self.eps)
         return self._labels[key]
 
     def _tensors(self, key: str, rows: Sequence[int]) -> tuple[Tensor, Targets]:

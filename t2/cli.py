@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from t2.config import read_job
 from t2.errors import T2Error
 
 
@@ -14,13 +14,15 @@ def label(config: str, preview: int = 0) -> None:
     """Draw the samples that a pool lacks; resumable at any time.
 
     Args:
-        config: YAML file; its `data.pool` and `data.splits` are read, the rest belongs to train.py.
+        config: YAML file; its `data.pool` and `data.splits` are used, the rest belongs to train.py.
         preview: look at this many questions in a scratch pool instead, and estimate the whole job.
     """
+    from t2.config import read_data
     from t2.pools.fill import fill
     from t2.pools.labeller import exit_on_sigterm
 
-    job, fractions = read_job(config)
+    data = read_data(config)
+    job, fractions = data.pool, data.splits
     exit_on_sigterm()
     if preview:
         from t2.pools.preview import preview as look
@@ -156,6 +158,8 @@ COMMANDS: dict[str, Any] = {
 }
 POSITIONAL = {"import", "curse", "evaluate", "report", "export"}
 """Commands whose required arguments are written without their names."""
+CONFIGURED = {"label": "config", "curse": "pool", "evaluate": "pool", "report": "pool"}
+"""Commands that read a config, and the argument that names it (or the folder of a pool)."""
 
 
 def main(args: list[str] | None = None) -> None:
@@ -169,11 +173,25 @@ def main(args: list[str] | None = None) -> None:
         subparser.add_function_arguments(function, as_group=False, as_positional=name in POSITIONAL)
         subcommands.add_subcommand(name, subparser, help=subparser.description)
     parsed = parser.parse_args(args)
+    options = parsed[parsed.subcommand].as_dict()
     try:
-        COMMANDS[parsed.subcommand](**parsed[parsed.subcommand].as_dict())
+        if parsed.subcommand in CONFIGURED:
+            _check_config(options[CONFIGURED[parsed.subcommand]])
+        COMMANDS[parsed.subcommand](**options)
     except T2Error as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(T2Error.EXIT_CODE) from error
+
+
+def _check_config(source: str) -> None:
+    """Every key of a config must be known, also those that the command leaves to train.py: a typo is a wrong figure.
+
+    What is no YAML file is left to the command, which knows best what it wanted.
+    """
+    if source.endswith((".yaml", ".yml")) and os.path.isfile(source):
+        from t2.training.cli import check_config
+
+        check_config(source)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,13 @@ class SplitFractions:
     """Shares of the questions; they must sum to 1."""
 
     train: float = 0.60
+    """share that heads learn from"""
     validation: float = 0.15
+    """share that chooses the checkpoint"""
     calibration: float = 0.10
+    """share that chooses the exported setting, with a promise"""
     test: float = 0.15
+    """share that chooses nothing"""
 
     def __post_init__(self) -> None:
         """Reject shares that are negative or do not sum to 1."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -71,8 +70,7 @@ def load_questions(
         T2Error: no such pool, one of another model, too few samples or questions, or neither features nor LLM.
     """
     loaded = load_pool(source, grader, min_samples)
-    data = _data_of(source) if loaded.job else {}
-    proxy = proxy or data.get("allow_proxy")
+    proxy = proxy or (loaded.data.allow_proxy if loaded.data else None)
     check_samples_model(head, loaded, proxy)
     rows, left_out = unseen_rows(head, loaded)
     pool, questions = loaded.pool.take(rows), tuple(loaded.questions[row] for row in rows)
@@ -80,7 +78,7 @@ def load_questions(
     check_enough(pool.dedup_keys, FOLD_SEEDS, "questions that the head has not learned from", loaded.root, seen)
     labels = budget_labels(pool, usable_grid(head, pool, loaded.name), eps_of(head))
     reading = _reading(head, loaded, rows, questions, proxy)
-    root = Path(features or data.get("features") or loaded.root / "features")
+    root = Path(features) if features else loaded.data.features_root if loaded.data else loaded.root / "features"
     wanted = head.config["features"]
     spec = FeatureSpec(wanted["model_fingerprint"], head.layers, wanted.get("pooling", "last-token"))
     pooled_QLD = pooled_features(root, spec, reading.prompts, lambda: _folder(head, reading, root))
@@ -195,14 +193,6 @@ def _folder(head: BudgetHead, reading: _Reading, root: Path) -> Path:
 def eps_of(head: BudgetHead) -> float:
     """Tolerance of N* that the head was trained with, accuracy."""
     return float(head.config.get("labels", {}).get("eps", 0.02))
-
-
-def _data_of(config: str) -> dict[str, Any]:
-    """The `data` part of a config that `load_pool` has read."""
-    import yaml
-
-    data: dict[str, Any] = yaml.safe_load(Path(config).read_text(encoding="utf-8"))["data"]
-    return data
 
 
 def _seen_notes(head: BudgetHead, left_out: int | None, total: int) -> Iterator[str]:

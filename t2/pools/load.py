@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from t2.config import read_job
+from t2.config import DataSettings, read_data
 from t2.curves.majority import MAX_SAMPLES
 from t2.errors import T2Error
 from t2.grading.given import GivenGrader, grader_named, grader_of_pool
@@ -46,8 +46,13 @@ class LoadedPool:
     """sentences that belong into every report"""
     source_notes: tuple[str, ...]
     """those of them that do not follow from `pool` alone, for a report that measures `pool` and says the rest itself"""
-    job: LabelJob | None = None
+    data: DataSettings | None = None
     """of the config that was named; None: a folder was"""
+
+    @property
+    def job(self) -> LabelJob | None:
+        """Whose samples these are, if a config says so."""
+        return self.data.pool if self.data else None
 
     @property
     def description(self) -> str:
@@ -97,9 +102,8 @@ def load_pool(
     for name, value in (("min_samples", min_samples), ("max_samples", max_samples)):
         if value is not None and value < 1:
             raise T2Error(f"Expected `{name}` of at least 1 sample, got {value}.")
-    path = Path(source)
-    job = _job_of(path)
-    paths = PoolPaths(Path(job.path) if job else path)
+    data = _data_of(Path(source))
+    job, paths = data.pool if data else None, _paths(data, source)
     spec = read_spec(paths)
     judge = _grader(grader, job, spec)
     stored = _Stored(*read_questions(paths), read_prompt_tokens(paths))
@@ -133,7 +137,7 @@ def load_pool(
         grader=judge.version,
         notes=(*about_source, *_sample_notes(pool), *about_grades),
         source_notes=(*about_source, *about_grades),
-        job=job,
+        data=data,
     )
 
 
@@ -143,15 +147,17 @@ def pool_folder(source: str | Path) -> Path:
     Raises:
         T2Error: no pool there.
     """
-    path = Path(source)
-    job = _job_of(path)
-    paths = PoolPaths(Path(job.path) if job else path)
+    paths = _paths(_data_of(Path(source)), source)
     read_spec(paths)
     return paths.root
 
 
-def _job_of(path: Path) -> LabelJob | None:
-    """The job of a config, None for a folder."""
+def _paths(data: DataSettings | None, source: str | Path) -> PoolPaths:
+    return PoolPaths(Path(data.pool.path if data else source))
+
+
+def _data_of(path: Path) -> DataSettings | None:
+    """The `data:` of a config, None for a folder."""
     try:
         str(path).encode()
         is_folder, is_file = path.is_dir(), path.is_file()
@@ -166,7 +172,7 @@ def _job_of(path: Path) -> LabelJob | None:
         raise T2Error(
             f"Expected a pool folder or a YAML config, got {path}. Make it a pool: t2 import {path} --pool FOLDER"
         )
-    return read_job(str(path))[0]
+    return read_data(path)
 
 
 def _grader(name: str | None, job: LabelJob | None, spec: PoolSpec) -> Grader:

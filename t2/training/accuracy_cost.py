@@ -102,7 +102,7 @@ class AccuracyCost(L.Callback):
     def _evaluate(self, trainer: L.Trainer, pl_module: BudgetProbe) -> ValidationResult:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by Trainer when a DataModule is used
         pool, labels = data.split("validation")
-        prediction = predict(pl_module.head, data.features("validation"), pl_module.device)
+        prediction = predict(pl_module.head, data.features_of("validation"), pl_module.device)
         return ValidationResult(type(pl_module.head).__name__, self.policy, pool, labels, prediction)
 
 

@@ -124,7 +124,7 @@ class CalibrateHead(L.Callback):
                 f"Expected at least {self.needed} calibration questions with keys of their own for "
                 f"`calibration.mode: required`, got {found}. Add questions, or choose mode auto."
             )
-        share = data.fractions.calibration
+        share = data.splits.calibration
         total = f"About {ceil(self.needed / share):,} questions, or a" if share else "A"
         advice = f" {total} larger `data.splits.calibration` (now {share:g}) would do."
         scalars = {"num_questions": float(found), "needed": float(self.needed)}
@@ -136,7 +136,7 @@ class CalibrateHead(L.Callback):
         self._announce_wait(data)
         data.wait_for("calibration")
         pool, labels = data.split("calibration")
-        prediction = predict(head, data.features("calibration"), torch.device("cpu"))
+        prediction = predict(head, data.features_of("calibration"), torch.device("cpu"))
         keys = pool.dedup_keys
         result = calibrate_policy(settings, prediction, labels, keys, n_ref, self.alpha, self.delta, self.form)
         chosen = settings[result.chosen] if result.chosen is not None else FixedN(n_ref)
@@ -165,7 +165,7 @@ class CalibrateHead(L.Callback):
         data.wait_for("train")  # training may have ended before all were labelled
         (_, train), (_, validation) = data.split("train"), data.split("validation")
         n_ref = reference_budget(train, validation)
-        prediction = predict(head, data.features("validation"), torch.device("cpu"))
+        prediction = predict(head, data.features_of("validation"), torch.device("cpu"))
         # Against FixedN(N_ref) alone no setting that spends more than it is worth choosing.
         most = n_ref if self.form == "reference" else validation.grid[-1]
         return n_ref, settings_dearest_first(type(configured), prediction, validation, most)
@@ -225,7 +225,7 @@ def write_outcome(path: str, content: dict[str, Any], data: Any, outcome: Outcom
     if policy_record(policy) != record["policy"]:
         head = head_of_checkpoint(content, path)
         pool, labels = data.split("validation")
-        prediction = predict(head, data.features("validation"), torch.device("cpu"))
+        prediction = predict(head, data.features_of("validation"), torch.device("cpu"))
         record["metrics"] = ValidationResult(type(head).__name__, policy, pool, labels, prediction).metrics
         record["policy"] = policy_record(policy)
     if outcome is not None:

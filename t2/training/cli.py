@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+from jsonargparse import ArgumentError
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_warn
 
-import t2.policies
-import t2.sampling
-import t2.tasks  # noqa: F401  # their classes must be imported to be named in a config without a module path
+import t2.policies  # noqa: F401  # its classes must be imported to be named in a config without a module path
 from t2.calibration.betting import questions_needed
+from t2.config import DataSettings, complaint, known_keys, name_classes, read_data, read_yaml
 from t2.errors import T2Error
 from t2.heads import HEADS
 from t2.policies import POLICIES
 from t2.training.accuracy_cost import AccuracyCost
 from t2.training.calibrate import CalibrateHead, check_policy
 from t2.training.export_head import ExportHead
+from t2.training.module import BudgetProbe
 from t2.training.trainer import T2Trainer
 
 
@@ -41,6 +43,13 @@ class BestCheckpoint(ModelCheckpoint):
             )
 
 
+class OneLineParser(LightningArgumentParser):
+    """Raises `ArgumentError` instead of printing the usage of 800 options."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "exit_on_error": False})
+
+
 class T2CLI(LightningCLI):
     """Our callbacks are arguments of the parser: a user's own `trainer.callbacks` does not drop them."""
 
@@ -49,26 +58,23 @@ class T2CLI(LightningCLI):
         """Lightning's, and `cross_validate`."""
         return {**LightningCLI.subcommands(), "cross_validate": {"model", "datamodule"}}
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse; what does not fit is one line.
+
+        Raises:
+            T2Error: an unknown or ill-typed key, in a config or on the command line.
+        """
+        words = args if isinstance(args, list) else sys.argv[1:]
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            chosen = next((word for word in words if word in self.subcommands()), None)
+            own = parser._subcommands_action._name_parser_map[chosen] if chosen else parser  # type: ignore[union-attr]
+            raise T2Error(complaint(str(error), _source(words), known_keys(own))) from error
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add `accuracy_cost`, `calibration`, `export` and `checkpoint`, and link what they share with the data."""
-        # They run in this order when `fit` ends: verdict, calibration, export.
-        parser.add_lightning_class_args(AccuracyCost, "accuracy_cost")
-        parser.add_lightning_class_args(CalibrateHead, "calibration")
-        parser.add_lightning_class_args(ExportHead, "export")
-        parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
-        parser.set_defaults(
-            {
-                "checkpoint.monitor": "val/area",
-                "checkpoint.mode": "max",
-                "checkpoint.filename": "best",
-                "checkpoint.save_last": True,
-                "checkpoint.auto_insert_metric_name": False,
-            }
-        )
-        parser.link_arguments("model.layers", "data.layers")
-        parser.link_arguments("trainer.max_epochs", "data.max_epochs")
-        sources = ("calibration.mode", "calibration.alpha", "calibration.delta")
-        parser.link_arguments(sources, "data.min_calibration", compute_fn=min_calibration)
+        """Add what `add_callbacks` adds."""
+        add_callbacks(parser)
 
     def before_instantiate_classes(self) -> None:
         """Reject a policy that does not go with the head or with calibration, before anything is loaded."""
@@ -78,6 +84,59 @@ class T2CLI(LightningCLI):
             POLICIES.get(policy, POLICIES["Utility"]).check(HEADS[head].gives_curve, head)
         if config.calibration.mode == "required":
             check_policy(policy)
+
+
+def add_callbacks(parser: LightningArgumentParser) -> None:
+    """Add `accuracy_cost`, `calibration`, `export` and `checkpoint`, and link what they share with the data."""
+    # They run in this order when `fit` ends: verdict, calibration, export.
+    parser.add_lightning_class_args(AccuracyCost, "accuracy_cost")
+    parser.add_lightning_class_args(CalibrateHead, "calibration")
+    parser.add_lightning_class_args(ExportHead, "export")
+    parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
+    parser.set_defaults(
+        {
+            "checkpoint.monitor": "val/area",
+            "checkpoint.mode": "max",
+            "checkpoint.filename": "best",
+            "checkpoint.save_last": True,
+            "checkpoint.auto_insert_metric_name": False,
+        }
+    )
+    parser.link_arguments("model.layers", "data.layers")
+    parser.link_arguments("trainer.max_epochs", "data.max_epochs")
+    sources = ("calibration.mode", "calibration.alpha", "calibration.delta")
+    parser.link_arguments(sources, "data.min_calibration", compute_fn=min_calibration)
+
+
+def check_config(config: str) -> None:
+    """Make sure that every key of a config, below `data:` or not, is one that `train.py` takes.
+
+    A config that nobody trains with needs no head.
+
+    Raises:
+        T2Error: names the first that is not, or whose value is of another type.
+    """
+    read_data(config)  # says best what is wrong with a file that is no config
+    parser = OneLineParser()
+    parser.add_argument("--seed_everything", type=bool | int, default=0)
+    parser.add_lightning_class_args(T2Trainer, "trainer")
+    parser.add_lightning_class_args(BudgetProbe, "model")
+    parser.add_class_arguments(DataSettings, "data")
+    add_callbacks(parser)
+    parser.add_argument("--ckpt_path", type=str | None, default=None)
+    content = read_yaml(config)
+    content["model"] = {"head": next(iter(HEADS)), **(content.get("model") or {})}
+    try:
+        parser.parse_object(content)
+    except ArgumentError as error:
+        raise T2Error(complaint(str(error), config, known_keys(parser))) from error
+
+
+def _source(words: list[str]) -> str:
+    """What a run was configured by: its configs, if it names any."""
+    configs = [word.partition("=")[2] for word in words if word.startswith(("--config=", "-c="))]
+    configs += [after for word, after in pairwise(words) if word in ("--config", "-c")]
+    return " + ".join(configs) or "the command line"
 
 
 def min_calibration(mode: str, alpha: float, delta: float) -> int:
@@ -110,11 +169,13 @@ def trainer_defaults() -> dict[str, Any]:
 
 def run_cli(model: type[L.LightningModule], data: type[L.LightningDataModule], args: list[str] | None = None) -> None:
     """Parse, build and run; a mistake of the user ends with one line and exit code 2."""
+    name_classes()
     try:
         T2CLI(
             model,
             data,
             trainer_class=T2Trainer,
+            parser_class=OneLineParser,
             trainer_defaults=trainer_defaults(),
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},

@@ -68,7 +68,7 @@ class Splits:
         self.asked.append(f"split {name}")
         return self.pools[name], budget_labels(self.pools[name], SHAPE.grid, 0.02)
 
-    def features(self, name: str) -> Tensor:
+    def features_of(self, name: str) -> Tensor:
         """They say how hard a question is, with noise; if misleading, the opposite."""
         num, generator = len(self.pools[name]), torch.Generator().manual_seed(9)
         hard_Q = torch.linspace(-2, 2, num) * (-1 if self.misleading else 1)
@@ -100,7 +100,7 @@ def trained(head: Head) -> Head:
     torch.manual_seed(0)
     data = Splits()
     pool, labels = data.split("train")
-    pooled_QLD, targets = data.features("train"), targets_of(labels, pool.dedup_keys)
+    pooled_QLD, targets = data.features_of("train"), targets_of(labels, pool.dedup_keys)
     head.start_stage(pooled_QLD, targets)
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-2)
     for _ in range(60):
@@ -120,7 +120,7 @@ def metrics_of(head: Head) -> dict[str, Any]:
     """On validation, of the configured policy."""
     data = Splits()
     pool, labels = data.split("validation")
-    prediction = predict(head, data.features("validation"), torch.device("cpu"))
+    prediction = predict(head, data.features_of("validation"), torch.device("cpu"))
     return ValidationResult(type(head).__name__, policy_from_record(UTILITY), pool, labels, prediction).metrics
 
 
@@ -182,9 +182,9 @@ def test_a_setting_passes(curve_head: Head, tmp_path: Path, capsys: pytest.Captu
     assert record["seen_questions"] == sorted({*SEEN, *map(key_digest, run.data.dedup_keys("calibration"))})
 
     head = BudgetHead.from_pretrained(export_checkpoint(run.path, tmp_path / "head"))
-    drawn = head.budgets(run.data.features("validation")).double()
+    drawn = head.budgets(run.data.features_of("validation")).double()
     assert record["metrics"]["samples"]["value"] == pytest.approx(float(drawn.mean()))
-    there = head.budgets(run.data.features("calibration")).double()
+    there = head.budgets(run.data.features_of("calibration")).double()
     tokens_Q = run.data.pools["calibration"].mean_tokens_Q
     ratio = float((there * tokens_Q).mean() / (found["n_ref"] * tokens_Q).mean())
     assert ratio <= 1

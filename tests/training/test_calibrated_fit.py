@@ -99,7 +99,7 @@ def test_fit_labels_calibrates_exports_and_can_be_undone(
     data = BudgetDataModule(job_of(path), layers="all", grid=config["data"]["grid"], max_epochs=4)
     data.setup("validate")
     data.teardown("validate")
-    drawn = head.budgets(data.features("validation")).double().mean()
+    drawn = head.budgets(data.features_of("validation")).double().mean()
     assert head.config["metrics"]["samples"]["value"] == pytest.approx(float(drawn)), "the card is of another setting"
 
     last = run / "checkpoints" / "last.ckpt"
@@ -111,9 +111,9 @@ def test_fit_labels_calibrates_exports_and_can_be_undone(
 
 
 def job_of(path: str) -> Any:
-    from t2.config import read_job
+    from t2.config import read_data
 
-    return read_job(path)[0]
+    return read_data(path).pool
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,7 @@ def test_recorded_metrics_are_those_of_the_exported_weights(scripted_config: Mak
     data = BudgetDataModule(job_of(config), layers="all", grid=config["data"]["grid"], max_epochs=4)
     data.setup("validate")
     data.teardown("validate")
-    budgets = exported.budgets(data.features("validation")).double()
+    budgets = exported.budgets(data.features_of("validation")).double()
     assert exported.config["metrics"]["samples"]["value"] == pytest.approx(float(budgets.mean()))
 
 
@@ -221,7 +221,7 @@ def test_a_frozen_backbone_predicts_the_same_from_token_ids_as_from_features(
     probe.attach_backbone(load_frozen(tiny_arith, device="cpu"), data.feature_spec.layers)
     rows = data._rows["validation"]
     from_ids = probe([data.prepared.prompts[row] for row in rows])
-    from_features = probe(data.features("validation"))
+    from_features = probe(data.features_of("validation"))
     torch.testing.assert_close(from_ids.accuracy_BK, from_features.accuracy_BK, atol=2e-3, rtol=0)
     assert not any(name.startswith("backbone") for name in probe.state_dict())
     assert all(not p.requires_grad for p in probe.backbone[0].parameters())
@@ -288,7 +288,7 @@ def test_a_run_asks_nothing_of_questions_that_it_does_not_want(
     again.setup("validate")
     again.teardown("validate")
     assert again.features_QLD.shape[0] == len(again.prepared.prompts) == 64
-    assert torch.equal(again.features("train"), first.features("train"))
+    assert torch.equal(again.features_of("train"), first.features_of("train"))
     assert again.dedup_keys("test") == first.dedup_keys("test")
 
 

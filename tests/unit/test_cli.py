@@ -10,7 +10,8 @@ import pytest
 import torch
 import yaml
 
-from t2.cli import main, read_job
+from t2.cli import main
+from t2.config import read_data
 from t2.store.reader import ShardReader
 from t2.store.schema import PoolPaths
 from t2.tasks import ArithTask
@@ -158,9 +159,10 @@ def test_label_fills_the_pool_and_resumes(pool, config, capsys):
     assert sum(table.num_rows for table in reader.tables.values()) == NUM_QUESTIONS * 6
 
 
-def test_read_job_gives_pool_and_splits(pool, config):
+def test_a_config_gives_pool_and_splits(pool, config):
     splits = {"train": 0.7, "validation": 0.1, "calibration": 0.1, "test": 0.1}
-    job, fractions = read_job(config(pool, splits=splits))
+    data = read_data(config(pool, splits=splits))
+    job, fractions = data.pool, data.splits
     assert (job.path, job.samples_per_question, job.engine_seed) == (pool["path"], 3, None)
     assert isinstance(job.task, ArithTask)
     assert fractions.train == 0.7

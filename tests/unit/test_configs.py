@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from t2.cli import read_job
+from t2.config import read_data
 from train import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,7 +19,7 @@ CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.yaml") if not path.
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
 def test_shipped_config_is_read_by_both_programs(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    job, _ = read_job(str(path))
+    job = read_data(path).pool
     with pytest.raises(SystemExit, match="0"):
         main(["fit", "--config", str(path), "--print_config"])
     printed = yaml.safe_load(capsys.readouterr().out)
@@ -31,7 +31,7 @@ def test_readme_config_is_read_by_both_programs(tmp_path: Path, capsys: pytest.C
     (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     path = tmp_path / "readme.yaml"
     path.write_text(block, encoding="utf-8")
-    assert read_job(str(path))[0].samples_per_question == 64
+    assert read_data(path).pool.samples_per_question == 64
     with pytest.raises(SystemExit, match="0"):
         main(["fit", "--config", str(path), "--print_config"])
     assert "CurveHead" in capsys.readouterr().out

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from t2.cli import read_job
+from t2.config import read_data
 from t2.errors import T2Error
 from t2.tasks import MathStepsTask, PuzzleTask
 from t2.tasks.math_families import FAMILIES as MATH_FAMILIES
@@ -293,7 +293,7 @@ def test_the_config_asks_as_the_training_config_does() -> None:
         yaml.safe_load((CONFIGS / f"qwen2.5-coder-1.5b_{name}.yaml").read_text(encoding="utf-8"))
         for name in ("math-steps", "puzzles")
     )
-    job, _ = read_job(str(CONFIGS / "qwen2.5-coder-1.5b_puzzles.yaml"))
+    job = read_data(CONFIGS / "qwen2.5-coder-1.5b_puzzles.yaml").pool
     assert isinstance(job.task, PuzzleTask)
     assert len(job.task.questions()) == 300
     for config in (trained, puzzles):
