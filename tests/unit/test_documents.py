@@ -84,6 +84,15 @@ def test_code_that_is_named_is_there(page: Path) -> None:
             assert name.endswith((".py", ".json", ".yaml")) or is_defined(name), f"{page.name}: {name}"
 
 
+def test_architecture_lists_the_rooms_in_import_order() -> None:
+    order = re.findall(
+        r'"(\w+)"', read(ROOT / "tests/unit/test_import_rules.py").partition("ORDER = (")[2].partition("\n)")[0]
+    )
+    table = read(ARCHITECTURE).partition("| room | what is in it |")[2].partition("\n\n")[0]
+    listed = [room for row in table.strip().splitlines() for room in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert [room for room in listed if room in ROOMS] == order
+
+
 def commands() -> Iterator[list[str]]:
     """Commands of README and guide, as lists of arguments."""
     for page in (README, GUIDE):
@@ -150,10 +159,8 @@ def test_which_rule_has_the_figures_of_the_report() -> None:
 def test_results_have_the_figures_of_the_reports() -> None:
     table = table_after("Results")
     for rule, *cells in table:
-        name = rule.partition(" (")[0]
-        for pool, ratio, points in ((REAL, *cells[:2]), (EMBEDDED, *cells[2:])):
-            row = rows_of(pool)[name]
-            assert (ratio, points) == (row["ratio"], row["vs FixedN(N_ref), points"]), (pool.name, rule)
+        rows = [rows_of(pool)[rule.partition(" (")[0]] for pool in (REAL, EMBEDDED)]
+        assert cells == [row[column] for row in rows for column in ("ratio", "vs FixedN(N_ref), points")], rule
     assert 5 <= len(table) <= 8
 
 
