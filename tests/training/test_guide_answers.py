@@ -1,4 +1,4 @@
-"""The JSONL written by hand in README.md, and every command that stands below it, as a reader would paste them."""
+"""The JSONL written by hand in docs/GUIDE.md, the commands below it, and the code that uses a head."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from t2 import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_QUESTIONS = 70
-"""README's lines with other numbers."""
+"""The guide's lines with other numbers."""
 MANY_UNSEEN = [
     f"--data.splits.{name}={share}"
     for name, share in zip(("train", "validation", "calibration", "test"), (0.25, 0.1, 0.25, 0.4), strict=True)
@@ -27,12 +27,16 @@ QUICK = ["--fold_seeds", "[0]", "--epochs", "2", "--only_configured_head", "true
 
 @pytest.fixture
 def blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """README's two shell blocks: import and curse, then training and reports. The folder they run in is a fresh one."""
+    """The guide's two shell blocks: import and curse, then training and reports. They run in a fresh folder."""
     (tmp_path / "assets").symlink_to(ROOT / "assets")
     monkeypatch.chdir(tmp_path)
-    found = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert len(found) == 2
-    return found
+    shell = code_blocks("docs/GUIDE.md", "sh")
+    assert len(shell) == 2
+    return shell
+
+
+def code_blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
 def write_files(block: str) -> list[list[str]]:
@@ -53,14 +57,14 @@ def run(command: list[str], *more: str) -> None:
 
 
 def grown(row: dict[str, Any], index: int) -> dict[str, Any]:
-    """README's line as another question: the same pattern of right and wrong answers, everything `index` larger."""
+    """A line of the guide as another question: the same pattern of right and wrong, all numbers `index` larger."""
     moved = {**row, "id": f"{row['id']}-{index}", "question": f"{row['question']}+{index}"}
     moved["answer"] = str(int(row["answer"]) + index)
     moved["samples"] = [{**sample, "answer": str(int(sample["answer"]) + index)} for sample in row["samples"]]
     return moved
 
 
-def test_import_and_curse_of_the_lines_in_readme(blocks: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_import_and_curse_of_the_lines_in_the_guide(blocks: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     imported, curse = write_files(blocks[0])
     num_lines = len(Path("my_answers.jsonl").read_text(encoding="utf-8").splitlines())
     run(imported)
@@ -117,3 +121,9 @@ def test_all_four_commands_on_more_lines_of_that_kind(
     assert found["num_questions"] >= 40
     assert found["as_exported"]["policy"].startswith("Utility")
     assert json.loads(Path("curse/curse.json").read_text(encoding="utf-8"))["num_questions"] == NUM_QUESTIONS
+    use_of_a_head = [*code_blocks("README.md", "python"), code_blocks("docs/GUIDE.md", "python")[0]]
+    for block in use_of_a_head:
+        capsys.readouterr()
+        exec(block.replace("heads/quickstart", "heads/mine"), {})
+        assert re.search(r"tensor\(\[[1356], [1356]\]\)", capsys.readouterr().out)
+    assert len(use_of_a_head) == 2
