@@ -14,5 +14,5 @@ class T2Error(Exception):
 
 def quoted(text: str, most: int = 60) -> str:
     """A user's text in a message: quoted, on one line, and cut, since an id or an answer may be megabytes long."""
-    shown = repr(text[: most + 1])
-    return shown if len(shown) <= most + 2 else f"{shown[:most]}..."
+    whole = repr(text[: most + 1])
+    return whole if len(whole) <= most + 2 else f"{whole[:most]}..."

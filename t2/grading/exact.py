@@ -28,8 +28,8 @@ class ExactGrader(Grader):
         """The normalised answer; None if the marker or the answer is missing."""
         if not self.marker:
             return self.gold_class(text)
-        _, found, after = text.rpartition(self.marker)
-        return self.gold_class(after.strip().split("\n")[0]) if found else None
+        _, marker, after = text.rpartition(self.marker)
+        return self.gold_class(after.strip().split("\n")[0]) if marker else None
 
     def gold_class(self, answer: str) -> str | None:
         """The normalised string, None if empty."""

@@ -19,11 +19,11 @@ def parse_number(text: str) -> Fraction | None:
 
     Commas inside a number are thousands separators. Units and currency signs around it are ignored.
     """
-    found = _numbers(text)
-    if len(found) != 1:
+    numbers = _numbers(text)
+    if len(numbers) != 1:
         return None
-    numerator, _, denominator = re.sub(r"[,\s$€£¥]", "", found[0]).partition("/")
-    if len(found[0]) > _LONGEST:
+    numerator, _, denominator = re.sub(r"[,\s$€£¥]", "", numbers[0]).partition("/")
+    if len(numbers[0]) > _LONGEST:
         return None
     try:
         return Fraction(numerator) / Fraction(denominator or 1)
@@ -55,8 +55,8 @@ class NumericGrader(Grader):
 
     def answer_class(self, text: str) -> str | None:
         """The value on the line after the last marker, as a reduced fraction."""
-        _, found, after = text.rpartition(self.marker)
-        if found:
+        _, marker, after = text.rpartition(self.marker)
+        if marker:
             return self.gold_class(after.strip().split("\n")[0])
         if self.require_marker:
             return None

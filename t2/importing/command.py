@@ -25,7 +25,7 @@ from t2.store.schema import PoolPaths
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """What an import made, or found."""
+    """The pool that an import wrote, or that was there already."""
 
     pool: Path
     already_there: bool
@@ -135,7 +135,7 @@ def _spec(source: dict[str, Any], model: str, default_grader: str | None, cost_u
     )
 
 
-def _same_import(paths: PoolPaths, asked: PoolSpec) -> PoolSpec:
+def _same_import(paths: PoolPaths, wanted: PoolSpec) -> PoolSpec:
     """The spec of the pool that lies at `paths` if it comes from the same file with the same options.
 
     Raises:
@@ -148,12 +148,12 @@ def _same_import(paths: PoolPaths, asked: PoolSpec) -> PoolSpec:
     there = read_spec(paths)
     if there.source is None:
         raise T2Error(f"Expected a new pool, got {paths.root}, which t2 label fills. Choose another `--pool`.")
-    wanted = asked.source or {}
+    source = wanted.source or {}
     pairs = {
-        "file": (there.source["sha256"][:12], wanted["sha256"][:12]),
-        "--tokenizer": (there.source["tokenizer"], wanted["tokenizer"]),
-        "--model": (there.model["id"], asked.model["id"]),
-        "--grader": (there.default_grader, asked.default_grader),
+        "file": (there.source["sha256"][:12], source["sha256"][:12]),
+        "--tokenizer": (there.source["tokenizer"], source["tokenizer"]),
+        "--model": (there.model["id"], wanted.model["id"]),
+        "--grader": (there.default_grader, wanted.default_grader),
     }
     if other := [f"{name} {mine} there, {theirs} asked" for name, (mine, theirs) in pairs.items() if mine != theirs]:
         raise T2Error(

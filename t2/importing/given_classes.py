@@ -48,5 +48,5 @@ def given_classes(gold: str, samples: Sequence[GivenSample], where: str) -> list
 
 def _vote(sample: GivenSample) -> str | None:
     """The normalised answer, or text where the file names no answer; None abstains."""
-    said = sample.answer if sample.has_answer else sample.text
-    return normalise(said) or None if said is not None and sample.finish_reason == FINISHED else None
+    answer = sample.answer if sample.has_answer else sample.text
+    return normalise(answer) or None if answer is not None and sample.finish_reason == FINISHED else None

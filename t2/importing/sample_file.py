@@ -174,5 +174,5 @@ def _short(value: Any) -> str:
     """A value for an error message: one line, not long; a number as it is written."""
     if value is None:
         return "nothing"
-    shown = str(value[:60]) if isinstance(value, _Number) else repr(value[:60] if isinstance(value, str) else value)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+    text = str(value[:60]) if isinstance(value, _Number) else repr(value[:60] if isinstance(value, str) else value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -29,7 +29,6 @@ class LabellerProcess:
     """`t2 label` in a process group of its own, output in a log file. Ended by `stop`, at the latest at exit."""
 
     def __init__(self, job: LabelJob, fractions: SplitFractions, log_path: Path) -> None:
-        """Start it."""
         self.log_path, self._stopped = log_path, False
         log_path.parent.mkdir(parents=True, exist_ok=True)
         context = multiprocessing.get_context("spawn")
@@ -55,7 +54,7 @@ class LabellerProcess:
         return self.process.exitcode == T2Error.EXIT_CODE and is_held(paths)
 
     def last_lines(self, count: int = 15) -> str:
-        """The end of its log."""
+        """The last lines of its log."""
         try:
             return "\n".join(self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-count:])
         except OSError:
@@ -87,7 +86,7 @@ def exit_on_sigterm() -> None:
 
 
 def _main(job: LabelJob, fractions: SplitFractions, log_path: str, parent: int) -> None:
-    """Body of the child process."""
+    """What the child process does: label, into a log file, until it is done or its parent is gone."""
     with contextlib.suppress(OSError):
         os.setsid()
     log = open(log_path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  # lives as long as the process

@@ -107,9 +107,9 @@ def load_pool(
     spec = read_spec(paths)
     judge = _grader(grader, job, spec)
     stored = _Stored(*read_questions(paths), read_prompt_tokens(paths))
-    asked = len(stored.questions)
+    num_wanted = len(stored.questions)
     if job:
-        asked, stored = _asked_by(job, stored)
+        num_wanted, stored = _questions_of_task(job, stored)
     reader = PoolGrader(ShardReader(paths), judge)
     reader.refresh()
     fewest = min_samples or min(_fewest(reader, stored, spec, job), max_samples or MAX_SAMPLES)
@@ -124,7 +124,7 @@ def load_pool(
     most = max(reader.num_samples(question.id) for question in kept.questions)
     limit = min(most, MAX_SAMPLES, max_samples or most, job.samples_per_question if job else most)
     pool = reader.pool(kept.questions, kept.prompt_tokens, limit)
-    about_source = [*_left_out(asked, len(used), fewest, spec), *_source_notes(pool, spec, judge)]
+    about_source = [*_left_out(num_wanted, len(used), fewest, spec), *_source_notes(pool, spec, judge)]
     about_grades = [*_grade_notes(pool, judge), *_cut(most, limit, max_samples)]
     return LoadedPool(
         root=paths.root,
@@ -181,7 +181,7 @@ def _grader(name: str | None, job: LabelJob | None, spec: PoolSpec) -> Grader:
     return job.task.grader if job else grader_of_pool(spec)
 
 
-def _asked_by(job: LabelJob, stored: _Stored) -> tuple[int, _Stored]:
+def _questions_of_task(job: LabelJob, stored: _Stored) -> tuple[int, _Stored]:
     """How many questions the config's task has, and those of them that are in the pool, in its order."""
     wanted = job.task.questions()
     merged = {question.id: question for question in merge_questions(stored.questions, wanted)}
@@ -205,10 +205,10 @@ def _usable(reader: PoolGrader, stored: _Stored, spec: PoolSpec, fewest: int) ->
     return [row for row, question in enumerate(stored.questions) if question.id in complete]
 
 
-def _left_out(asked: int, used: int, fewest: int, spec: PoolSpec) -> Iterator[str]:
-    if used < asked:
+def _left_out(num_wanted: int, num_used: int, fewest: int, spec: PoolSpec) -> Iterator[str]:
+    if num_used < num_wanted:
         reason = f"fewer than {fewest} samples" if spec.imported else f"not {fewest} samples and a greedy answer yet"
-        yield f"{asked - used} of {asked} questions are left out: they have {reason}."
+        yield f"{num_wanted - num_used} of {num_wanted} questions are left out: they have {reason}."
 
 
 def _cut(most: int, limit: int, max_samples: int | None) -> Iterator[str]:
@@ -218,7 +218,7 @@ def _cut(most: int, limit: int, max_samples: int | None) -> Iterator[str]:
 
 
 def _source_notes(pool: GradedPool, spec: PoolSpec, grader: Grader) -> Iterator[str]:
-    """What an import did not know."""
+    """Sentences on what an import did not know."""
     if spec.source is not None:
         yield from source_notes(spec.source, spec.cost_unit, regraded=not isinstance(grader, GivenGrader))
         if spec.cost_unit == "tokens" and bool((pool.prompt_tokens_Q == 0).any()):
@@ -241,7 +241,7 @@ def _sample_notes(pool: GradedPool) -> Iterator[str]:
 
 
 def _grade_notes(pool: GradedPool, grader: Grader) -> Iterator[str]:
-    """What speaks against the grader."""
+    """Sentences on what speaks against the grader."""
     finished_QM = pool.present_QM & ~pool.truncated_QM
     finished, unread = int(finished_QM.sum()), int((pool.vote_QM[finished_QM] == ABSTAINED).sum())
     if finished == 0:

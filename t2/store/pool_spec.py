@@ -56,13 +56,15 @@ class PoolSpec:
 
     def difference(self, other: PoolSpec) -> list[str]:
         """What keeps `other` out of this pool, as "sampling.temperature: 1.0 here, 0.7 there"; empty if it fits."""
-        found = []
+        differences = []
         for part in ("model", "prompt", "sampling"):
             mine, theirs = getattr(self, part), getattr(other, part)
             for key in sorted((mine.keys() | theirs.keys()) - _DESCRIPTIVE.get(part, set())):
                 if mine.get(key) != theirs.get(key):
-                    found.append(f"{part}.{key}: {_short(mine.get(key))} in the pool, {_short(theirs.get(key))} asked")
-        return found
+                    differences.append(
+                        f"{part}.{key}: {_short(mine.get(key))} in the pool, {_short(theirs.get(key))} asked"
+                    )
+        return differences
 
 
 def read_spec(paths: PoolPaths) -> PoolSpec:

@@ -22,17 +22,17 @@ def manifest_entries(paths: PoolPaths) -> list[dict[str, Any]]:
     for manifest in sorted(paths.manifests.glob("*.jsonl")):
         lines = manifest.read_text(encoding="utf-8").split("\n")[:-1]
         try:
-            found = [json.loads(line) for line in lines]
+            parsed = [json.loads(line) for line in lines]
         except json.JSONDecodeError as error:
             raise T2Error(
                 f"Expected JSON lines in {manifest}, got {error}. Delete the damaged line and run t2 label again."
             ) from error
-        if odd := [entry for entry in found if not (isinstance(entry, dict) and {"shard", "sha256"} <= entry.keys())]:
+        if odd := [entry for entry in parsed if not (isinstance(entry, dict) and {"shard", "sha256"} <= entry.keys())]:
             raise T2Error(
                 f"Expected objects with shard and sha256 in {manifest}, got {str(odd[0])[:40]!r}. Delete the damaged "
                 "line and run t2 label again."
             )
-        entries += found
+        entries += parsed
     return entries
 
 

@@ -7,17 +7,21 @@ import secrets
 from t2.errors import T2Error
 
 
-def fresh_engine_seed(used: set[int], asked: int | None) -> int:
+def fresh_engine_seed(used: set[int], wanted: int | None) -> int:
     """An engine seed that the pool does not have: equal seeds would silently redraw the same answers.
+
+    Args:
+        used: engine seeds of the samples that the pool has.
+        wanted: None: a random one.
 
     Raises:
         T2Error: the seed asked for has been used.
     """
-    if asked is None:
+    if wanted is None:
         return next(seed for seed in iter(lambda: secrets.randbelow(2**31 - 1), None) if seed not in used)
-    if asked in used:
+    if wanted in used:
         raise T2Error(
-            f"Expected an engine seed that the pool does not have, got {asked}: it would redraw the same samples. "
+            f"Expected an engine seed that the pool does not have, got {wanted}: it would redraw the same samples. "
             "Remove `data.pool.engine_seed`."
         )
-    return asked
+    return wanted

@@ -6,7 +6,8 @@ from random import Random
 
 from t2.errors import T2Error
 from t2.grading.numeric import NumericGrader
-from t2.spec import Grader, Question, Task
+from t2.spec import Grader, Question
+from t2.tasks.generated import GeneratedTask
 
 MARKER = "#"
 """What precedes the final answer in the tiny LLM's output."""
@@ -29,7 +30,7 @@ def chain_text(terms: list[int]) -> str:
     return "".join(f"{term:+d}" for term in terms).removeprefix("+")
 
 
-class ArithTask(Task):
+class ArithTask(GeneratedTask):
     """Questions like 12+7-5 from all families and sizes in turn, so that every prefix is balanced."""
 
     def __init__(
@@ -47,35 +48,19 @@ class ArithTask(Task):
             families: "small", "medium", "large": one-, two- or three-digit terms; None means all.
             sizes: terms of a chain, each from 2 to 8; None means all.
         """
-        self.families = list(DIGITS) if families is None else families
+        super().__init__(num_questions, seed, families, DIGITS)
         self.sizes = list(SIZES) if sizes is None else sizes
-        if set(self.families) - set(DIGITS) or set(self.sizes) - set(SIZES):
-            raise T2Error(f"Expected families {list(DIGITS)} and sizes {SIZES}, got {self.families}, {self.sizes}.")
-        if num_questions < 1 or not self.families or not self.sizes:
-            raise T2Error(
-                f"Expected at least one question, family and size, got num_questions {num_questions}, "
-                f"families {self.families}, sizes {self.sizes}."
-            )
-        self.num_questions, self.seed = num_questions, seed
+        if not self.sizes or set(self.sizes) - set(SIZES):
+            raise T2Error(f"Expected sizes among {list(SIZES)}, at least one, got {self.sizes}. Change `task.sizes`.")
 
     @property
     def grader(self) -> Grader:
-        """The number after `#`."""
         return NumericGrader(MARKER)
 
-    def questions(self) -> list[Question]:
-        """Question i is cell i mod (families x sizes); repeated texts are skipped."""
-        cells = [(family, size) for size in self.sizes for family in self.families]
-        found: dict[str, Question] = {}
-        index = 0
-        while len(found) < self.num_questions:
-            if index > 100 * self.num_questions + 1000:
-                raise T2Error(f"Expected {self.num_questions} distinct questions, found {len(found)}. Ask fewer.")
-            family, size = cells[index % len(cells)]
-            terms = signed_terms(Random(f"{self.seed}/{index}"), family, size)
-            text = chain_text(terms)
-            key = " ".join(map(str, sorted(terms)))
-            question = Question(f"arith-{self.seed}-{index:06d}", text, str(sum(terms)), key, family, size)
-            found.setdefault(text, question)
-            index += 1
-        return list(found.values())
+    def cells(self) -> list[tuple[str, int]]:
+        return [(family, size) for size in self.sizes for family in self.families]
+
+    def question(self, index: int, family: str, size: int) -> Question:
+        terms = signed_terms(Random(f"{self.seed}/{index}"), family, size)
+        key = " ".join(map(str, sorted(terms)))  # 3+4 is 4+3
+        return Question(f"arith-{self.seed}-{index:06d}", chain_text(terms), str(sum(terms)), key, family, size)

@@ -52,12 +52,12 @@ class GeneratedTask(Task):
             T2Error: the families have fewer distinct questions than are asked for.
         """
         cells = self.cells()
-        found: dict[str, Question] = {}
+        questions: dict[str, Question] = {}
         index = 0
-        while len(found) < self.num_questions:
+        while len(questions) < self.num_questions:
             if index > 100 * self.num_questions + 1000:
-                raise T2Error(f"Expected {self.num_questions} distinct questions, found {len(found)}. Ask fewer.")
+                raise T2Error(f"Expected {self.num_questions} distinct questions, found {len(questions)}. Ask fewer.")
             question = self.question(index, *cells[index % len(cells)])
-            found.setdefault(question.text, question)
+            questions.setdefault(question.text, question)
             index += 1
-        return list(found.values())
+        return list(questions.values())

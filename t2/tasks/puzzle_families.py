@@ -136,9 +136,9 @@ def position(rng: Random, size: int) -> tuple[str, int]:
         place = rng.randint(2, 7)
         return f"Which number is {ORDINALS[place - 1]} from the end in the list {joined(numbers)}?", numbers[-place]
     left, right = sorted(rng.sample(range(14), 2))
-    asked = [numbers[left], numbers[right]]
-    rng.shuffle(asked)
-    text = f"How many numbers stand between {asked[0]} and {asked[1]} in the list {joined(numbers)}?"
+    pair = [numbers[left], numbers[right]]
+    rng.shuffle(pair)
+    text = f"How many numbers stand between {pair[0]} and {pair[1]} in the list {joined(numbers)}?"
     return text, right - left - 1
 
 
@@ -175,13 +175,13 @@ def quantity(rng: Random, parts: tuple[tuple[str, int], ...], low: int, high: in
 
 def units(rng: Random, size: int) -> tuple[str, int]:
     """Two units (size 1) or three (2) in the smallest of them; the difference of two such quantities (3)."""
-    asked = rng.choice(sorted(UNITS))
-    parts = UNITS[asked][1:] if size == 1 else UNITS[asked]
+    unit = rng.choice(sorted(UNITS))
+    parts = UNITS[unit][1:] if size == 1 else UNITS[unit]
     text, value = quantity(rng, parts, 4, 9)
     if size < 3:
-        return f"How many {asked} are {text}?", value
+        return f"How many {unit} are {text}?", value
     less, smaller = quantity(rng, parts, 1, 3)
-    return f"How many {asked} more than {less} are {text}?", value - smaller
+    return f"How many {unit} more than {less} are {text}?", value - smaller
 
 
 def coins(rng: Random, size: int) -> tuple[str, int]:
