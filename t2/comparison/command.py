@@ -56,8 +56,7 @@ def report_of(
     labels = budget_labels(pool, stored.of.grid, stored.of.eps)
     check_labels(stored, pool, labels, path)
     comparisons = [compare(pool, labels, sources, seed) for seed, sources in stored.by_seed.items()]
-    sources = list(stored.by_seed.values())
-    summary = summarise(comparisons, sources, clusters_of(pool.dedup_keys), stored.of.eps, new_rows)
+    summary = summarise(comparisons, clusters_of(pool.dedup_keys), stored.of.eps, new_rows)
     header = (
         f"{len(pool)} questions x {stored.of.samples_per_question} samples; 5-fold over questions, fold seeds "
         f"{', '.join(map(str, stored.by_seed))}; N_ref = {summary.n_ref}; settings chosen out of fold to lose at most "

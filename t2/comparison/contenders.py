@@ -1,20 +1,23 @@
-"""Everything that competes: a name, a knob, how it is fitted on training questions and replayed on others. Pure.
+"""Everything that competes: what it is, its knob, how it is fitted on some questions and replayed on others. Pure.
 
 Cross-validated comparison and validation callback both take their contenders from here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
 from t2.comparison import fits
+from t2.comparison.identity import Key
 from t2.comparison.slices import Slice
 from t2.comparison.sources import Known
 from t2.grading.graded import GradedPool
 from t2.heads.base import Prediction
+from t2.policies import POLICIES
 from t2.policies.asc import ASC
 from t2.policies.base import Replay
 from t2.policies.windows import ESC, Doubling
@@ -49,13 +52,17 @@ Kind = Literal["reference", "one round", "sequential"]
 class Contender:
     """A policy with its knob. `fit(train, known, cap)` looks at the training questions' samples; `Run` only scores."""
 
-    name: str
+    key: Key
     kind: Kind
     settings: tuple[float, ...]
     """in knob order; NaN where there is no knob"""
     fit: fits.Fit
     on_halves: bool = False
     """replayed on one half of each question's samples: tuned against FixedN at the largest budget of a half"""
+
+    def frontier(self, replays: Sequence[Replay]) -> Frontier:
+        """All its settings, with their replays."""
+        return Frontier(self.key.display_name, self.settings, tuple(replays), *self.key)
 
 
 def prices_of(pool: GradedPool) -> tuple[float, ...]:
@@ -67,7 +74,7 @@ def prices_of(pool: GradedPool) -> tuple[float, ...]:
 
 def fixed_n(grid: tuple[int, ...]) -> Contender:
     """FixedN at every budget of the grid."""
-    return Contender("FixedN", "reference", tuple(map(float, grid)), fits.fixed_n)
+    return Contender(Key("FixedN"), "reference", tuple(map(float, grid)), fits.fixed_n)
 
 
 def references(
@@ -82,18 +89,20 @@ def references(
         greedy: whether every question has its greedy answer; imported pools often have none.
     """
     found = [
-        Contender("Greedy", "reference", (float("nan"),), fits.greedy),
+        Contender(Key("Greedy"), "reference", (float("nan"),), fits.greedy),
         fixed_n(grid),
-        Contender("ASC", "sequential", THRESHOLDS, fits.capped(ASC)),
-        Contender("ASC, short answers first", "sequential", THRESHOLDS, fits.capped(ASC, concurrent=True)),
-        Contender("ESC", "sequential", WINDOWS, fits.capped(lambda w, cap: ESC(int(w), cap))),
-        Contender("ESC, window answer", "sequential", WINDOWS, fits.capped(lambda w, cap: ESC(int(w), cap, "window"))),
-        Contender("Doubling", "sequential", SHARES, fits.capped(Doubling)),
-        Contender("NoHeadThenStop", "sequential", prices, fits.no_head_then_stop),
+        Contender(Key("ASC"), "sequential", THRESHOLDS, fits.capped(ASC)),
+        Contender(Key("ASC, short answers first"), "sequential", THRESHOLDS, fits.capped(ASC, concurrent=True)),
+        Contender(Key("ESC"), "sequential", WINDOWS, fits.capped(lambda w, cap: ESC(int(w), cap))),
+        Contender(
+            Key("ESC, window answer"), "sequential", WINDOWS, fits.capped(lambda w, cap: ESC(int(w), cap, "window"))
+        ),
+        Contender(Key("Doubling"), "sequential", SHARES, fits.capped(Doubling)),
+        Contender(Key("NoHeadThenStop"), "sequential", prices, fits.no_head_then_stop),
     ]
     oracles = [
-        Contender("BayesOracle", "reference", prices, fits.bayes_oracle, on_halves=True),
-        Contender("OwnOracle", "reference", prices, fits.own_oracle, on_halves=True),
+        Contender(Key("BayesOracle"), "reference", prices, fits.bayes_oracle, on_halves=True),
+        Contender(Key("OwnOracle"), "reference", prices, fits.own_oracle, on_halves=True),
     ]
     return (found if greedy else found[1:]) + (oracles if halves else [])
 
@@ -103,37 +112,36 @@ def totals(grid: tuple[int, ...]) -> tuple[float, ...]:
     return tuple(sorted({round(1 + share * (grid[-1] - 1), 2) for share in TOTALS}))
 
 
-def of_control(name: str, grid: tuple[int, ...], prices: tuple[float, ...]) -> list[Contender]:
+def of_control(source: str, grid: tuple[int, ...], prices: tuple[float, ...]) -> list[Contender]:
     """A control: the common decision layer, one round (alone or over the batch) or as a prior for stopping."""
     return [
-        Contender(f"{name} + bins + Utility", "one round", prices, fits.binned_utility),
-        Contender(f"{name} + bins + BatchBudget", "one round", totals(grid), fits.binned_batch),
-        Contender(f"{name} + HeadThenStop", "sequential", prices, fits.head_then_stop),
+        Contender(Key("Utility", source, in_bins=True), "one round", prices, fits.binned_utility),
+        Contender(Key("BatchBudget", source, in_bins=True), "one round", totals(grid), fits.binned_batch),
+        Contender(Key("HeadThenStop", source), "sequential", prices, fits.head_then_stop),
     ]
 
 
-def of_head(name: str, known: Known, grid: tuple[int, ...], prices: tuple[float, ...]) -> list[Contender]:
+def of_head(source: str, known: Known, grid: tuple[int, ...], prices: tuple[float, ...]) -> list[Contender]:
     """A head: as a control, and with every policy that its prediction has the parts for."""
-    found = of_control(name, grid, prices)
+    found = of_control(source, grid, prices)
     if known.prediction.accuracy_BK is not None:
-        found.append(Contender(f"{name} + Utility", "one round", prices, fits.native_utility))
-        found.append(Contender(f"{name} + own and bins + Utility", "one round", prices, fits.blended_utility))
-        found.append(Contender(f"{name} + BatchBudget", "one round", totals(grid), fits.native_batch))
+        found.append(Contender(Key("Utility", source), "one round", prices, fits.native_utility))
+        found.append(Contender(Key("BlendedUtility", source), "one round", prices, fits.blended_utility))
+        found.append(Contender(Key("BatchBudget", source), "one round", totals(grid), fits.native_batch))
     if known.prediction.log2_n_B is not None:
-        found.append(Contender(f"{name} + PredictedN", "one round", SHIFTS, fits.native_predicted))
-    found.append(Contender(f"{name} + HeadASC", "sequential", THRESHOLDS, fits.head_asc))
+        found.append(Contender(Key("PredictedN", source), "one round", SHIFTS, fits.native_predicted))
+    found.append(Contender(Key("HeadASC", source), "sequential", THRESHOLDS, fits.head_asc))
     return found
 
 
-def of_dsc(name: str) -> Contender:
+def of_dsc(source: str) -> Contender:
     """`DSC` ordered by a source's score."""
-    return Contender(f"DSC by {name}", "sequential", DSC_THRESHOLDS, fits.dsc)
+    return Contender(Key("DSC", source), "sequential", DSC_THRESHOLDS, fits.dsc)
 
 
 def dsc_by_other_half() -> Contender:
     """`DSC` ordered by what no one knows beforehand: half of a question's own grades; replayed on the other half."""
-    name = "DSC by other-fold mean correct"
-    return Contender(name, "reference", DSC_THRESHOLDS, fits.dsc_by_other_half, on_halves=True)
+    return Contender(Key("DSC"), "reference", DSC_THRESHOLDS, fits.dsc_by_other_half, on_halves=True)
 
 
 def frontier_of(contender: Contender, run: fits.Run, on: Slice, known: Known) -> tuple[Replay, ...]:
@@ -154,7 +162,7 @@ def fixed_frontier(on: Slice) -> Frontier:
 def fitted_frontier(contender: Contender, train: Slice, on: Slice, known: Known, cap: int) -> Frontier:
     """A contender that needs no prediction of the training questions: fitted on their samples, replayed on others."""
     run = contender.fit(train, nothing_known(len(train.pool)), cap)
-    return Frontier(contender.name, contender.settings, frontier_of(contender, run, on, known))
+    return contender.frontier(frontier_of(contender, run, on, known))
 
 
 def reference_frontiers(train: Slice, on: Slice, cap: int) -> list[Frontier]:
@@ -165,9 +173,9 @@ def reference_frontiers(train: Slice, on: Slice, cap: int) -> list[Frontier]:
     return [fitted_frontier(contender, train, on, known, cap) for contender in found]
 
 
-def head_frontiers(name: str, prediction: Prediction, on: Slice, cap: int) -> list[Frontier]:
+def head_frontiers(source: str, prediction: Prediction, on: Slice, cap: int) -> list[Frontier]:
     """A head's own one-round policies, as far as its prediction has the parts for them."""
     known = Known(torch.zeros(len(on.pool)), prediction)
-    own = (fits.native_utility, fits.native_batch, fits.native_predicted)
-    found = of_head(name, known, on.labels.grid, prices_of(on.pool))
-    return [fitted_frontier(contender, on, on, known, cap) for contender in found if contender.fit in own]
+    contenders = of_head(source, known, on.labels.grid, prices_of(on.pool))
+    own = [each for each in contenders if each.key.policy in POLICIES and not each.key.in_bins]
+    return [fitted_frontier(contender, on, on, known, cap) for contender in own]

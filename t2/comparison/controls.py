@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from t2.comparison.identity import BEST_LAYER, GENERATOR, PROMPT_LENGTH, TFIDF
 from t2.comparison.sources import FitPredict, Known, Unfitted
 from t2.curves.labels import BudgetLabels
 from t2.grading.graded import GradedPool
@@ -36,14 +37,14 @@ def controls_of(
     """
     level_Q, length_Q = labels.acc_QK.mean(1), labels.log_tokens_Q
     found = [
-        Unfitted("best layer ridge", "activations", best_layer_ridge(pooled_QLD, level_Q, length_Q)),
-        Unfitted("TF-IDF ridge", "text", tfidf_ridge(texts, level_Q, length_Q)),
+        Unfitted(BEST_LAYER, "activations", best_layer_ridge(pooled_QLD, level_Q, length_Q)),
+        Unfitted(TFIDF, "text", tfidf_ridge(texts, level_Q, length_Q)),
     ]
     if bool((pool.prompt_tokens_Q > 0).any()):
-        found.append(Unfitted("prompt length", "text", prompt_length(pool.prompt_tokens_Q, length_Q)))
+        found.append(Unfitted(PROMPT_LENGTH, "text", prompt_length(pool.prompt_tokens_Q, length_Q)))
     if any(pool.families):
         difficulty = generator_difficulty(pool.families, pool.sizes, level_Q, length_Q)
-        found.append(Unfitted("generator difficulty", "generator", difficulty))
+        found.append(Unfitted(GENERATOR, "generator", difficulty))
     return tuple(found)
 
 

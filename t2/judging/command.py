@@ -117,7 +117,7 @@ def compared(head: BudgetHead, asked: HeadQuestions, known: Known, console: Cons
     for seed, sources in by_seed.items():
         comparisons.append(compare(pool, labels, sources, seed))
         console.print(f"fold seed {seed}: {len(comparisons[-1].outcomes)} contenders on {len(pool)} questions")
-    summary = summarise(comparisons, list(by_seed.values()), clusters_of(pool.dedup_keys), eps_of(head))
+    summary = summarise(comparisons, clusters_of(pool.dedup_keys), eps_of(head))
     return summary, comparisons[0]
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from t2.calibration.settings import in_words
 from t2.comparison.contenders import THRESHOLDS, Contender, prices_of
 from t2.comparison.fits import capped, head_then_stop, then_stop_rules
+from t2.comparison.identity import Key
 from t2.comparison.slices import NUM_ORDERS, Slice
 from t2.comparison.sources import Folds, Known
 from t2.comparison.tuning import cheapest_within, held_out_frontier, inner_folds
@@ -99,9 +100,9 @@ def plan(live: Questions, others: Questions, policy: OneRound, n_ref: int) -> di
         frontier = held_out_frontier(contender, inner, others.known, n_ref)
         return contender.settings[cheapest_within(frontier, reference)]
 
-    threshold = tuned(Contender("ASC", "sequential", THRESHOLDS, capped(ASC)))
+    threshold = tuned(Contender(Key("ASC"), "sequential", THRESHOLDS, capped(ASC)))
     planned[f"ASC({threshold:g})"] = _by_table(ASC(threshold, n_ref), orders)
-    price = tuned(Contender("HeadThenStop", "sequential", prices_of(others.pool), head_then_stop))
+    price = tuned(Contender(Key("HeadThenStop"), "sequential", prices_of(others.pool), head_then_stop))
     then_stop = then_stop_rules(fit, others.known, n_ref)(live.known, price)
     planned[f"HeadThenStop({price:g})"] = _by_table(then_stop, orders)
     return planned

@@ -138,8 +138,7 @@ class ValidationResult:
         self.fixed = fixed_frontier(self.on)
         self.replay = one_round(policy, prediction, self.on, labels.grid[-1])
         self.frontiers = head_frontiers(head, prediction, self.on, labels.grid[-1])
-        wanted = f"{head} + {type(policy).__name__}"
-        self.own = next((f for f in self.frontiers if f.name == wanted), self.fixed)
+        self.own = next((f for f in self.frontiers if f.policy == type(policy).__name__), self.fixed)
         replays = [self.replay, *self.own.replays, *self.fixed.replays]
         self.resampled = Resampled(replays, clusters_of(pool.dedup_keys))
 

@@ -45,4 +45,4 @@ def compared() -> Comparison:
 @cache
 def summarised() -> Summary:
     """Of that comparison."""
-    return summarise([compared()], [[SOURCE]], clusters_of(POOL.dedup_keys), 0.02)
+    return summarise([compared()], clusters_of(POOL.dedup_keys), 0.02)

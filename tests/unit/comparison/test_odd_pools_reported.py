@@ -66,7 +66,7 @@ def reported(
     sources = sources_of(pool, grid, texts)
     comparison = compare(pool, budget_labels(pool, grid, 0.02), sources, 0)
     new_rows = torch.arange(len(pool) - 20, len(pool))
-    summary = summarise([comparison], [sources], clusters_of(pool.dedup_keys), 0.02, new_rows)
+    summary = summarise([comparison], clusters_of(pool.dedup_keys), 0.02, new_rows)
     write_report(summary, comparison, folder, said, said, notes)
     page = (folder / "index.html").read_text(encoding="utf-8")
     words = re.sub(r'src="data:image/png;base64,[^"]*"', "", page)

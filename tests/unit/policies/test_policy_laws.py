@@ -45,6 +45,7 @@ from t2.comparison.contenders import (
     prices_of,
     references,
 )
+from t2.comparison.identity import ORACLES, Key
 from t2.comparison.slices import Slice
 from t2.comparison.sources import Known
 from t2.curves.labels import budget_labels, cut_grid
@@ -361,7 +362,6 @@ def known_without_lengths(pool: GradedPool, seed: int) -> Known:
 
 
 GRID = (1, 3, 5)
-ORACLES = ("OwnOracle", "BayesOracle")
 BY_ARRIVAL = "ASC, short answers first"
 
 
@@ -394,17 +394,18 @@ def test_lengths_of_tested_samples_change_no_decision(seed: int, cap: int) -> No
     few = tested(random_pool(16, samples=10, seed=seed % 1013, ragged=True))
     batch = tested(batch_with_easy_run(62, 2, seed, samples=10)[0])  # nearly any order has 32 easy ones in a row
     for contender in contenders(train, train_known):
-        if contender.name in ORACLES:
+        policy = contender.key.policy
+        if policy in ORACLES:
             continue
-        on, other, known = batch if contender.name == "DSC by head" else few
+        on, other, known = batch if contender.key == Key("DSC", "head") else few
         run = contender.fit(train, train_known, cap)
         for setting in contender.settings[:: max(1, len(contender.settings) // 5)]:
             mine, theirs = run(on, known, setting), run(other, known, setting)
             for part in ("samples", "rounds", "peak", "prompt_tokens", "correct"):
-                if (contender.name, part) != (BY_ARRIVAL, "correct"):
-                    assert torch.equal(getattr(mine, part), getattr(theirs, part)), (contender.name, setting, part)
-            if contender.name != "Greedy":  # the lengths did count
-                assert not torch.equal(mine.generated_tokens, theirs.generated_tokens), contender.name
+                if (policy, part) != (BY_ARRIVAL, "correct"):
+                    assert torch.equal(getattr(mine, part), getattr(theirs, part)), (contender.key, setting, part)
+            if policy != "Greedy":  # the lengths did count
+                assert not torch.equal(mine.generated_tokens, theirs.generated_tokens), contender.key
 
 
 def test_every_contender_is_tried() -> None:
@@ -429,7 +430,7 @@ def test_oracles_know_the_mean_length_of_the_half_that_chooses(name: str) -> Non
         sliced(with_other_lengths(pool, 0, group_QM), 5) for group_QM in (half_QM, torch.zeros_like(half_QM))
     )
     assert not torch.equal(within.pool.tokens_QM, pool.tokens_QM)
-    (contender,) = [c for c in references(GRID, prices_of(train.pool)) if c.name == name]
+    (contender,) = [c for c in references(GRID, prices_of(train.pool)) if c.key == Key(name)]
     run = contender.fit(train, nothing_known(24), 5)
     moved = False
     for setting in contender.settings:
