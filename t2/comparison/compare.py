@@ -17,12 +17,12 @@ from t2.comparison.contenders import (
     of_control,
     of_dsc,
     of_head,
-    prices_of,
     references,
 )
 from t2.comparison.identity import PROMPT_LENGTH, TFIDF, Key, Role
 from t2.comparison.slices import Slice
 from t2.comparison.sources import OUTER_FOLDS, FoldKnown, Folds, Source
+from t2.comparison.sweeps import FULL, Sweeps
 from t2.comparison.tuning import InnerFold, cheapest_within, held_out_frontier, in_order, inner_folds, within
 from t2.curves.halves import Halves
 from t2.curves.labels import BudgetLabels, dataset_optimum
@@ -96,6 +96,7 @@ class Comparison:
     n_ref: tuple[int, ...]
     """N_D of the training questions of each fold: reference budget and cap"""
     sources: tuple[Source, ...]
+    sweeps: Sweeps
     outcomes: dict[Key, Outcome]
     reference: Replay
     """FixedN(N_ref), N_ref from the training questions of each fold"""
@@ -117,8 +118,17 @@ class Comparison:
         return tuple(source.name for source in self.sources if source.kind != "head")
 
 
-def compare(pool: GradedPool, labels: BudgetLabels, sources: Sequence[Source], fold_seed: int) -> Comparison:
+def compare(
+    pool: GradedPool, labels: BudgetLabels, sources: Sequence[Source], fold_seed: int, sweeps: Sweeps = FULL
+) -> Comparison:
     """Run all contenders that pool and sources allow.
+
+    Args:
+        pool: graded samples.
+        labels: of the pool.
+        sources: heads and controls, out of fold at this fold seed.
+        fold_seed: of the folds, and of the random orders of samples.
+        sweeps: what is tried, and how often.
 
     Raises:
         T2Error: no sample has a token, so that nothing has a cost.
@@ -130,15 +140,14 @@ def compare(pool: GradedPool, labels: BudgetLabels, sources: Sequence[Source], f
         )
     folds = Folds.of(pool.dedup_keys, fold_seed)
     n_ref = tuple(labels.grid[dataset_optimum(labels.acc_QK[folds.train_rows(fold)])] for fold in range(OUTER_FOLDS))
-    first = Slice.of(pool, labels, n_ref[0], fold_seed).with_half_orders(fold_seed)
-    whole = {cap: first if cap == n_ref[0] else first.at_cap(cap, fold_seed) for cap in set(n_ref)}
+    whole = Slice.of(pool, labels, fold_seed, sweeps.num_orders).with_half_orders(fold_seed)
     outcomes: dict[Key, Outcome] = {}
-    sides = [_Fold.of(whole[n_ref[fold]], folds, fold, n_ref[fold]) for fold in range(OUTER_FOLDS)]
+    sides = [_Fold.of(whole, folds, fold, n_ref[fold]) for fold in range(OUTER_FOLDS)]
     order = folds.test_order
     greedy = bool(pool.greedy_present_Q.all())
-    halves = first.halves is not None
+    halves = whole.halves is not None
     # Prices are in units of answers, and no test question's answers say anything about what is tried.
-    jobs = [_jobs(labels.grid, prices_of(side.train.pool), sources, halves, greedy) for side in sides]
+    jobs = [_jobs(labels.grid, sweeps.priced_for(side.train.pool), sources, halves, greedy) for side in sides]
     for same in zip(*jobs, strict=True):
         contender, knower = same[0]
         results = [
@@ -148,25 +157,27 @@ def compare(pool: GradedPool, labels: BudgetLabels, sources: Sequence[Source], f
         outcomes[contender.key] = _joined(contender, results, order)
     fixed = outcomes[Key("FixedN")]
     at_ref = [fold.test[fixed.settings.index(n)] for fold, n in zip(fixed.folds, n_ref, strict=True)]
-    return Comparison(fold_seed, n_ref, tuple(sources), outcomes, in_order(at_ref, order), order, labels, first.halves)
+    return Comparison(
+        fold_seed, n_ref, tuple(sources), sweeps, outcomes, in_order(at_ref, order), order, labels, whole.halves
+    )
 
 
 def _jobs(
-    grid: tuple[int, ...], prices: tuple[float, ...], sources: Sequence[Source], halves: bool, greedy: bool
+    grid: tuple[int, ...], sweeps: Sweeps, sources: Sequence[Source], halves: bool, greedy: bool
 ) -> Iterator[tuple[Contender, Source | None]]:
     """Every contender with the source that it asks; DSC gives greedy answers too."""
-    yield from ((contender, None) for contender in references(grid, prices, halves, greedy))
+    yield from ((contender, None) for contender in references(grid, sweeps, halves, greedy))
     if halves and greedy:
-        yield dsc_by_other_half(), None
+        yield dsc_by_other_half(sweeps), None
     for source in sources:
         is_head = source.kind == "head"
         if is_head:
-            made = of_head(source.name, source.folds[0].train, grid, prices)
+            contenders = of_head(source.name, source.folds[0].train, grid, sweeps)
         else:
-            made = of_control(source.name, grid, prices)
-        yield from ((contender, source) for contender in made)
+            contenders = of_control(source.name, grid, sweeps)
+        yield from ((contender, source) for contender in contenders)
         if greedy and (is_head or source.name in DSC_SOURCES):
-            yield of_dsc(source.name), source
+            yield of_dsc(source.name, sweeps), source
 
 
 @dataclass(frozen=True)

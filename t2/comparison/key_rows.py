@@ -13,14 +13,14 @@ _COLUMNS = (
     *("policy", "setting", "accuracy, %", "vs FixedN(N_ref), points", "generated tokens", "cost in samples", "ratio"),
     *("total tokens", "samples", "rounds", "area, points"),
 )
-_HIDDEN = ("FixedN", "DSC", "ASC, short answers first", "ESC, window answer")
+_HIDDEN = ("FixedN", "DSC")
 """Policies without a source of which another row says nearly the same, or which nobody could run."""
 _OF_CONTROLS = {("Utility", True)}
 """Policies, and whether in bins."""
 _OF_HEADS = {*_OF_CONTROLS, ("HeadThenStop", False), ("PredictedN", False)}
 _OF_FIRST_HEAD = {
     *_OF_HEADS,
-    *(("Utility", False), ("BlendedUtility", False), ("BatchBudget", True), ("HeadASC", False), ("DSC", False)),
+    *(("Utility", False), ("BlendedUtility", False), ("BatchBudget", True), ("DSC", False)),
 }
 
 

@@ -18,7 +18,9 @@ from t2.errors import T2Error
 from t2.heads.base import Prediction, concatenated
 from t2.splits import fold_of
 
-OUTER_FOLDS, INNER_FOLDS = 5, 3
+OUTER_FOLDS = 5
+INNER_FOLDS = 3
+"""Inside the training questions of an outer fold: what is tuned on them was fitted to the others."""
 FOLD_SEEDS = (0, 1, 2)
 """One 5-fold comparison for each, where nobody asks for others."""
 MIN_QUESTIONS = 40

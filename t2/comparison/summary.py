@@ -17,6 +17,7 @@ from t2.comparison.compare import Comparison
 from t2.comparison.identity import Key, Role
 from t2.comparison.ladder import Rung, named_out_of_fold, rungs
 from t2.comparison.rows import Row, reference_row, row_of
+from t2.comparison.sweeps import Sweeps
 from t2.heads.base import concatenated
 from t2.stats.reliability import TargetRow, target_rows
 from t2.stats.resampled import Resampled
@@ -67,7 +68,7 @@ def summarise(
         for c, best in zip(comparisons, named, strict=True)
     ]
     replays = [r for o in everyone[0].values() for r in (*o.tuned, *o.frontier.replays)]
-    resampled = Resampled([first.reference, *replays], clusters_Q)
+    resampled = Resampled([first.reference, *replays], clusters_Q, first.sweeps.num_resamples)
     reference = reference_row(first, resampled)
     rows: dict[Key | Role, Row] = {Role.REFERENCE: reference}
     for key, outcome in everyone[0].items():
@@ -82,15 +83,16 @@ def summarise(
         rows=(reference, *(rows[key] for key in first.outcomes)),
         ladder=tuple(rungs(rows, named[0])),
         claims=claims_of(rivals[0], rivals[1:], resampled, n_ref),
-        repeated=None if new_rows is None else _claims_on(rivals, new_rows, clusters_Q, n_ref),
+        repeated=None if new_rows is None else _claims_on(rivals, new_rows, clusters_Q, n_ref, first.sweeps),
         targets=_targets(first, clusters_Q, eps),
     )
 
 
-def _claims_on(rivals: Sequence[Rivals], rows: Tensor, clusters_Q: Tensor, n_ref: int) -> Claims:
+def _claims_on(rivals: Sequence[Rivals], rows: Tensor, clusters_Q: Tensor, n_ref: int, sweeps: Sweeps) -> Claims:
     """The claims on some questions alone, each scored in the fold that decided nothing about it, as before."""
     first, *others = (each.take(rows) for each in rivals)
-    return claims_of(first, others, Resampled(first.replays(), clusters_Q[rows]), n_ref)
+    resampled = Resampled(first.replays(), clusters_Q[rows], sweeps.num_resamples)
+    return claims_of(first, others, resampled, n_ref)
 
 
 def _targets(first: Comparison, clusters_Q: Tensor, eps: float) -> tuple[TargetRow, ...]:
@@ -102,4 +104,4 @@ def _targets(first: Comparison, clusters_Q: Tensor, eps: float) -> tuple[TargetR
         for source in first.sources
         if source.kind == "head"
     }
-    return target_rows(first.halves, first.labels, predicted, clusters_Q, eps)
+    return target_rows(first.halves, first.labels, predicted, clusters_Q, eps, first.sweeps.num_rank_resamples)

@@ -98,7 +98,7 @@ def _square(joint_RP: Tensor) -> Tensor:
     return joint_RP.reshape(-1, len(TYPE_NAMES), len(TYPE_NAMES))
 
 
-def agreement(joint_RP: Tensor) -> Tensor:
+def same_type_share(joint_RP: Tensor) -> Tensor:
     """Share of questions whose halves have the same type, of each row."""
     return _square(joint_RP).diagonal(dim1=1, dim2=2).sum(1)
 
@@ -108,7 +108,7 @@ def kappa(joint_RP: Tensor) -> Tensor:
     joint_RTT = _square(joint_RP)
     chance_R = (joint_RTT.sum(1) * joint_RTT.sum(2)).sum(1)
     room_R = 1 - chance_R
-    return (agreement(joint_RP) - chance_R) / torch.where(room_R > 1e-12, room_R, torch.nan)
+    return (same_type_share(joint_RP) - chance_R) / torch.where(room_R > 1e-12, room_R, torch.nan)
 
 
 def _agreement_within(joint_RP: Tensor) -> list[float | None]:

@@ -15,8 +15,8 @@ from t2.splits import fold_of
 
 MAX_OUTPUTS = 127
 """vLLM reads at most 128 label logits of a request; one is the reference."""
-INNER_FOLDS = 2
-"""Folds inside the training questions for out-of-fold statistics of a head."""
+HEAD_FOLDS = 2
+"""Folds inside the questions that a head learns from, for its own out-of-fold statistics; no folds of a comparison."""
 _RMS_EPS = 1e-6
 
 
@@ -46,7 +46,7 @@ class Targets(NamedTuple):
     log_tokens_B: Tensor
     """log mean generated tokens of a sample"""
     fold_B: Tensor
-    """inner fold, 0..INNER_FOLDS-1"""
+    """inner fold, 0..HEAD_FOLDS-1"""
 
     def take(self, rows: Tensor) -> Targets:
         """The targets of some questions."""
@@ -60,7 +60,7 @@ def targets_of(labels: BudgetLabels, dedup_keys: tuple[str, ...]) -> Targets:
         n_star_B=labels.n_star_Q,
         never_B=labels.never_Q,
         log_tokens_B=labels.log_tokens_Q.float(),
-        fold_B=torch.tensor([fold_of(key, INNER_FOLDS, seed=-1) for key in dedup_keys]),
+        fold_B=torch.tensor([fold_of(key, HEAD_FOLDS, seed=-1) for key in dedup_keys]),
     )
 
 

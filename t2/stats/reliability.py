@@ -121,7 +121,12 @@ class TargetRow:
 
 
 def target_rows(
-    halves: Halves, labels: BudgetLabels, heads: Mapping[str, Prediction], clusters_Q: Tensor, eps: float
+    halves: Halves,
+    labels: BudgetLabels,
+    heads: Mapping[str, Prediction],
+    clusters_Q: Tensor,
+    eps: float,
+    num_resamples: int = 1000,
 ) -> tuple[TargetRow, ...]:
     """Every target that is not the same for all questions.
 
@@ -131,6 +136,7 @@ def target_rows(
         heads: what each head says of the same, out of fold.
         clusters_Q: the same number for questions that are drawn together.
         eps: tolerance of N* that `labels` were made with, accuracy.
+        num_resamples: bootstrap resamples of questions.
     """
     top = len(halves.grid) - 1
     acc_QK = labels.acc_QK[:, : top + 1]
@@ -140,7 +146,7 @@ def target_rows(
         for name, prediction in heads.items()
         for target, said_Q in _predicted(prediction, top).items()
     }
-    found = correlations(pairs, clusters_Q)
+    found = correlations(pairs, clusters_Q, num_resamples)
     return tuple(
         TargetRow(
             name=target,
@@ -149,7 +155,7 @@ def target_rows(
             ceiling=max(whole.value, 0.0) ** 0.5,
             heads={name: found[key] for name in heads if (key := f"{name}/{target}") in found},
         )
-        for target, half in reliability_of(halves, clusters_Q, eps).items()
+        for target, half in reliability_of(halves, clusters_Q, eps, num_resamples).items()
     )
 
 

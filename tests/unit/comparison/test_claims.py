@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.compared import FOLDS, GRID, LABELS, POOL, SOURCE, compared, knowing, summarised
+from helpers.compared import FEWER, FOLDS, GRID, LABELS, POOL, SMALL, SOURCE, compared, knowing, summarised
 from scipy.stats import spearmanr
 
 from t2.comparison.compare import compare
@@ -34,7 +34,7 @@ def test_a_head_that_knows_beats_one_that_guesses() -> None:
         ),
     )
     sources = [knowing(0.02), guess]
-    comparison = compare(POOL, LABELS, sources, 0)
+    comparison = compare(POOL, LABELS, sources, 0, FEWER)
     summary = summarise([comparison], clusters)
     rows = {row.name: row for row in summary.rows}
     assert rows["FixedN(N_ref)"].ratio.value == 1
@@ -110,7 +110,7 @@ def test_text_and_generator_rungs_are_the_best_of_their_own_field() -> None:
 def test_targets_are_read_against_their_reliability() -> None:
     """Reliability is that of `reliability`, correlations are SciPy's on predictions in the order of the pool."""
     rows = {row.name: row for row in summarised().targets}
-    assert {name: row.half for name, row in rows.items()} == reliability(POOL, GRID, 0.02)
+    assert {name: row.half for name, row in rows.items()} == reliability(POOL, GRID, 0.02, FEWER.num_rank_resamples)
     predicted = concatenated([fold.test.prediction for fold in SOURCE.folds]).take(FOLDS.test_order)
     assert predicted.accuracy_BK is not None
     curve_QK = predicted.accuracy_BK.double()
@@ -132,7 +132,7 @@ def test_targets_are_read_against_their_reliability() -> None:
 
 def test_then_stop_is_paired_with_the_prior_of_every_control() -> None:
     sources = [SOURCE, replace(SOURCE, name="Same", kind="text")]
-    summary = summarise([compare(POOL, LABELS, sources, 0)], clusters_of(POOL.dedup_keys), 0.02)
+    summary = summarise([compare(POOL, LABELS, sources, 0, SMALL)], clusters_of(POOL.dedup_keys), 0.02)
     best, only = summary.claims.of("e")
     assert (best.second, only.second) == ("best control's HeadThenStop", "Same + HeadThenStop")
     for claim in (best, only):  # the same source under another name
@@ -150,7 +150,7 @@ def test_claims_repeated_on_all_questions_are_the_claims() -> None:
 
 def test_claims_on_some_questions_choose_nothing_anew() -> None:
     rows, control = torch.arange(40, len(POOL)), replace(SOURCE, name="Same", kind="text")
-    comparison = compare(POOL, LABELS, [SOURCE, control], 0)
+    comparison = compare(POOL, LABELS, [SOURCE, control], 0, SMALL)
     clusters_Q = torch.arange(len(POOL)) // 2  # pairs share a key
     summary = summarise([comparison], clusters_Q, 0.02, rows)
     outcomes, again = comparison.outcomes, summary.repeated
@@ -158,11 +158,11 @@ def test_claims_on_some_questions_choose_nothing_anew() -> None:
     mine, theirs = (
         outcomes[key].tuned[-1].take(rows) for key in (Key("HeadThenStop", "Oracle head"), Key("NoHeadThenStop"))
     )
-    resampled = Resampled([mine, theirs], clusters_Q[rows])
+    resampled = Resampled([mine, theirs], clusters_Q[rows], SMALL.num_resamples)
     (b,) = again.of("b")
     assert b.ratio == resampled.ratio(mine, theirs)
     assert b.difference == resampled.difference(mine, theirs)
-    assert b.ratio != Resampled([mine, theirs]).ratio(mine, theirs)
+    assert b.ratio != Resampled([mine, theirs], num_resamples=SMALL.num_resamples).ratio(mine, theirs)
     named = named_out_of_fold(comparison)
     fixed = outcomes[Key("FixedN")].frontier.take(rows)
     in_bins = Key("Utility", "Same", in_bins=True)
@@ -180,7 +180,7 @@ def test_other_fold_seeds_make_the_same_claims_with_names_and_settings_of_their_
     seeds = (0, 1)
     heads = [knowing(0.1, folds=Folds.of(POOL.dedup_keys, seed)) for seed in seeds]
     sources = [[head, replace(head, name="Same", kind="text")] for head in heads]
-    comparisons = [compare(POOL, LABELS, both, seed) for both, seed in zip(sources, seeds, strict=True)]
+    comparisons = [compare(POOL, LABELS, both, seed, SMALL) for both, seed in zip(sources, seeds, strict=True)]
     summary = summarise(comparisons, clusters_of(POOL.dedup_keys), 0.02)
     other = comparisons[1]
     named = named_out_of_fold(other)

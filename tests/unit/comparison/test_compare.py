@@ -8,7 +8,7 @@ from math import log
 
 import pytest
 import torch
-from helpers.compared import FOLDS, GRID, LABELS, POOL, SOURCE, compared
+from helpers.compared import FEWER, FOLDS, GRID, LABELS, POOL, SMALL, SOURCE, compared
 
 from t2.comparison.compare import best_of, compare
 from t2.comparison.contenders import Contender, fixed_frontier, fixed_n, nothing_known
@@ -16,15 +16,17 @@ from t2.comparison.fits import Run, bayes_oracle, own_oracle
 from t2.comparison.identity import ORACLES, Key, Role
 from t2.comparison.ladder import STOPPERS, _fewest_tokens
 from t2.comparison.report import markdown
+from t2.comparison.rows import reference_row
 from t2.comparison.slices import Slice
 from t2.comparison.sources import OUTER_FOLDS, FoldKnown, Known
 from t2.comparison.summary import summarise
-from t2.comparison.tuning import cheapest_within, held_out_frontier, inner_folds
+from t2.comparison.tuning import cheapest_within, held_out_frontier, in_order, inner_folds
 from t2.curves.labels import budget_labels
 from t2.errors import T2Error
 from t2.policies.base import Replay
 from t2.policies.batch_budget import allocate
-from t2.stats.bootstrap import clusters_of
+from t2.stats.bootstrap import Interval, clusters_of
+from t2.stats.resampled import Resampled
 
 
 def test_settings_and_n_ref_come_from_training_questions_alone() -> None:
@@ -34,7 +36,7 @@ def test_settings_and_n_ref_come_from_training_questions_alone() -> None:
     vote_QM, right_QM = POOL.vote_QM.clone(), POOL.right_QM.clone()
     vote_QM[rows], right_QM[rows] = 1, False
     other = replace(POOL, vote_QM=vote_QM, right_QM=right_QM)
-    after = compare(other, budget_labels(other, GRID, 0.02), [SOURCE], 0)
+    after = compare(other, budget_labels(other, GRID, 0.02), [SOURCE], 0, FEWER)
     assert before.n_ref[0] == after.n_ref[0]
     for key, outcome in before.outcomes.items():
         assert outcome.folds[0].chosen == after.outcomes[key].folds[0].chosen, key
@@ -54,7 +56,7 @@ def test_settings_are_tuned_on_questions_that_the_fit_never_saw() -> None:
 
         return run
 
-    on, rows = Slice.of(POOL, LABELS, 7, seed=0, num_orders=1), FOLDS.train_rows(0)
+    on, rows = Slice.of(POOL, LABELS, seed=0, num_orders=1), FOLDS.train_rows(0)
     train, contender = on.take(rows), Contender(Key("remembers"), "one round", (1.0, 7.0), fit)
     frontier = held_out_frontier(contender, inner_folds(train, FOLDS.inner_Q[rows]), nothing_known(len(rows)), 7)
     assert frontier.accuracy_P.tolist() == [0, 1]
@@ -62,7 +64,7 @@ def test_settings_are_tuned_on_questions_that_the_fit_never_saw() -> None:
 
 
 def test_inner_folds_put_questions_back_in_order() -> None:
-    on, rows = Slice.of(POOL, LABELS, 7, seed=0, num_orders=1), FOLDS.train_rows(0)
+    on, rows = Slice.of(POOL, LABELS, seed=0, num_orders=1), FOLDS.train_rows(0)
     train = on.take(rows)
     fixed = fixed_n(GRID)
     inner, plain = inner_folds(train, FOLDS.inner_Q[rows]), fixed_frontier(train)
@@ -79,7 +81,7 @@ def test_a_batch_is_the_questions_that_are_tested_together() -> None:
     outcome = compared().outcomes[Key("BatchBudget", "Oracle head")]
     assert outcome.settings[0] == 1
     assert outcome.settings[-1] == GRID[-1]
-    assert 10 <= len(outcome.settings) <= 14
+    assert outcome.settings == FEWER.totals_for(GRID)
     assert any(n not in GRID for n in outcome.settings)
     for fold, cap in enumerate(compared().n_ref):
         prediction = SOURCE.folds[fold].test.prediction
@@ -109,7 +111,7 @@ def test_the_order_by_grades_of_the_other_half_is_a_reference() -> None:
 def test_a_pool_of_one_sample_has_neither_oracles_nor_targets() -> None:
     pool = POOL.only(torch.arange(14).expand(90, 14) == 0)
     source = replace(SOURCE, folds=tuple(FoldKnown(cut(fold.train), cut(fold.test)) for fold in SOURCE.folds))
-    comparison = compare(pool, budget_labels(pool, (1,), 0.02), [source], 0)
+    comparison = compare(pool, budget_labels(pool, (1,), 0.02), [source], 0, SMALL)
     assert not {Key("OwnOracle"), Key("BayesOracle"), Key("DSC")} & set(comparison.outcomes)
     summary = summarise([comparison], clusters_of(pool.dedup_keys))
     assert summary.targets == ()
@@ -126,7 +128,7 @@ def test_without_greedy_answers_nothing_is_compared_with_them() -> None:
     """They counted as wrong and free, also inside DSC."""
     bare = replace(POOL, greedy_present_Q=torch.zeros_like(POOL.greedy_present_Q))
     assert {"Greedy", "DSC", "FixedN"} <= {key.policy for key in compared().outcomes}
-    policies = {key.policy for key in compare(bare, LABELS, [], 0).outcomes}
+    policies = {key.policy for key in compare(bare, LABELS, [], 0, SMALL).outcomes}
     assert not {"Greedy", "DSC"} & policies
     assert "FixedN" in policies
 
@@ -159,6 +161,17 @@ def test_the_best_of_a_field_may_change_its_knob_between_folds() -> None:
     )
 
 
+def test_the_reference_is_as_accurate_as_itself() -> None:
+    """Where N_ref differs between folds its own ratio at the same accuracy, read off the line of FixedN, was not 1."""
+    fixed, n_ref = compared().outcomes[Key("FixedN")], (7, 5, 7, 3, 5)
+    at_ref = [fold.test[fixed.settings.index(n)] for fold, n in zip(fixed.folds, n_ref, strict=True)]
+    reference = in_order(at_ref, compared().test_order)
+    resampled = Resampled([reference, *fixed.frontier.replays])
+    assert resampled.ratio_at_same_accuracy(reference, fixed.frontier).value != 1
+    row = reference_row(replace(compared(), n_ref=n_ref, reference=reference), resampled)
+    assert row.same_accuracy == Interval(1, 1, 1)
+
+
 def hundredfold(known: Known) -> Known:
     """The same of answers a hundred times as long."""
     return replace(known, prediction=replace(known.prediction, log_tokens_B=known.prediction.log_tokens_B + log(100)))
@@ -168,7 +181,7 @@ def test_the_unit_of_cost_changes_no_ratio_and_no_area() -> None:
     """Prices were per 1,000 tokens of short answers: with cost in samples a head's area fell from 1.8 to 0.3."""
     longer = replace(POOL, tokens_QM=100 * POOL.tokens_QM, greedy_tokens_Q=100 * POOL.greedy_tokens_Q)
     folds = [FoldKnown(*(hundredfold(known) for known in (fold.train, fold.test))) for fold in SOURCE.folds]
-    other = compare(longer, budget_labels(longer, GRID, 0.02), [replace(SOURCE, folds=tuple(folds))], 0)
+    other = compare(longer, budget_labels(longer, GRID, 0.02), [replace(SOURCE, folds=tuple(folds))], 0, FEWER)
     for key, outcome in compared().outcomes.items():
         if key.policy == "BatchBudget":  # its total never had a unit, and rounding decides whether a last step fits
             continue
@@ -185,7 +198,7 @@ def test_prices_come_from_training_questions_alone() -> None:
     longer_QM = POOL.tokens_QM.clone()
     longer_QM[test] *= 3
     longer = replace(POOL, tokens_QM=longer_QM)
-    other = compare(longer, budget_labels(longer, GRID, 0.02), [SOURCE], 0)
+    other = compare(longer, budget_labels(longer, GRID, 0.02), [SOURCE], 0, FEWER)
     for key, outcome in compared().outcomes.items():
         theirs = other.outcomes[key]
         assert theirs.folds[0].setting == pytest.approx(outcome.folds[0].setting, nan_ok=True), key
@@ -204,14 +217,14 @@ def test_tokens_in_one_question_alone_are_compared_and_summarised() -> None:
     few_QM = torch.zeros_like(POOL.tokens_QM)
     few_QM[0] = POOL.tokens_QM[0]
     few = replace(POOL, tokens_QM=few_QM)
-    comparison = compare(few, budget_labels(few, GRID, 0.02), [SOURCE], 0)
+    comparison = compare(few, budget_labels(few, GRID, 0.02), [SOURCE], 0, SMALL)
     summary = summarise([comparison], clusters_of(few.dedup_keys))
     json.dumps(asdict(summary), allow_nan=False)
 
 
 def test_oracles_are_tuned_against_what_half_a_pool_can_reach() -> None:
     """They were held to FixedN(N_ref) minus a point, could not reach it, and drew all they could."""
-    comparison = compare(POOL, budget_labels(POOL, (*GRID, 9, 12), 0.02), [], 0)
+    comparison = compare(POOL, budget_labels(POOL, (*GRID, 9, 12), 0.02), [], 0, FEWER)
     assert set(comparison.n_ref) == {12}
     fixed, oracle = (comparison.outcomes[Key(policy)] for policy in ("FixedN", "BayesOracle"))
     at_top = fixed.frontier.replays[fixed.settings.index(7)]
@@ -222,7 +235,7 @@ def test_oracles_are_tuned_against_what_half_a_pool_can_reach() -> None:
 
 
 def test_oracles_keep_to_the_cap() -> None:
-    on = Slice.of(POOL, LABELS, 5, 0)
+    on = Slice.of(POOL, LABELS, seed=0)
     for fit in (own_oracle, bayes_oracle):
         run = fit(on, nothing_known(len(POOL)), 3)
         assert float(run(on, nothing_known(len(POOL)), 0.001).samples.max()) <= 3
