@@ -20,13 +20,13 @@ class Claim:
     """One contender against another, paired over questions."""
 
     letter: str
-    """see `CLAIMS`"""
+    """which claim it is: a key of `tables.CLAIMS`"""
     first: str
     second: str
     difference: Interval
-    """accuracy points, each at its tuned setting"""
+    """of accuracy, points, each at its tuned setting"""
     ratio: Interval
-    """of generated tokens there"""
+    """of generated tokens at the same settings"""
     area: Interval | None
     """area of the first minus that of the second over all settings, points; None: one of them is no single frontier"""
     other_seeds: tuple[tuple[float, float, float | None], ...]
@@ -40,8 +40,8 @@ class Claims:
     num_questions: int
     claims: tuple[Claim, ...]
 
-    def of(self, letter: str) -> tuple[Claim, ...]:
-        """The claims with a letter: one against each rival."""
+    def with_letter(self, letter: str) -> tuple[Claim, ...]:
+        """One claim against each rival."""
         return tuple(claim for claim in self.claims if claim.letter == letter)
 
 
@@ -86,7 +86,6 @@ class Rivals:
 
     @property
     def num_questions(self) -> int:
-        """That the claims are about."""
         return len(self.sides[Role.REFERENCE].tuned.correct)
 
     def take(self, rows: Tensor) -> Rivals:

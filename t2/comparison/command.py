@@ -48,20 +48,20 @@ def report_of(
     """
     path = Path(predictions) if predictions else pool_folder(source) / PREDICTIONS_FILE
     stored = load_predictions(path)
-    loaded = load_pool(source, grader, max_samples=stored.of.samples_per_question)
-    if stored.of.grader != loaded.grader:
+    loaded = load_pool(source, grader, max_samples=stored.made_for.samples_per_question)
+    if stored.made_for.grader != loaded.grader:
         raise T2Error(
-            f"Expected predictions of labels by grader {loaded.grader!r}, got {stored.of.grader!r} in {path}. "
+            f"Expected predictions of labels by grader {loaded.grader!r}, got {stored.made_for.grader!r} in {path}. "
             "Name the same `--grader`, or train again: python train.py cross_validate --config FILE"
         )
     pool = loaded.pool.take(check_questions(stored, loaded.pool.question_ids, loaded.pool.dedup_keys, path))
     new_rows = None if new_after is None else _new_rows(loaded.root, pool, new_after)
-    labels = budget_labels(pool, stored.of.grid, stored.of.eps)
+    labels = budget_labels(pool, stored.made_for.grid, stored.made_for.eps)
     check_labels(stored, pool, labels, path)
     comparisons = [compare(pool, labels, sources, seed, sweeps) for seed, sources in stored.by_seed.items()]
-    summary = summarise(comparisons, clusters_of(pool.dedup_keys), stored.of.eps, new_rows)
+    summary = summarise(comparisons, clusters_of(pool.dedup_keys), stored.made_for.eps, new_rows)
     header = (
-        f"{len(pool)} questions x {stored.of.samples_per_question} samples; 5-fold over questions, fold seeds "
+        f"{len(pool)} questions x {stored.made_for.samples_per_question} samples; 5-fold over questions, fold seeds "
         f"{', '.join(map(str, stored.by_seed))}; N_ref = {summary.n_ref}; settings chosen out of fold to lose at most "
         "1 point against FixedN(N_ref); 95% bootstrap intervals over questions at the first fold seed."
     )

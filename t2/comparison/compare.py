@@ -84,7 +84,6 @@ class Outcome:
 
     @property
     def name(self) -> str:
-        """For people."""
         return self.key.display_name
 
 
@@ -101,7 +100,7 @@ class Comparison:
     reference: Replay
     """FixedN(N_ref), N_ref from the training questions of each fold"""
     test_order: Tensor
-    """`Folds.test_order`"""
+    """puts the folds' test questions into the order of the pool, see `Folds.test_order`"""
     labels: BudgetLabels
     """of all questions"""
     halves: Halves | None
@@ -122,6 +121,17 @@ def compare(
     pool: GradedPool, labels: BudgetLabels, sources: Sequence[Source], fold_seed: int, sweeps: Sweeps = FULL
 ) -> Comparison:
     """Run all contenders that pool and sources allow.
+
+    In each of five outer folds, with T its training questions (four fifths) and the rest its test questions:
+
+        N_ref      from the labels of T: reference budget, and cap of every rule
+        prices     scaled to the mean tokens of T
+        setting    each contender fitted to two thirds of T and replayed on the third, three times: the cheapest setting
+                   that loses no more than allowed against FixedN(N_ref) on T
+        fit        to all of T, replayed on the test questions at *every* setting
+
+    So nothing that a test question's samples say decides what is tried, fitted or chosen for it. The folds' test
+    questions are then put together, in the order of the pool: each question is scored once, in its own fold.
 
     Args:
         pool: graded samples.
@@ -146,12 +156,12 @@ def compare(
     order = folds.test_order
     greedy = bool(pool.greedy_present_Q.all())
     halves = whole.halves is not None
-    # Prices are in units of answers, and no test question's answers say anything about what is tried.
+    # The same contenders in every fold, in the same order, but with prices of that fold's training questions.
     jobs = [_jobs(labels.grid, sweeps.priced_for(side.train.pool), sources, halves, greedy) for side in sides]
     for same in zip(*jobs, strict=True):
-        contender, knower = same[0]
+        contender, source = same[0]
         results = [
-            side.outcome(own, knower.folds[fold] if knower else None)
+            side.outcome(own, source.folds[fold] if source else None)
             for fold, (side, (own, _)) in enumerate(zip(sides, same, strict=True))
         ]
         outcomes[contender.key] = _joined(contender, results, order)
@@ -165,7 +175,7 @@ def compare(
 def _jobs(
     grid: tuple[int, ...], sweeps: Sweeps, sources: Sequence[Source], halves: bool, greedy: bool
 ) -> Iterator[tuple[Contender, Source | None]]:
-    """Every contender with the source that it asks; DSC gives greedy answers too."""
+    """Every contender with the source that it asks; DSC needs greedy answers, so it is left out where some lack."""
     yield from ((contender, None) for contender in references(grid, sweeps, halves, greedy))
     if halves and greedy:
         yield dsc_by_other_half(sweeps), None
@@ -250,6 +260,13 @@ def _swept(results: Sequence[FoldOutcome], order: Tensor) -> tuple[Replay, ...]:
 
 def best_of(comparison: Comparison, field: Sequence[Key], by: Callable[[FoldOutcome], Any], role: Role) -> Outcome:
     """The contender that each fold's training questions prefer: named out of fold, so it may be called the best.
+
+    Whoever looks best on the questions that are reported looks better than it is. Here each fold picks by its training
+    questions alone, and gives its test questions from the one that it picked, at the setting tuned there:
+
+        fold        1    2    3    4    5
+        pick        ASC  ESC  ASC  ASC  Doubling
+        test from   ASC  ESC  ASC  ASC  Doubling    put together: one outcome on all questions
 
     Args:
         comparison: with all contenders of the field.

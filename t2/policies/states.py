@@ -46,8 +46,8 @@ class VoteStates:
         """Number of the successor; a state at the cap has none and points to itself."""
         inside_S = self.drawn_S < self.cap
         safe_S = torch.where(inside_S, self.drawn_S + 1, self.drawn_S)
-        found_S = self.index_NVV[safe_S, first_S.clamp(max=self.cap), second_S.clamp(max=self.cap)]
-        return torch.where(inside_S, found_S, torch.arange(len(self.drawn_S)))
+        next_S = self.index_NVV[safe_S, first_S.clamp(max=self.cap), second_S.clamp(max=self.cap)]
+        return torch.where(inside_S, next_S, torch.arange(len(self.drawn_S)))
 
 
 @lru_cache(maxsize=16)

@@ -96,12 +96,12 @@ def correlations(
         weight_QR = torch.stack([torch.bincount(r, minlength=len(clusters_Q)) for r in rows], 1).double()
         for name, parts in drawn.items():
             parts.append(spearman(*groups[name], weight_QR))
-    found = {}
+    intervals = {}
     for name, parts in drawn.items():
         rho_R = torch.cat(parts)
         if bool(rho_R.isfinite().any()):  # a resample that holds one value alone says nothing
-            found[name] = interval(values[name], rho_R)
-    return found
+            intervals[name] = interval(values[name], rho_R)
+    return intervals
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,10 @@ def target_rows(
 ) -> tuple[TargetRow, ...]:
     """Every target that is not the same for all questions.
 
+    A head is held against the whole pool's target, which is itself noisy: perfect knowledge of the model would reach no
+    more than `ceiling`. How noisy is seen between the halves, and stepped up, since the whole pool has twice as much.
+    Targets end at the largest budget of a half, on both sides, so that they are the same quantity.
+
     Args:
         halves: of the questions.
         labels: of the same, from whole pools.
@@ -142,18 +146,18 @@ def target_rows(
     acc_QK = labels.acc_QK[:, : top + 1]
     truth = _targets(acc_QK, labels.log_tokens_Q.exp(), eps) | {"n_star": labels.n_star_Q}
     pairs = {
-        f"{name}/{target}": (said_Q, truth[target])
+        f"{name}/{target}": (predicted_Q, truth[target])
         for name, prediction in heads.items()
-        for target, said_Q in _predicted(prediction, top).items()
+        for target, predicted_Q in _predicted(prediction, top).items()
     }
-    found = correlations(pairs, clusters_Q, num_resamples)
+    reached = correlations(pairs, clusters_Q, num_resamples)
     return tuple(
         TargetRow(
             name=target,
             half=half,
             whole=(whole := spearman_brown(half)),
             ceiling=max(whole.value, 0.0) ** 0.5,
-            heads={name: found[key] for name in heads if (key := f"{name}/{target}") in found},
+            heads={name: reached[key] for name in heads if (key := f"{name}/{target}") in reached},
         )
         for target, half in reliability_of(halves, clusters_Q, eps, num_resamples).items()
     )
@@ -161,13 +165,13 @@ def target_rows(
 
 def _predicted(prediction: Prediction, top: int) -> dict[str, Tensor]:
     """The targets that a prediction has a part for."""
-    found = {"log_tokens": prediction.log_tokens_B}
+    parts = {"log_tokens": prediction.log_tokens_B}
     if prediction.accuracy_BK is not None:
         first_B, top_B = prediction.accuracy_BK[:, 0].double(), prediction.accuracy_BK[:, top].double()
-        found |= {"first_accuracy": first_B, "top_accuracy": top_B, "gain": top_B - first_B}
+        parts |= {"first_accuracy": first_B, "top_accuracy": top_B, "gain": top_B - first_B}
     if prediction.log2_n_B is not None:
-        found["n_star"] = prediction.log2_n_B
-    return found
+        parts["n_star"] = prediction.log2_n_B
+    return parts
 
 
 def equal_groups(value_Q: Tensor) -> Tensor:

@@ -32,7 +32,6 @@ from hypothesis import strategies as st
 
 from t2.comparison import fits
 from t2.comparison.contenders import (
-    SHARES,
     Contender,
     dsc_by_other_half,
     fixed_frontier,
@@ -214,7 +213,10 @@ def test_esc_pays_for_every_sample(pool: GradedPool, seed: int, cap: int, window
 
 @LAW
 @given(
-    any_pools(samples=9), seeds, caps, st.one_of(st.sampled_from(SHARES), st.integers(51, 100).map(lambda n: n / 100))
+    any_pools(samples=9),
+    seeds,
+    caps,
+    st.one_of(st.sampled_from(FULL.shares), st.integers(51, 100).map(lambda n: n / 100)),
 )
 def test_doubling_pays_for_every_sample(pool: GradedPool, seed: int, cap: int, share: float) -> None:
     orders, per_order = orders_of(pool, seed)
