@@ -113,7 +113,7 @@ class Comparison:
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """Names of the other sources."""
+        """Names of the sources that are not."""
         return tuple(source.name for source in self.sources if source.kind != "head")
 
 

@@ -39,7 +39,6 @@ class Contender:
     """replayed on one half of each question's samples: tuned against FixedN at the largest budget of a half"""
 
     def frontier(self, replays: Sequence[Replay]) -> Frontier:
-        """All its settings, with their replays."""
         return Frontier(self.key.display_name, self.settings, tuple(replays), *self.key)
 
 
@@ -108,7 +107,7 @@ def dsc_by_other_half(sweeps: Sweeps) -> Contender:
 
 
 def frontier_of(contender: Contender, run: fits.Run, on: Slice, known: Known) -> tuple[Replay, ...]:
-    """Replays at all settings."""
+    """Replays of a fitted contender at all its settings."""
     return tuple(run(on, known, setting) for setting in contender.settings)
 
 

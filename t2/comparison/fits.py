@@ -53,7 +53,7 @@ def no_head_then_stop(train: Slice, known: Known, cap: int) -> Run:
 
 
 def bayes_oracle(train: Slice, known: Known, cap: int) -> Run:
-    """`BayesOracle`: its prior is the training questions."""
+    """`BayesOracle`, whose prior is the training questions."""
     atoms = answer_atoms(train.pool)
 
     def run(on: Slice, _: Known, price: float) -> Replay:
@@ -64,7 +64,7 @@ def bayes_oracle(train: Slice, known: Known, cap: int) -> Run:
 
 
 def own_oracle(train: Slice, known: Known, cap: int) -> Run:
-    """`OwnOracle`."""
+    """`OwnOracle`, which learns nothing from training questions."""
 
     def run(on: Slice, _: Known, price: float) -> Replay:
         assert on.halves is not None
@@ -106,7 +106,7 @@ def then_stop_rules(train: Slice, known: Known, cap: int) -> Callable[[Known, fl
 
 
 def head_then_stop(train: Slice, known: Known, cap: int) -> Run:
-    """`then_stop_rules`, replayed."""
+    """`HeadThenStop` with the priors of `then_stop_rules`."""
     rules = then_stop_rules(train, known, cap)
     return lambda on, k, price: rules(k, price).replay(on.orders)
 

@@ -45,9 +45,9 @@ def key_rows(summary: Summary) -> list[int]:
 def key_markdown(summary: Summary, header: str, cost_unit: str = "tokens") -> str:
     """The header, the rows and the claims."""
     table = contenders_table(summary, cost_unit)
-    shown = [index for index, column in enumerate(table.columns) if column in _COLUMNS]
+    columns = [index for index, column in enumerate(table.columns) if column in _COLUMNS]
     places = key_rows(summary)
-    rows = tuple(tuple(table.rows[place][index] for index in shown) for place in places)
-    lines, _ = markdown_table(Table(tuple(table.columns[index] for index in shown), rows))
-    missed = without_setting(summary.rows[place] for place in sorted(places))
-    return "\n\n".join([header, lines, *missed, *claims_markdown(summary, cost_unit)]) + "\n"
+    rows = tuple(tuple(table.rows[place][index] for index in columns) for place in places)
+    lines, _ = markdown_table(Table(tuple(table.columns[index] for index in columns), rows))
+    exceptions = without_setting(summary.rows[place] for place in sorted(places))
+    return "\n\n".join([header, lines, *exceptions, *claims_markdown(summary, cost_unit)]) + "\n"

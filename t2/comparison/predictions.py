@@ -190,7 +190,8 @@ def check_labels(stored: StoredPredictions, pool: GradedPool, labels: BudgetLabe
     """
     if stored.made_for.labels_digest not in ("", labels_digest(pool, labels)):
         raise T2Error(
-            f"Expected the samples and grades that {path} was made from ({stored.made_for.samples_per_question} samples "
-            f"a question), got others or other families ({int(pool.present_QM.sum(1).min())} samples a question). Make "
-            "the predictions again for this pool: python train.py cross_validate --config FILE"
+            f"Expected the samples and grades that {path} was made from ({stored.made_for.samples_per_question} "
+            "samples a question), got others or other families "
+            f"({int(pool.present_QM.sum(1).min())} samples a question). Make the predictions again for this pool: "
+            "python train.py cross_validate --config FILE"
         )

@@ -89,9 +89,9 @@ def write_report(
         cost_unit: of the pool: where tokens are unknown, cost is counted in samples.
         first: sections above all others of the page.
     """
-    shown = pictured(comparison)
-    frontiers = [outcome.frontier for outcome in shown]
-    chosen = {outcome.name: outcome.tuned[-1] for outcome in shown if outcome.kind != "reference"}
+    outcomes = pictured(comparison)
+    frontiers = [outcome.frontier for outcome in outcomes]
+    chosen = {outcome.name: outcome.tuned[-1] for outcome in outcomes if outcome.kind != "reference"}
     cost = COST_WORDS[cost_unit]
     pictures = {
         "frontier.png": png_of(frontier_figure(frontiers, clean(title, 90), cost, chosen, comparison.reference)),
@@ -110,10 +110,10 @@ def write_report(
 
 
 def _sections(summary: Summary, pictures: dict[str, bytes], cost_unit: str) -> list[Section]:
-    """The page, top down."""
+    """Sections of the page, top down."""
     cost = COST_WORDS[cost_unit]
     ladder = "; ".join(f"{rung.name} {number(rung.row.ratio.value)}" for rung in summary.ladder)
-    found = [
+    sections = [
         Section("How to read this page", paragraphs=HOW_TO_READ),
         Section(
             f"Accuracy against {cost_unit}",
@@ -131,10 +131,10 @@ def _sections(summary: Summary, pictures: dict[str, bytes], cost_unit: str) -> l
     ]
     if summary.repeated:
         again = claims_table(summary.repeated, cost_unit)
-        found.insert(4, Section(repeated_title(summary.repeated), (REPEATED_NOTE,), tables=(again,)))
+        sections.insert(4, Section(repeated_title(summary.repeated), (REPEATED_NOTE,), tables=(again,)))
     if summary.targets:
-        found.append(Section("Reliability of what a head may learn", tables=(targets_table(summary),)))
-    return found
+        sections.append(Section("Reliability of what a head may learn", tables=(targets_table(summary),)))
+    return sections
 
 
 def pictured(comparison: Comparison) -> list[Outcome]:

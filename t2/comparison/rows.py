@@ -111,8 +111,8 @@ def row_of(
 
 def crossing(frontier: Frontier, reference: Replay) -> float | None:
     """See `Row.crossing`."""
-    wanted = reference.correct.mean() - ALLOWANCES[-1]
-    tokens = tokens_reaching(frontier.tokens_P[None], frontier.accuracy_P[None], wanted[None])
+    allowed = reference.correct.mean() - ALLOWANCES[-1]
+    tokens = tokens_reaching(frontier.tokens_P[None], frontier.accuracy_P[None], allowed[None])
     ratio = float(tokens / reference.generated_tokens.mean())
     return ratio if math.isfinite(ratio) else None
 

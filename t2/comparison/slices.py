@@ -38,7 +38,6 @@ class Slice:
         return replace(self, half_orders=half_orders(self.pool, self.orders.num_orders, seed))
 
     def take(self, rows: Tensor) -> Slice:
-        """Some of them."""
         return Slice(
             self.pool.take(rows),
             self.labels.take(rows),

@@ -38,7 +38,6 @@ class BudgetLabels:
     """log of the mean generated tokens of a sample"""
 
     def take(self, rows: Tensor) -> BudgetLabels:
-        """The labels of some questions."""
         return BudgetLabels(
             self.grid,
             self.label_grid,

@@ -49,7 +49,6 @@ class Targets(NamedTuple):
     """inner fold, 0..HEAD_FOLDS-1"""
 
     def take(self, rows: Tensor) -> Targets:
-        """The targets of some questions."""
         return Targets(*(value[rows] for value in self))
 
 
@@ -81,7 +80,6 @@ class Prediction:
     say, in stored predictions too, which training curves a prediction rests on"""
 
     def take(self, rows: Tensor) -> Prediction:
-        """The predictions of some questions."""
         return self.map(lambda value: value[rows])
 
     def upto(self, num_budgets: int) -> Prediction:
@@ -117,13 +115,11 @@ class Standardise(nn.Module):
     scale_LD: Tensor
 
     def __init__(self, num_layers: int, width: int) -> None:
-        """Start as plain RMS norm."""
         super().__init__()
         self.register_buffer("mean_LD", torch.zeros(num_layers, width))
         self.register_buffer("scale_LD", torch.ones(num_layers, width))
 
     def fit(self, pooled_QLD: Tensor) -> None:
-        """Take mean and deviation from the training questions."""
         x_QLD = rms_normalised(pooled_QLD)
         self.mean_LD.copy_(x_QLD.mean(0))
         self.scale_LD.copy_(1.0 / (x_QLD.std(0, correction=0) + 1e-3))
@@ -142,7 +138,6 @@ class Head(nn.Module, ABC):
     mean_log_tokens: Tensor
 
     def __init__(self, shape: HeadShape) -> None:
-        """Keep the shape; subclasses build their layers."""
         super().__init__()
         self.shape = shape
         self.standardise = Standardise(shape.num_layers, shape.width)
@@ -168,7 +163,7 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def predict(self, raw_BO: Tensor) -> Prediction:
-        """What the raw outputs say."""
+        """The raw outputs as quantities that policies read."""
 
     @abstractmethod
     def score(self, prediction: Prediction) -> Tensor:

@@ -41,7 +41,6 @@ class LayerwiseRegression(Head):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Keyword arguments besides the shape."""
         return {"dropout": self.dropout}
 
     @property
@@ -70,7 +69,6 @@ class LayerwiseRegression(Head):
         return Prediction(log_tokens_B=self.log_tokens(raw_BO), log2_n_B=mu_BL @ self.layer_weight_L)
 
     def score(self, prediction: Prediction) -> Tensor:
-        """Predicted log2 N*."""
         assert prediction.log2_n_B is not None
         return prediction.log2_n_B
 

@@ -100,8 +100,8 @@ def allocate(accuracy_BK: Tensor, tokens_BK: Tensor, total: float) -> Tensor:
             f"Set `tokens_per_question` to at least {start / max(1, len(tokens_BK)):.6g}."
         )
     slope_BK, next_BK = hull_steps(accuracy_BK, tokens_BK)
-    # S: steps, in the order of questions and budgets, which is that of ties; all but the look-ups through `order_S` walk
-    # through memory in line.
+    # S: steps, in the order of questions and budgets, which is that of ties; all but the look-ups through `order_S`
+    # walk through memory in line.
     question_S, from_S = (slope_BK > 0).nonzero(as_tuple=True)
     to_S = next_BK[question_S, from_S].long()
     cost_S = tokens_BK[question_S, to_S] - tokens_BK[question_S, from_S]

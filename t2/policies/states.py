@@ -39,7 +39,6 @@ class VoteStates:
         return len(self.drawn_S)
 
     def level(self, drawn: int) -> slice:
-        """The states after `drawn` samples."""
         return slice(self._starts[drawn], self._starts[drawn + 1])
 
     def _after(self, first_S: Tensor, second_S: Tensor) -> Tensor:

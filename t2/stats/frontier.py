@@ -68,12 +68,10 @@ class Frontier:
 
     @property
     def tokens_P(self) -> Tensor:
-        """Mean generated tokens of each setting."""
         return torch.stack([replay.generated_tokens.mean() for replay in self.replays])
 
     @property
     def accuracy_P(self) -> Tensor:
-        """Accuracy of each setting."""
         return torch.stack([replay.correct.mean() for replay in self.replays])
 
     def upto(self, largest: float) -> Frontier:
