@@ -40,10 +40,6 @@ class Claims:
     num_questions: int
     claims: tuple[Claim, ...]
 
-    def with_letter(self, letter: str) -> tuple[Claim, ...]:
-        """One claim against each rival."""
-        return tuple(claim for claim in self.claims if claim.letter == letter)
-
 
 @dataclass(frozen=True)
 class _Side:

@@ -63,28 +63,25 @@ class Outcome:
     """A contender on all questions, each scored in the fold that decided nothing about it."""
 
     key: Key | Role
-    policy: str
-    """as in `Key`; "" if the best of a field has several"""
-    source: str
-    """as in `Key`; of the best of a field that of the first fold"""
-    in_bins: bool
-    """as in `Key`; of the best of a field whether all are"""
     kind: str
-    settings: tuple[float, ...]
-    """of the first fold: prices follow the mean tokens of each fold's training questions"""
     folds: tuple[FoldOutcome, ...]
     tuned: tuple[Replay, ...]
     """for each of `ALLOWANCES`"""
     frontier: Frontier
-    """at every setting, to be described, not chosen from"""
-    chosen: tuple[float, ...]
-    """the leading tuned setting of each fold"""
+    """at every setting, to be described, not chosen from; settings are those of the first fold: prices follow the mean
+    tokens of each fold's training questions. It says policy, source and bins, also of the best of a field: policy "" if
+    there are several, the source of the first fold, in bins if all are"""
     made_of: tuple[str, ...] = ()
     """display names of what the folds chose, each once, if this is the best of a field"""
 
     @property
     def name(self) -> str:
         return self.key.display_name
+
+    @property
+    def chosen(self) -> tuple[float, ...]:
+        """The leading tuned setting of each fold."""
+        return tuple(fold.setting for fold in self.folds)
 
 
 @dataclass(frozen=True)
@@ -166,7 +163,7 @@ def compare(
         ]
         outcomes[contender.key] = _joined(contender, results, order)
     fixed = outcomes[Key("FixedN")]
-    at_ref = [fold.test[fixed.settings.index(n)] for fold, n in zip(fixed.folds, n_ref, strict=True)]
+    at_ref = [fold.test[labels.grid.index(n)] for fold, n in zip(fixed.folds, n_ref, strict=True)]
     return Comparison(
         fold_seed, n_ref, tuple(sources), sweeps, outcomes, in_order(at_ref, order), order, labels, whole.halves
     )
@@ -236,16 +233,8 @@ class _Fold:
 
 
 def _joined(contender: Contender, results: Sequence[FoldOutcome], order: Tensor) -> Outcome:
-    return Outcome(
-        contender.key,
-        *contender.key,
-        contender.kind,
-        contender.settings,
-        tuple(results),
-        _tuned(results, order),
-        contender.frontier(_swept(results, order)),
-        tuple(fold.setting for fold in results),
-    )
+    frontier = contender.frontier(_swept(results, order))
+    return Outcome(contender.key, contender.kind, tuple(results), _tuned(results, order), frontier)
 
 
 def _tuned(results: Sequence[FoldOutcome], order: Tensor) -> tuple[Replay, ...]:
@@ -281,19 +270,8 @@ def best_of(comparison: Comparison, field: Sequence[Key], by: Callable[[FoldOutc
     policies = {key.policy for key in picks}
     policy, in_bins = policies.pop() if len(policies) == 1 else "", all(key.in_bins for key in picks)
     # Settings are joined by index, which means something only if the folds have one knob.
-    same_knob = all(comparison.outcomes[key].settings == first.settings for key in picks)
-    settings = first.settings if same_knob else (float("nan"),)
-    sweep = _swept(folds, order) if same_knob else (tuned[-1],)
-    return Outcome(
-        role,
-        policy,
-        first.source,
-        in_bins,
-        first.kind,
-        settings,
-        tuple(folds),
-        tuned,
-        Frontier(role.display_name, settings, sweep, policy, first.source, in_bins),
-        tuple(fold.setting for fold in folds),
-        tuple(sorted({key.display_name for key in picks})),
-    )
+    has_one_knob = all(comparison.outcomes[key].frontier.settings == first.frontier.settings for key in picks)
+    settings = first.frontier.settings if has_one_knob else (float("nan"),)
+    sweep = _swept(folds, order) if has_one_knob else tuned[-1:]
+    frontier = Frontier(role.display_name, settings, sweep, policy, picks[0].source, in_bins)
+    return Outcome(role, first.kind, tuple(folds), tuned, frontier, tuple(sorted({key.display_name for key in picks})))

@@ -50,7 +50,7 @@ def named_out_of_fold(comparison: Comparison) -> dict[Role, Outcome]:
     heads, controls = comparison.heads, comparison.controls
 
     def one_round_of(sources: Sequence[str]) -> list[Key]:
-        return [key for key, o in comparison.outcomes.items() if o.kind == "one round" and o.source in sources]
+        return [key for key, o in comparison.outcomes.items() if o.kind == "one round" and key.source in sources]
 
     def in_bins_of(sources: Sequence[str]) -> list[Key]:
         return [Key("Utility", source, in_bins=True) for source in sources]

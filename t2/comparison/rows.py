@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from t2.comparison.compare import ALLOWANCES, Comparison, Outcome
 from t2.comparison.identity import Key, Role
@@ -22,7 +22,7 @@ class Row:
     """for people alone: code compares the fields below"""
     kind: str
     source: str
-    """as in `Outcome`, as are the next two"""
+    """as in `Outcome.frontier`, as are the next two"""
     policy: str
     in_bins: bool
     role: str
@@ -84,9 +84,9 @@ def row_of(
     return Row(
         name=outcome.name,
         kind=outcome.kind,
-        source=outcome.source,
-        policy=outcome.policy,
-        in_bins=outcome.in_bins,
+        source=outcome.frontier.source,
+        policy=outcome.frontier.policy,
+        in_bins=outcome.frontier.in_bins,
         role=outcome.key if isinstance(outcome.key, Role) else "",
         accuracy=resampled.accuracy(mine),
         difference=resampled.difference(mine, first.reference),
@@ -127,33 +127,9 @@ def _at_seed(comparison: Comparison, outcome: Outcome, n_ref: int) -> tuple[floa
 def reference_row(first: Comparison, resampled: Resampled) -> Row:
     """FixedN(N_ref) against itself."""
     reference = first.reference
-    same = resampled.difference(reference, reference), resampled.ratio(reference, reference)
-    return Row(
-        name=Role.REFERENCE.display_name,
-        kind="reference",
-        source="",
-        policy="FixedN",
-        in_bins=False,
-        role=Role.REFERENCE,
-        accuracy=resampled.accuracy(reference),
-        difference=same[0],
-        tokens=resampled.tokens(reference),
-        ratio=same[1],
-        # FixedN at its own accuracy is itself: 1. Read off the line of FixedN it came out up to a third dearer: N_ref
-        # differs between folds, so this row lies a hair beside that line, and where the line is flat a hair of accuracy
-        # is many tokens.
-        same_accuracy=same[1],
-        prompt_tokens=float(reference.prompt_tokens.mean()),
-        total_tokens=float(reference.total_tokens.mean()),
-        total_tokens_reprefilled=float(reference.total_tokens_reprefilled.mean()),
-        samples=float(reference.samples.mean()),
-        rounds=1.0,
-        peak=float(reference.peak.mean()),
-        order_error=0.0,
-        half_point=same,
-        area=None,
-        crossing=None,
-        other_seeds=(),
-        chosen=tuple(map(float, first.n_ref)),
-        folds_without=0,
-    )
+    frontier = Frontier(Role.REFERENCE.display_name, (float("nan"),), (reference,), "FixedN")
+    outcome = Outcome(Role.REFERENCE, "reference", (), (reference,) * len(ALLOWANCES), frontier)
+    row = row_of(outcome, first, (), resampled, max(first.n_ref))
+    # FixedN at its own accuracy is itself: 1. Read off the line of FixedN it came out up to a third dearer: N_ref
+    # differs between folds, so this row lies a hair beside that line, and where it is flat a hair is many tokens.
+    return replace(row, same_accuracy=row.ratio, chosen=tuple(map(float, first.n_ref)))

@@ -82,9 +82,9 @@ class Frontier:
 
 
 def area(frontier: Frontier, fixed: Frontier, n_ref: int) -> float:
-    """Area between a frontier and FixedN from 1 to `n_ref` samples, see `area_between`."""
-    axis = fixed.upto(n_ref)
-    return area_between(frontier.tokens_P, frontier.accuracy_P, axis.tokens_P, axis.accuracy_P)
+    """Area between a frontier and FixedN from 1 to `n_ref` samples, see `areas_between`."""
+    lines = (frontier, fixed.upto(n_ref))
+    return float(areas_between(*(part[None] for line in lines for part in (line.tokens_P, line.accuracy_P))))
 
 
 def interpolated(tokens_RP: Tensor, accuracy_RP: Tensor, at_RX: Tensor, after: bool = False) -> Tensor:
@@ -144,11 +144,6 @@ def _by_tokens(tokens_RP: Tensor, accuracy_RP: Tensor) -> tuple[Tensor, Tensor]:
     """Both in the order of tokens, equals as they were."""
     order_RP = torch.argsort(tokens_RP, dim=-1, stable=True)
     return tokens_RP.gather(-1, order_RP), accuracy_RP.gather(-1, order_RP)
-
-
-def area_between(tokens_P: Tensor, accuracy_P: Tensor, fixed_tokens_K: Tensor, fixed_accuracy_K: Tensor) -> float:
-    """`areas_between` of one frontier."""
-    return float(areas_between(tokens_P[None], accuracy_P[None], fixed_tokens_K[None], fixed_accuracy_K[None]))
 
 
 def areas_between(tokens_RP: Tensor, accuracy_RP: Tensor, fixed_tokens_RK: Tensor, fixed_accuracy_RK: Tensor) -> Tensor:

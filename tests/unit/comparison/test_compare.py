@@ -79,16 +79,16 @@ def test_inner_folds_put_questions_back_in_order() -> None:
 def test_a_batch_is_the_questions_that_are_tested_together() -> None:
     """Choices by hand: the batch is the test fold, budgets end at its N_ref, the total is that of n samples each."""
     outcome = compared().outcomes[Key("BatchBudget", "Oracle head")]
-    assert outcome.settings[0] == 1
-    assert outcome.settings[-1] == GRID[-1]
-    assert outcome.settings == FEWER.totals_for(GRID)
-    assert any(n not in GRID for n in outcome.settings)
+    assert outcome.frontier.settings[0] == 1
+    assert outcome.frontier.settings[-1] == GRID[-1]
+    assert outcome.frontier.settings == FEWER.totals_for(GRID)
+    assert any(n not in GRID for n in outcome.frontier.settings)
     for fold, cap in enumerate(compared().n_ref):
         prediction = SOURCE.folds[fold].test.prediction
         assert prediction.accuracy_BK is not None
         grid = torch.tensor([n for n in GRID if n <= cap], dtype=torch.float64)
         tokens_BK = prediction.log_tokens_B.double().exp()[:, None] * grid
-        for n, replay in zip(outcome.settings, outcome.folds[fold].test, strict=True):
+        for n, replay in zip(outcome.frontier.settings, outcome.folds[fold].test, strict=True):
             total = n * float(tokens_BK[:, 0].sum()) * (1 + 1e-12)
             index_B = allocate(prediction.accuracy_BK[:, : len(grid)], tokens_BK, total)
             assert replay.samples.tolist() == grid[index_B].tolist()
@@ -98,7 +98,7 @@ def test_a_batch_is_the_questions_that_are_tested_together() -> None:
         either = compared().outcomes[Key("BatchBudget", "Oracle head", in_bins)]
         assert either.kind == "one round"
         # Lengths are predicted to be the same for all, so the setting bounds the mean samples.
-        for n, replay in zip(outcome.settings, either.frontier.replays, strict=True):
+        for n, replay in zip(outcome.frontier.settings, either.frontier.replays, strict=True):
             assert float(replay.samples.mean()) <= n + 1e-9
 
 
@@ -151,8 +151,8 @@ def test_the_best_of_a_field_may_change_its_knob_between_folds() -> None:
     preferred = iter(["ESC", "ASC", "Doubling", "ASC", "ESC"])
     liked = {id(comparison.outcomes[Key(next(preferred))].folds[fold]) for fold in range(OUTER_FOLDS)}
     best = best_of(comparison, stoppers, lambda fold: 0.0 if id(fold) in liked else 1.0, Role.STOPPER)
-    assert (best.key, best.policy, best.made_of) == (Role.STOPPER, "", ("ASC", "Doubling", "ESC"))
-    assert best.chosen[0] in comparison.outcomes[Key("ESC")].settings
+    assert (best.key, best.frontier.policy, best.made_of) == (Role.STOPPER, "", ("ASC", "Doubling", "ESC"))
+    assert best.chosen[0] in comparison.outcomes[Key("ESC")].frontier.settings
     assert len(best.chosen) == OUTER_FOLDS
     assert len(best.frontier.replays) == 1
     assert torch.equal(
@@ -164,7 +164,7 @@ def test_the_best_of_a_field_may_change_its_knob_between_folds() -> None:
 def test_the_reference_is_as_accurate_as_itself() -> None:
     """Where N_ref differs between folds its own ratio at the same accuracy, read off the line of FixedN, was not 1."""
     fixed, n_ref = compared().outcomes[Key("FixedN")], (7, 5, 7, 3, 5)
-    at_ref = [fold.test[fixed.settings.index(n)] for fold, n in zip(fixed.folds, n_ref, strict=True)]
+    at_ref = [fold.test[fixed.frontier.settings.index(n)] for fold, n in zip(fixed.folds, n_ref, strict=True)]
     reference = in_order(at_ref, compared().test_order)
     resampled = Resampled([reference, *fixed.frontier.replays])
     assert resampled.ratio_at_same_accuracy(reference, fixed.frontier).value != 1
@@ -227,7 +227,7 @@ def test_oracles_are_tuned_against_what_half_a_pool_can_reach() -> None:
     comparison = compare(POOL, budget_labels(POOL, (*GRID, 9, 12), 0.02), [], 0, FEWER)
     assert set(comparison.n_ref) == {12}
     fixed, oracle = (comparison.outcomes[Key(policy)] for policy in ("FixedN", "BayesOracle"))
-    at_top = fixed.frontier.replays[fixed.settings.index(7)]
+    at_top = fixed.frontier.replays[fixed.frontier.settings.index(7)]
     assert float(comparison.reference.correct.mean() - at_top.correct.mean()) > 0.03
     for fold, found in enumerate(oracle.folds):
         assert found.within

@@ -19,6 +19,7 @@ from helpers.plain_rules import (
     Paid,
     Row,
     ahead,
+    halves_of,
     leaders,
     one_by_one,
     payoff,
@@ -51,7 +52,7 @@ from t2.heads.base import Prediction
 from t2.policies import ASC, DSC, ESC, Costs, Doubling, FixedN, HeadThenStop, Orders, Replay
 from t2.policies.base import replay_one_round
 from t2.policies.dsc import half_orders, replay_other_half
-from t2.policies.oracle import BayesOracle, OwnOracle, oracle_halves
+from t2.policies.oracle import BayesOracle, OwnOracle
 from t2.policies.then_stop import answer_atoms, no_head, softened, stop_model
 from t2.voting import ABSENT, ABSTAINED
 
@@ -306,7 +307,7 @@ def test_dsc_by_the_other_half_pays_for_the_half_that_it_draws(
     easy: int, hard: int, seed: int, cap: int, threshold: float
 ) -> None:
     pool, _ = batch_with_easy_run(easy, hard, seed)
-    halves, orders, fold_QM = oracle_halves(pool, (1, 3)), half_orders(pool, 1, seed), pool.fold_QM()
+    halves, orders, fold_QM = halves_of(pool, (1, 3)), half_orders(pool, 1, seed), pool.fold_QM()
     told = []
     for chooser, scorer in ((0, 1), (1, 0)):
         own = pool.present_QM & (fold_QM == chooser)
@@ -421,7 +422,7 @@ def test_oracles_know_the_mean_length_of_the_half_that_chooses(name: str) -> Non
 def test_an_oracle_never_asks_the_length_of_the_half_that_scores() -> None:
     """One half is never right and chooses 1 sample whatever it costs: then its length must change no choice at all."""
     pool = graded_pool([[0, 1, 0, 0, 1, 0, 0, 1, 0, 0]] * 4, [[20 + 5 * s for s in range(10)]] * 4)
-    halves = oracle_halves(pool, GRID)
+    halves = halves_of(pool, GRID)
     halves = replace(halves, acc_QK=(halves.acc_QK[0], torch.zeros_like(halves.acc_QK[1])))
     atoms, curve_JK = answer_atoms(pool), torch.zeros(4, 3).double()
     for factor in (1e-3, 1e3):

@@ -26,7 +26,7 @@ from t2.heads.base import Prediction
 from t2.policies.base import Replay
 from t2.policies.batch_budget import BatchBudget
 from t2.stats.bootstrap import Interval, interval, mean_interval, resampled_means
-from t2.stats.frontier import Frontier, area, area_between, interpolated, point_of, tokens_reaching
+from t2.stats.frontier import Frontier, area, areas_between, interpolated, point_of, tokens_reaching
 from t2.stats.resampled import Resampled
 from t2.training.accuracy_cost import ValidationResult
 
@@ -48,6 +48,11 @@ def mixed_pool(num: int = 24, samples: int = 16) -> GradedPool:
 
 
 # Area
+
+
+def area_between(tokens: Tensor, accuracy: Tensor, fixed_tokens: Tensor, fixed_accuracy: Tensor) -> float:
+    """`areas_between` of one frontier."""
+    return float(areas_between(tokens[None], accuracy[None], fixed_tokens[None], fixed_accuracy[None]))
 
 
 def test_interpolated() -> None:
