@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from t2.comparison.identity import ORACLES, Role
 from t2.comparison.report import claims_markdown
 from t2.comparison.rows import Row
 from t2.comparison.summary import Summary
@@ -12,39 +13,41 @@ _COLUMNS = (
     *("policy", "setting", "accuracy, %", "vs FixedN(N_ref), points", "generated tokens", "cost in samples", "ratio"),
     *("total tokens", "samples", "rounds", "area, points"),
 )
-_VARIANTS = ("FixedN", "ASC, short answers first", "ESC, window answer", "DSC by other-fold mean correct")
-"""References of which another row says nearly the same, or which nobody could run."""
-_ORACLES = ("BayesOracle", "OwnOracle")
-_OF_ALL_HEADS = ("HeadThenStop", "bins + Utility", "PredictedN")
-_OF_FIRST_HEAD = (*_OF_ALL_HEADS, "HeadASC", "Utility", "own and bins + Utility", "bins + BatchBudget")
+_HIDDEN = ("FixedN", "DSC")
+"""Policies without a source of which another row says nearly the same, or which nobody could run."""
+_OF_CONTROLS = {("Utility", True)}
+"""Policies, and whether in bins."""
+_OF_HEADS = {*_OF_CONTROLS, ("HeadThenStop", False), ("PredictedN", False)}
+_OF_FIRST_HEAD = {
+    *_OF_HEADS,
+    *(("Utility", False), ("BlendedUtility", False), ("BatchBudget", True), ("DSC", False)),
+}
 
 
-def key_rows(summary: Summary) -> list[str]:
-    """Names of the rows: the first head with all its policies, other heads and controls with the leading ones."""
-    named = dict.fromkeys(row.source for row in summary.rows if row.source)
-    first_head = next(source for source in named if source not in summary.controls)
+def key_rows(summary: Summary) -> list[int]:
+    """Places in `summary.rows`: the first head with all its policies, other heads and controls with the leading ones.
+
+    Oracles come last.
+    """
+    first_head = next(row.source for row in summary.rows if row.source and row.source not in summary.controls)
 
     def is_key(row: Row) -> bool:
         if not row.source:
-            return row.name not in _VARIANTS
-        policy = row.name.removeprefix(f"{row.source} + ")
+            return row.role == Role.REFERENCE or row.policy not in _HIDDEN
         if row.source in summary.controls:
-            return policy == "bins + Utility"
-        if row.source == first_head:
-            return policy in _OF_FIRST_HEAD or row.name == f"DSC by {first_head}"
-        return policy in _OF_ALL_HEADS
+            return (row.policy, row.in_bins) in _OF_CONTROLS
+        return (row.policy, row.in_bins) in (_OF_FIRST_HEAD if row.source == first_head else _OF_HEADS)
 
-    names = [row.name for row in summary.rows if is_key(row)]
-    return sorted(names, key=lambda name: name in _ORACLES)
+    places = [place for place, row in enumerate(summary.rows) if is_key(row)]
+    return sorted(places, key=lambda place: summary.rows[place].policy in ORACLES)
 
 
 def key_markdown(summary: Summary, header: str, cost_unit: str = "tokens") -> str:
     """The header, the rows and the claims."""
     table = contenders_table(summary, cost_unit)
-    shown = [index for index, column in enumerate(table.columns) if column in _COLUMNS]
-    by_name = {cells[0]: tuple(cells[index] for index in shown) for cells in table.rows}
-    names = key_rows(summary)
-    rows = tuple(by_name[name] for name in names)
-    lines, _ = markdown_table(Table(tuple(table.columns[index] for index in shown), rows))
-    missed = without_setting(row for row in summary.rows if row.name in names)
-    return "\n\n".join([header, lines, *missed, *claims_markdown(summary, cost_unit)]) + "\n"
+    columns = [index for index, column in enumerate(table.columns) if column in _COLUMNS]
+    places = key_rows(summary)
+    rows = tuple(tuple(table.rows[place][index] for index in columns) for place in places)
+    lines, _ = markdown_table(Table(tuple(table.columns[index] for index in columns), rows))
+    exceptions = without_setting(summary.rows[place] for place in sorted(places))
+    return "\n\n".join([header, lines, *exceptions, *claims_markdown(summary, cost_unit)]) + "\n"

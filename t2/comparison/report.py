@@ -8,8 +8,9 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from t2.comparison.compare import Comparison
+from t2.comparison.compare import Comparison, Outcome
 from t2.comparison.frontier_figure import frontier_figure
+from t2.comparison.identity import BEST_LAYER, Key
 from t2.comparison.ladder_figure import ladder_figure
 from t2.comparison.summary import Summary
 from t2.comparison.tables import (
@@ -88,9 +89,9 @@ def write_report(
         cost_unit: of the pool: where tokens are unknown, cost is counted in samples.
         first: sections above all others of the page.
     """
-    shown = [comparison.outcomes[name] for name in pictured(comparison)]
-    frontiers = [outcome.frontier for outcome in shown]
-    chosen = {outcome.name: outcome.tuned[-1] for outcome in shown if outcome.kind != "reference"}
+    outcomes = pictured(comparison)
+    frontiers = [outcome.frontier for outcome in outcomes]
+    chosen = {outcome.name: outcome.tuned[-1] for outcome in outcomes if outcome.kind != "reference"}
     cost = COST_WORDS[cost_unit]
     pictures = {
         "frontier.png": png_of(frontier_figure(frontiers, clean(title, 90), cost, chosen, comparison.reference)),
@@ -109,10 +110,10 @@ def write_report(
 
 
 def _sections(summary: Summary, pictures: dict[str, bytes], cost_unit: str) -> list[Section]:
-    """The page, top down."""
+    """Sections of the page, top down."""
     cost = COST_WORDS[cost_unit]
     ladder = "; ".join(f"{rung.name} {number(rung.row.ratio.value)}" for rung in summary.ladder)
-    found = [
+    sections = [
         Section("How to read this page", paragraphs=HOW_TO_READ),
         Section(
             f"Accuracy against {cost_unit}",
@@ -130,20 +131,21 @@ def _sections(summary: Summary, pictures: dict[str, bytes], cost_unit: str) -> l
     ]
     if summary.repeated:
         again = claims_table(summary.repeated, cost_unit)
-        found.insert(4, Section(repeated_title(summary.repeated), (REPEATED_NOTE,), tables=(again,)))
+        sections.insert(4, Section(repeated_title(summary.repeated), (REPEATED_NOTE,), tables=(again,)))
     if summary.targets:
-        found.append(Section("Reliability of what a head may learn", tables=(targets_table(summary),)))
-    return found
+        sections.append(Section("Reliability of what a head may learn", tables=(targets_table(summary),)))
+    return sections
 
 
-def pictured(comparison: Comparison) -> list[str]:
-    """Names of the contenders in the frontier picture: references, the first head, the paper's estimator, a control."""
-    head = next((o.source for o in comparison.outcomes.values() if o.name.endswith("+ HeadASC")), "")
-    wanted = (
-        *("Greedy", "FixedN", "OwnOracle", "best layer ridge + bins + Utility", "LayerwiseRegression + PredictedN"),
-        *(f"{head} + Utility", f"{head} + HeadThenStop", "NoHeadThenStop", "ASC"),
-    )
-    return [name for name in wanted if name in comparison.outcomes]
+def pictured(comparison: Comparison) -> list[Outcome]:
+    """What the frontier picture shows: references, the first head, the paper's estimator, a control."""
+    wanted = [
+        *(Key("Greedy"), Key("FixedN"), Key("OwnOracle"), Key("Utility", BEST_LAYER, in_bins=True)),
+        Key("PredictedN", "LayerwiseRegression"),
+        *(Key(policy, head) for head in comparison.heads[:1] for policy in ("Utility", "HeadThenStop")),
+        *(Key("NoHeadThenStop"), Key("ASC")),
+    ]
+    return [comparison.outcomes[key] for key in wanted if key in comparison.outcomes]
 
 
 def _write_bytes(content: bytes, path: Path) -> None:

@@ -110,8 +110,8 @@ def cells(row: Row) -> tuple[str, ...]:
 
 def settings(chosen: Sequence[float]) -> str:
     """Settings of the folds: one where all chose the same, else from the smallest to the largest."""
-    shown = [f"{setting:g}" for setting in (min(chosen), max(chosen))] if chosen else [NOTHING]
-    return " to ".join(dict.fromkeys(shown))
+    ends = [f"{setting:g}" for setting in (min(chosen), max(chosen))] if chosen else [NOTHING]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def contenders_table(summary: Summary, cost_unit: str = "tokens") -> Table:
@@ -119,9 +119,9 @@ def contenders_table(summary: Summary, cost_unit: str = "tokens") -> Table:
     hidden = set() if any(row.other_seeds for row in summary.rows) else {COLUMNS[-1]}
     if cost_unit == "samples":
         hidden |= {"prompt tokens", "total tokens", "re-prefilled"}
-    shown = [index for index, column in enumerate(COLUMNS) if column not in hidden]
-    columns = tuple(COLUMNS[index].replace("generated tokens", COST_WORDS[cost_unit]) for index in shown)
-    rows = tuple(tuple(cells(row)[index] for index in shown) for row in summary.rows)
+    places = [index for index, column in enumerate(COLUMNS) if column not in hidden]
+    columns = tuple(COLUMNS[index].replace("generated tokens", COST_WORDS[cost_unit]) for index in places)
+    rows = tuple(tuple(cells(row)[index] for index in places) for row in summary.rows)
     note = " ".join([CONTENDERS_NOTE, *without_setting(summary.rows)])
     return Table(columns, rows, note=note, text_columns=(0, 1))
 
@@ -138,7 +138,7 @@ def without_setting(rows: Iterable[Row]) -> list[str]:
 
 
 def ladder_table(summary: Summary, cost_unit: str = "tokens") -> Table:
-    """The waste ladder."""
+    """The waste ladder, a line for each rung."""
     columns = (
         "contender",
         "knows of a question",
@@ -188,17 +188,17 @@ def claims_table(claims: Claims, cost_unit: str = "tokens") -> Table:
         + ((_listed(claim),) if seeds else ())
         for claim in claims.claims
     )
-    said = "; ".join(f"{letter}: {CLAIMS[letter]}" for letter in dict.fromkeys(c.letter for c in claims.claims))
+    legend = "; ".join(f"{letter}: {CLAIMS[letter]}" for letter in dict.fromkeys(c.letter for c in claims.claims))
     return Table(
         (*columns, f"other fold seeds: {ratio} / accuracy / area") if seeds else columns,
         rows,
-        note=f"{CLAIMS_NOTE} {said[0].upper()}{said[1:]}.",
+        note=f"{CLAIMS_NOTE} {legend[0].upper()}{legend[1:]}.",
         text_columns=(0, 1, 2),
     )
 
 
 def _listed(claim: Claim) -> str:
-    """What the other fold seeds say."""
+    """Ratio, accuracy and area of a claim at each other fold seed."""
     return "; ".join(f"{number(r)} / {number(d)} / {number(a)}" for d, r, a in claim.other_seeds)
 
 

@@ -7,28 +7,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from t2.curves.halves import Halves, half_curves
-from t2.errors import T2Error
+from t2.curves.halves import Halves
 from t2.grading.graded import GradedPool
 from t2.heads.base import Prediction
 from t2.policies.base import Costs, Replay, mean_of, replay_one_round
 from t2.policies.one_round import Utility
 from t2.policies.then_stop import AnswerAtoms
-
-
-def oracle_halves(pool: GradedPool, grid: tuple[int, ...]) -> Halves:
-    """`half_curves` of a pool that must have them.
-
-    Raises:
-        T2Error: a question has only one sample.
-    """
-    halves = half_curves(pool, grid)
-    if halves is None:
-        raise T2Error(
-            "Expected at least 2 samples of each question for an oracle (one half chooses, the other scores), "
-            "got a question with fewer. Leave the oracles out or top the pool up."
-        )
-    return halves
 
 
 class OwnOracle:
@@ -39,7 +23,6 @@ class OwnOracle:
         self.utility = Utility(price)
 
     def replay(self, halves: Halves, pool: GradedPool) -> Replay:
-        """Mean of the two directions."""
         return _both_ways(self.utility, halves.acc_QK, halves, pool)
 
 

@@ -8,10 +8,11 @@ from functools import cache
 from math import comb
 from typing import NamedTuple
 
+from t2.curves.halves import Halves, half_curves
 from t2.grading.graded import GradedPool
 from t2.policies import Orders
 from t2.policies.base import Replay
-from t2.policies.oracle import OwnOracle, oracle_halves
+from t2.policies.oracle import OwnOracle
 from t2.policies.then_stop import AnswerAtoms
 from t2.voting import ABSTAINED
 
@@ -187,4 +188,11 @@ def plain_stops(atoms: AnswerAtoms, prior: list[float], cap: int, cost: float) -
 
 def own_oracle(price: float, pool: GradedPool, grid: tuple[int, ...]) -> Replay:
     """`OwnOracle` on the halves of a pool."""
-    return OwnOracle(price).replay(oracle_halves(pool, grid), pool)
+    return OwnOracle(price).replay(halves_of(pool, grid), pool)
+
+
+def halves_of(pool: GradedPool, grid: tuple[int, ...]) -> Halves:
+    """Of a pool whose questions all have two samples."""
+    halves = half_curves(pool, grid)
+    assert halves is not None
+    return halves

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.graded_pools import graded_pool, random_pool, with_tokens_shuffled
-from helpers.plain_rules import own_oracle
+from helpers.plain_rules import halves_of, own_oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import betainc
@@ -25,7 +25,6 @@ from t2.heads.base import Prediction
 from t2.policies import ASC, POLICIES, BatchBudget, BayesOracle, Costs, FixedN, Orders, PredictedN, Utility
 from t2.policies.asc import stop_probability
 from t2.policies.base import OneRound, Replay, mean_of, replay_greedy, replay_one_round
-from t2.policies.oracle import oracle_halves
 from t2.policies.orders import shuffled
 from t2.policies.then_stop import answer_atoms
 from t2.voting import ABSENT, ABSTAINED, running_leaders
@@ -204,8 +203,8 @@ def test_true_lengths_decide_nothing() -> None:
     prediction = predicted(30, accuracy_BK=torch.rand(30, 4).sort(1).values, log2_n_B=3 * torch.rand(30))
     other = with_tokens_shuffled(pool)
     for first, second in zip(
-        head_frontiers("head", prediction, Slice.of(pool, budget_labels(pool, grid, 0.02), 7, 0, 2), 7),
-        head_frontiers("head", prediction, Slice.of(other, budget_labels(other, grid, 0.02), 7, 0, 2), 7),
+        head_frontiers("head", prediction, Slice.of(pool, budget_labels(pool, grid, 0.02), 0, 2), 7),
+        head_frontiers("head", prediction, Slice.of(other, budget_labels(other, grid, 0.02), 0, 2), 7),
         strict=True,
     ):
         for a, b in zip(first.replays, second.replays, strict=True):
@@ -379,7 +378,7 @@ def test_votes_that_are_all_but_impossible_under_every_atom_still_have_a_posteri
     """
     never, never_either, once = [0] * 256, [0] * 250 + [1] * 6, [0] * 255 + [ABSTAINED]
     pool, grid = graded_pool([[ABSTAINED] * 256]), (1, 3, 128)
-    halves = oracle_halves(pool, grid)
+    halves = halves_of(pool, grid)
     for rows, curves, index in (
         ([never], [[0.1, 0.1, 0.9]], 2),
         ([never, never_either], [[0.2, 0.9, 0.0], [0.2, 0.0, 0.8]], 1),  # mean 0.2, 0.45, 0.4

@@ -7,17 +7,17 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers.graded_pools import graded_pool, random_pool, with_tokens_shuffled
-from helpers.plain_rules import leaders, own_oracle, plain_dsc, plain_esc, rows_of
+from helpers.plain_rules import halves_of, leaders, own_oracle, plain_dsc, plain_esc, rows_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import betainc
 
+from t2.curves.halves import half_curves
 from t2.curves.labels import accuracy_on_grid
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
-from t2.policies import ASC, DSC, ESC, BayesOracle, Doubling, HeadASC, HeadThenStop, Orders, TableRule
+from t2.policies import ASC, DSC, ESC, BayesOracle, Doubling, HeadThenStop, Orders, TableRule
 from t2.policies.dsc import half_orders, replay_other_half
-from t2.policies.oracle import oracle_halves
 from t2.policies.states import vote_states
 from t2.policies.stopping import Sequential, stop_table
 from t2.policies.then_stop import answer_atoms, no_head
@@ -73,36 +73,6 @@ def test_batches_draw_what_one_at_a_time_draws(seed: int, cap: int, share: float
             drawn += sizes[-1]
         assert drawn == used
         assert (len(sizes), max(sizes)) == (replay.rounds[q], replay.peak[q])
-
-
-# ASC with a prior
-
-
-def test_head_asc_without_strength_is_asc() -> None:
-    pool = random_pool()
-    orders = Orders.of(pool, 3, 0)
-    accuracy, kind = torch.tensor([0.1, 0.9]), torch.arange(len(pool)) % 2
-    plain, prior = ASC(0.9, 12).replay(orders), HeadASC(0.9, 12, accuracy, kind, strength=0.0).replay(orders)
-    assert torch.equal(plain.samples, prior.samples)
-    assert torch.equal(plain.correct, prior.correct)
-
-
-def test_head_asc_is_a_beta_tail() -> None:
-    pool = random_pool(num=12)
-    orders, kind = Orders.of(pool, 1, 2), torch.arange(12) % 2
-    replay = HeadASC(0.9, 10, torch.tensor([0.2, 0.9]), kind, strength=3.0).replay(orders)
-    for q, (votes, _) in enumerate(rows_of(orders)):
-        p = (0.2, 0.9)[q % 2]
-        for used in range(1, 11):
-            _, first, second = leaders(votes[:used])
-            if 1 - betainc(first + 1 + 3 * p, second + 1 + 3 * (1 - p), 0.5) >= 0.9:
-                break
-        assert replay.samples[q] == used
-
-
-def test_bad_strength() -> None:
-    with pytest.raises(T2Error, match="HeadASC strength >= 0"):
-        HeadASC(0.9, 4, torch.tensor([0.5]), torch.tensor([0]), strength=-1.0)
 
 
 # Windows
@@ -175,7 +145,7 @@ def test_dsc_is_the_plain_rule(cap: int, easy_share: float) -> None:
 def test_dsc_by_the_other_half_is_the_plain_rule_on_samples_that_gave_no_score(cap: int) -> None:
     """Told with one half's samples for the order and the other half's for the replay, both ways."""
     pool = graded_pool([[0] * 16] * 40 + random_pool(num=30).vote_QM.tolist())
-    halves, orders, fold = oracle_halves(pool, (1, 3, 5)), half_orders(pool, 3, 4), pool.fold_QM().tolist()
+    halves, orders, fold = halves_of(pool, (1, 3, 5)), half_orders(pool, 3, 4), pool.fold_QM().tolist()
     replay = replay_other_half(halves, orders, 0.95, cap)
     samples, votes_QM = torch.zeros(len(pool)), pool.vote_QM.tolist()
     for chooser, scorer in ((0, 1), (1, 0)):
@@ -281,7 +251,7 @@ def test_bayes_oracle_is_posterior_mean_utility_by_hand() -> None:
     pool = random_pool(num=10, samples=16)
     grid, train = (1, 3, 5), random_pool(num=20, samples=16, seed=5)
     atoms, curve_JK = answer_atoms(train), accuracy_on_grid(train, grid)
-    replay = BayesOracle(price=3.0).replay(oracle_halves(pool, grid), pool, atoms, curve_JK)
+    replay = BayesOracle(price=3.0).replay(halves_of(pool, grid), pool, atoms, curve_JK)
     fold = pool.fold_QM()
     for q in range(10):
         got = []
@@ -302,9 +272,8 @@ def test_bayes_oracle_is_posterior_mean_utility_by_hand() -> None:
 
 
 def test_oracles_need_two_samples() -> None:
-    """A half without samples has no curve: it raised a ValueError from the depths."""
-    with pytest.raises(T2Error, match="at least 2 samples of each question for an oracle"):
-        oracle_halves(graded_pool([[0], [1]]), (1,))
+    """A half without samples has no curve: it raised a ValueError from the depths. Without halves, no oracle."""
+    assert half_curves(graded_pool([[0], [1]]), (1,)) is None
     assert own_oracle(1.0, graded_pool([[0, 0], [1, 0]]), (1,)).samples.tolist() == [1, 1]
 
 
