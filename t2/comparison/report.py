@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from t2.comparison.compare import Comparison
-from t2.comparison.frontier_figure import frontier_figure
+from t2.comparison.frontier_figure import Line, frontier_figure, pictured
 from t2.comparison.ladder_figure import ladder_figure
 from t2.comparison.summary import Summary
 from t2.comparison.tables import (
@@ -40,9 +40,10 @@ HOW_TO_READ = (
     "chosen, on other questions than those it is scored on.",
 )
 FRONTIER_CAPTION = (
-    "Marks are the settings of a policy, lines what a coin for each question makes of two neighbours. A ring is the "
-    "setting that was chosen out of fold to lose at most 1 point against FixedN(N_ref), the dotted line: the rows of "
-    "the table."
+    "Marks are the settings of a policy, lines what a coin for each question makes of two neighbours. A ring is what "
+    "the settings got that were chosen out of fold to lose at most 1 point against FixedN(N_ref), the dotted line: the "
+    "rows of the table. Eight of the contenders are drawn. Colour and line style say what a policy knows: nothing "
+    "(black), activations (blue), the answers so far (green), both (red), what a control knows (orange)."
 )
 
 
@@ -88,12 +89,13 @@ def write_report(
         cost_unit: of the pool: where tokens are unknown, cost is counted in samples.
         first: sections above all others of the page.
     """
-    shown = [comparison.outcomes[name] for name in pictured(comparison)]
-    frontiers = [outcome.frontier for outcome in shown]
-    chosen = {outcome.name: outcome.tuned[-1] for outcome in shown if outcome.kind != "reference"}
+    lines = [
+        Line(o.frontier, o.source in summary.controls, None if o.kind == "reference" else o.tuned[-1])
+        for o in comparison.outcomes.values()
+    ]
     cost = COST_WORDS[cost_unit]
     pictures = {
-        "frontier.png": png_of(frontier_figure(frontiers, clean(title, 90), cost, chosen, comparison.reference)),
+        "frontier.png": png_of(frontier_figure(pictured(lines), clean(title, 90), cost, comparison.reference)),
         "ladder.png": png_of(ladder_figure(summary.ladder, clean(title, 90), cost)),
     }
     texts = {
@@ -134,16 +136,6 @@ def _sections(summary: Summary, pictures: dict[str, bytes], cost_unit: str) -> l
     if summary.targets:
         found.append(Section("Reliability of what a head may learn", tables=(targets_table(summary),)))
     return found
-
-
-def pictured(comparison: Comparison) -> list[str]:
-    """Names of the contenders in the frontier picture: references, the first head, the paper's estimator, a control."""
-    head = next((o.source for o in comparison.outcomes.values() if o.name.endswith("+ HeadASC")), "")
-    wanted = (
-        *("Greedy", "FixedN", "OwnOracle", "best layer ridge + bins + Utility", "LayerwiseRegression + PredictedN"),
-        *(f"{head} + Utility", f"{head} + HeadThenStop", "NoHeadThenStop", "ASC"),
-    )
-    return [name for name in wanted if name in comparison.outcomes]
 
 
 def _write_bytes(content: bytes, path: Path) -> None:
