@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from t2.comparison.report import claims_markdown
 from t2.comparison.rows import Row
 from t2.comparison.summary import Summary
 from t2.comparison.tables import contenders_table, without_setting
-from t2.pages.table import Table, markdown_table
 
 _COLUMNS = (
     *("policy", "setting", "accuracy, %", "vs FixedN(N_ref), points", "generated tokens", "cost in samples", "ratio"),
@@ -40,11 +41,9 @@ def key_rows(summary: Summary) -> list[str]:
 
 def key_markdown(summary: Summary, header: str, cost_unit: str = "tokens") -> str:
     """The header, the rows and the claims."""
-    table = contenders_table(summary, cost_unit)
-    shown = [index for index, column in enumerate(table.columns) if column in _COLUMNS]
-    by_name = {cells[0]: tuple(cells[index] for index in shown) for cells in table.rows}
     names = key_rows(summary)
-    rows = tuple(by_name[name] for name in names)
-    lines, _ = markdown_table(Table(tuple(table.columns[index] for index in shown), rows))
+    table = contenders_table(summary, cost_unit).only(_COLUMNS)
+    by_name = {cells[0]: cells for cells in table.rows}
+    key = replace(table, rows=tuple(by_name[name] for name in names), note="")
     missed = without_setting(row for row in summary.rows if row.name in names)
-    return "\n\n".join([header, lines, *missed, *claims_markdown(summary, cost_unit)]) + "\n"
+    return "\n\n".join([header, key.markdown(), *missed, *claims_markdown(summary, cost_unit)]) + "\n"

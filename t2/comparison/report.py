@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from t2.comparison.compare import Comparison
@@ -13,7 +12,6 @@ from t2.comparison.frontier_figure import Line, frontier_figure, pictured
 from t2.comparison.ladder_figure import ladder_figure
 from t2.comparison.summary import Summary
 from t2.comparison.tables import (
-    COST_WORDS,
     REPEATED_NOTE,
     claims_table,
     contenders_table,
@@ -24,9 +22,8 @@ from t2.comparison.tables import (
 )
 from t2.pages.html import Figure, Section, render_page
 from t2.pages.pictures import png_of
-from t2.pages.table import markdown_table
-from t2.pages.text import clean, number
-from t2.store.files import write_atomically, write_text_atomically
+from t2.pages.text import COST_WORDS, clean, number
+from t2.store.files import write_bytes_atomically, write_text_atomically
 
 HOW_TO_READ = (
     "FixedN(N) is the majority of N samples for every question, N_ref the smallest N that is enough for the whole "
@@ -49,20 +46,20 @@ FRONTIER_CAPTION = (
 
 def markdown(summary: Summary, header: str, cost_unit: str = "tokens") -> str:
     """The report as Markdown."""
-    parts = [header, *markdown_table(contenders_table(summary, cost_unit))]
+    parts = [header, contenders_table(summary, cost_unit).markdown()]
     parts += ["Claims", *claims_markdown(summary, cost_unit)]
-    parts += ["Waste ladder", *markdown_table(ladder_table(summary, cost_unit)), "![Waste ladder](ladder.png)"]
+    parts += ["Waste ladder", ladder_table(summary, cost_unit).markdown(), "![Waste ladder](ladder.png)"]
     if summary.targets:
-        parts += ["Reliability of what a head may learn", *markdown_table(targets_table(summary))]
+        parts += ["Reliability of what a head may learn", targets_table(summary).markdown()]
     return "\n\n".join(parts) + "\n"
 
 
 def claims_markdown(summary: Summary, cost_unit: str = "tokens") -> list[str]:
     """The claims as tables, and those on new questions."""
-    parts = [*markdown_table(claims_table(summary.claims, cost_unit)), named_sentence(summary)]
+    parts = [claims_table(summary.claims, cost_unit).markdown(), named_sentence(summary)]
     if summary.repeated:
-        lines, _ = markdown_table(claims_table(summary.repeated, cost_unit))
-        parts += [repeated_title(summary.repeated), REPEATED_NOTE, lines]
+        again = replace(claims_table(summary.repeated, cost_unit), note="")
+        parts += [repeated_title(summary.repeated), REPEATED_NOTE, again.markdown()]
     return parts
 
 
@@ -106,7 +103,7 @@ def write_report(
     for name, text in texts.items():
         write_text_atomically(folder / name, text)
     for name, png in pictures.items():
-        write_atomically(folder / name, partial(_write_bytes, png))
+        write_bytes_atomically(folder / name, png)
     return [folder / name for name in (*texts, *pictures)]
 
 
@@ -136,7 +133,3 @@ def _sections(summary: Summary, pictures: dict[str, bytes], cost_unit: str) -> l
     if summary.targets:
         found.append(Section("Reliability of what a head may learn", tables=(targets_table(summary),)))
     return found
-
-
-def _write_bytes(content: bytes, path: Path) -> None:
-    path.write_bytes(content)

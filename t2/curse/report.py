@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from rich.console import Group
@@ -17,11 +16,10 @@ from t2.errors import T2Error
 from t2.pages.html import Figure, Section, render_page
 from t2.pages.pictures import png_of
 from t2.pages.terminal import rich_table
-from t2.pages.text import clean, number, span
-from t2.store.files import write_atomically, write_text_atomically
+from t2.pages.text import COST_WORDS, clean, number, span
+from t2.store.files import write_bytes_atomically, write_text_atomically
 
 FORMAT, FORMAT_VERSION = "t2-curse", 1
-_COST_UNITS = ("tokens", "samples")
 
 
 def write_curse_report(
@@ -48,8 +46,8 @@ def write_curse_report(
     Raises:
         T2Error: an unknown unit, or a folder that cannot be written.
     """
-    if cost_unit not in _COST_UNITS:
-        raise T2Error(f"Expected `cost_unit` to be one of {', '.join(_COST_UNITS)}, got {cost_unit!r}.")
+    if cost_unit not in COST_WORDS:
+        raise T2Error(f"Expected `cost_unit` to be one of {', '.join(COST_WORDS)}, got {cost_unit!r}.")
     folder = Path(folder)
     all_notes = (*notes, *report.notes)
     pictures = {
@@ -65,7 +63,7 @@ def write_curse_report(
     try:
         write_text_atomically(folder / "curse.json", values + "\n")
         for name, png in pictures.items():
-            write_atomically(folder / name, partial(_write_bytes, png))
+            write_bytes_atomically(folder / name, png)
         write_text_atomically(folder / "index.html", page)
     except OSError as error:
         raise T2Error(f"Expected a folder to write the report into, got {folder}: {error}. Choose another.") from error
@@ -87,10 +85,6 @@ def terminal_table(report: CurseReport, cost_unit: str = "tokens", notes: Sequen
     remarks = [_agreement(report)] if report.type_agreement else []
     listed = [Text(f"- {clean(note)}") for note in (*remarks, *notes, *report.notes)]
     return Group(*lines, *(part for table in tables for part in (rich_table(table), Text())), *listed)
-
-
-def _write_bytes(content: bytes, path: Path) -> None:
-    path.write_bytes(content)
 
 
 def _subtitle(report: CurseReport, about: str) -> str:

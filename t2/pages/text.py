@@ -8,6 +8,8 @@ from t2.stats.bootstrap import Interval
 
 NOTHING = "–"
 """Where there is nothing to show."""
+COST_WORDS = {"tokens": "generated tokens", "samples": "cost in samples"}
+"""What the cost of an answer is called, by the `cost_unit` of a pool: one without token counts pays a sample each."""
 LONGEST_TEXT = 2000
 """Characters of a text that a page shows; an answer may be a megabyte long."""
 _UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
