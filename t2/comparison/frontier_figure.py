@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from t2.pages.pictures import INK, SMALL, Look, family_of, light_grid, log_axis, looks, new_figure
+from t2.pages.pictures import INK, SMALL, Family, Look, family_of, light_grid, log_axis, looks, new_figure
 from t2.policies.base import Replay
 from t2.stats.frontier import Frontier
 
@@ -102,13 +102,15 @@ def frontier_figure(
 
 
 def _draw(axes: Axes, lines: Sequence[Line], reference: Replay | None) -> None:
-    shown = [line.frontier for line in lines]
-    families = [family_of(f.policy, f.source, line.is_control) for f, line in zip(shown, lines, strict=True)]
-    found = looks(zip(families, (f.policy for f in shown), strict=True))
-    for place, (line, look) in enumerate(zip(lines, found, strict=True)):
+    members = [(_family(line), line.frontier.policy) for line in lines]
+    for place, (line, look) in enumerate(zip(lines, looks(members), strict=True)):
         _draw_line(axes, line, look, order=3 - place / len(lines))
     if reference is not None:
         axes.axvline(_point(reference)[0], color=INK, linestyle=":", linewidth=1, label="FixedN(N_ref)")
+
+
+def _family(line: Line) -> Family:
+    return family_of(line.frontier.policy, line.frontier.source, line.is_control)
 
 
 def _draw_line(axes: Axes, line: Line, look: Look, order: float) -> None:

@@ -49,8 +49,8 @@ def ladder_figure(rungs: Sequence[Rung], title: str, cost: str = "generated toke
     axes = figure.add_subplot()
     axes.axvline(1.0, color=INK, linestyle=":", linewidth=1)
     beside = axes.get_yaxis_transform()  # x as a share of the axes, y in data
-    found = looks(_MEMBERS[rung.knows.split(":")[0]] for rung in rungs)
-    for place, (rung, look) in enumerate(zip(rungs, found, strict=True)):
+    members = [_MEMBERS[rung.knows.split(":")[0]] for rung in rungs]
+    for place, (rung, look) in enumerate(zip(rungs, looks(members), strict=True)):
         colour, ratio = look.family.colour, rung.row.ratio
         style: dict[str, Any] = {"markerfacecolor": colour if rung.is_policy else "none", "markersize": 4, "capsize": 5}
         axes.errorbar(ratio.value, place, xerr=error_lengths([ratio]), fmt=look.marker, color=colour, **style)

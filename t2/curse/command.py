@@ -18,11 +18,11 @@ from t2.spec import DEFAULT_GRID
 
 @dataclass(frozen=True)
 class CurseAnswer:
-    """What `t2 curse` shows and has written."""
+    """The report of `t2 curse`, as text and as files."""
 
-    shown: Group
+    text: Group
     """for a terminal"""
-    written: list[Path]
+    files: list[Path]
     """the page last"""
 
 
@@ -46,8 +46,8 @@ def curse_of(
     grid, config_eps = _data_settings(Path(source))
     report = curse_report(loaded.pool, grid, next(e for e in (eps, config_eps, EPS) if e is not None))
     notes, unit, about = loaded.source_notes, loaded.cost_unit, loaded.description
-    written = write_curse_report(report, out, f"Overscaling: {loaded.name}", notes, unit, about)
-    return CurseAnswer(terminal_table(report, unit, notes, about), written)
+    files = write_curse_report(report, out, f"Overscaling: {loaded.name}", notes, unit, about)
+    return CurseAnswer(terminal_table(report, unit, notes, about), files)
 
 
 def _data_settings(source: Path) -> tuple[tuple[int, ...], float | None]:

@@ -14,9 +14,7 @@ from t2.stats.reliability import target_title
 def summary_table(report: CurseReport, cost_unit: str) -> Table:
     """The numbers to quote."""
     main, top = report.main, report.label_grid[-1]
-    sizes = f"{report.samples}"
-    if report.most_samples > report.samples:
-        sizes += f" to {report.most_samples}"
+    sizes = " to ".join(dict.fromkeys([f"{report.samples}", f"{report.most_samples}"]))
     rows = [
         ("questions x samples", f"{report.num_questions:,} x {sizes}"),
         ("accuracy of one sample, A(1), %", span(report.curve[0], 1, 100)),
@@ -68,14 +66,14 @@ def sweep_table(report: CurseReport, cost_unit: str) -> Table:
         n_d = f"{row.n_d} [{row.n_d_low}, {row.n_d_high}]"
         cells = (changed(row.setting), n_d, span(row.mean_n_star), span(row.m_d))
         rows.append((*cells, span(row.m_d_tokens)) if weighted else cells)
-    asked = report.main.setting
+    main = report.main.setting
     return Table(
         (*columns, f"M_D weighted with {cost_unit}") if weighted else columns,
         tuple(rows),
         caption="N_D and M_D under other rules",
-        note=f"Marked: as asked, eps {asked.eps:g}, eps_D {asked.dataset_eps:g}, N up to {asked.n_max}; the other rows "
+        note=f"Marked: as asked, eps {main.eps:g}, eps_D {main.dataset_eps:g}, N up to {main.n_max}; the other rows "
         "change what they name and no more. Halves of the pool allow budgets up to M/4.",
-        marked_rows=tuple(k for k, row in enumerate(report.sweep) if replace(row.setting, label=asked.label) == asked),
+        marked_rows=tuple(k for k, row in enumerate(report.sweep) if replace(row.setting, label=main.label) == main),
     )
 
 

@@ -62,14 +62,23 @@ def type_columns(whole: Curves, type_Q: Tensor, eps: float) -> dict[str, Tensor]
 
 
 def type_rows(means: Means, grid: tuple[int, ...], n_d: int, dataset_eps: float) -> tuple[TypeRow, ...]:
-    """Each type's share, its part of the rise, and the curse without it."""
+    """Each type's share, its part of the rise, and the curse without it.
+
+    Nothing is averaged anew: means over all questions give those within a type and those without it. With 2 of 10
+    questions of a type,
+
+        mean over all 10 of (is of the type) * A(N)   = 0.2 * mean A(N) of the 2    its part of the dataset's curve
+        (mean A(N) of all 10 - that part) / (1 - 0.2) = mean A(N) of the other 8    the curve without it
+
+    Each question is of one type, so the parts sum to the dataset's curve, and their rises to A(N_D) - A(1).
+    """
     acc_RTK = means["accuracy_in_type"].reshape(-1, len(TYPE_NAMES), len(grid))
     agreement_T = _agreement_within(means["joint"]) if "joint" in means else [None] * len(TYPE_NAMES)
     rows = []
     for code, name in enumerate(TYPE_NAMES):
         share_R, n_star_R = means["is_type"][:, code], means["n_star_in_type"][:, code]
         left_R = 1 - share_R
-        left_R = torch.where(left_R > 1e-12, left_R, torch.nan)  # nobody is left: nothing to say
+        left_R = torch.where(left_R > 1e-12, left_R, torch.nan)  # no question is left: N_D and M_D are undefined
         acc_left_RK = (means[f"accuracy of {WHOLE}"] - acc_RTK[:, code]) / left_R[:, None]
         n_d_R = dataset_optima(acc_left_RK, grid, dataset_eps, grid[-1])
         m_d = interval_or_none((means["n_star"][:, 0] - n_star_R) / left_R / n_d_R)

@@ -98,14 +98,14 @@ def looks(members: Iterable[tuple[Family, str]]) -> list[Look]:
     """One look for each (family, policy), no two with the same marker: a policy's own where it is free."""
     listed = list(members)
     own = [dict(zip(family.policies, family.markers, strict=False)).get(policy) for family, policy in listed]
-    found: list[Look] = []
+    drawn: list[Look] = []
     for place, (family, _) in enumerate(listed):
         marker = own[place]
         if marker is None or marker in own[:place]:
-            taken = {*own, *(look.marker for look in found)}
+            taken = {*own, *(look.marker for look in drawn)}
             marker = next(m for m in family.markers + _SPARE_MARKERS if m not in taken)
-        found.append(Look(family, marker))
-    return found
+        drawn.append(Look(family, marker))
+    return drawn
 
 
 def new_figure(height_inches: float) -> Figure:

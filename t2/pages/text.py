@@ -25,8 +25,8 @@ def number(value: float | None, digits: int = 2) -> str:
     """A number without a negative zero."""
     if value is None:
         return NOTHING
-    shown = f"{value:.{digits}f}"
-    return shown.lstrip("-") if float(shown) == 0 else shown
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text
 
 
 def span(value: Interval | None, digits: int = 2, scale: float = 1.0) -> str:
