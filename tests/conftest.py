@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from t2.comparison import contenders
-from t2.comparison.slices import Slice
+from t2.comparison.sweeps import Sweeps
 
 ROOT = Path(__file__).resolve().parents[1]
 pytest.register_assert_rewrite("helpers")  # their asserts explain themselves too
@@ -29,12 +28,13 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture
 def few_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Comparisons of two settings a policy, few orders and resamples, where a test is not about what they find."""
-    for name in ("PRICES", "TOTALS", "SHIFTS", "THRESHOLDS", "DSC_THRESHOLDS", "WINDOWS", "SHARES"):
-        values = getattr(contenders, name)
-        monkeypatch.setattr(contenders, name, (values[0], values[len(values) // 2]))
-    monkeypatch.setattr("t2.stats.resampled.NUM_RESAMPLES", 100)
-    monkeypatch.setattr(Slice, "of", partial(Slice.of, num_orders=4))
+    """`t2 report` and `t2 evaluate` try little and repeat little, where a test is not about what they find."""
+    from t2.comparison import command as comparison
+    from t2.judging import command as judging
+
+    small = Sweeps.small()
+    monkeypatch.setattr(comparison, "report_of", partial(comparison.report_of, sweeps=small))
+    monkeypatch.setattr(judging, "evaluate_head", partial(judging.evaluate_head, sweeps=small))
 
 
 @pytest.fixture

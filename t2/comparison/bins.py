@@ -25,7 +25,6 @@ class BinnedCurves:
     """mean training curve of each bin"""
 
     def bin_of(self, score_B: Tensor) -> Tensor:
-        """The bin of each question."""
         return torch.bucketize(score_B.double(), self.edges)
 
     def predict(self, score_B: Tensor, log_tokens_B: Tensor) -> Prediction:

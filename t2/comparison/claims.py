@@ -8,16 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from t2.comparison.compare import Comparison, Outcome
-from t2.comparison.ladder import (
-    BY_AREA,
-    CONTROL_BY_AREA,
-    CONTROL_THEN_STOP,
-    IN_BINS,
-    ONE_ROUND,
-    REFERENCE,
-    STOPPER,
-    THEN_STOP,
-)
+from t2.comparison.identity import Key, Role
 from t2.policies.base import Replay
 from t2.stats.bootstrap import Interval, interval
 from t2.stats.frontier import Frontier, area
@@ -29,13 +20,13 @@ class Claim:
     """One contender against another, paired over questions."""
 
     letter: str
-    """see `CLAIMS`"""
+    """which claim it is: a key of `tables.CLAIMS`"""
     first: str
     second: str
     difference: Interval
-    """accuracy points, each at its tuned setting"""
+    """of accuracy, points, each at its tuned setting"""
     ratio: Interval
-    """of generated tokens there"""
+    """of generated tokens at the same settings"""
     area: Interval | None
     """area of the first minus that of the second over all settings, points; None: one of them is no single frontier"""
     other_seeds: tuple[tuple[float, float, float | None], ...]
@@ -49,8 +40,8 @@ class Claims:
     num_questions: int
     claims: tuple[Claim, ...]
 
-    def of(self, letter: str) -> tuple[Claim, ...]:
-        """The claims with a letter: one against each rival."""
+    def with_letter(self, letter: str) -> tuple[Claim, ...]:
+        """One claim against each rival."""
         return tuple(claim for claim in self.claims if claim.letter == letter)
 
 
@@ -58,63 +49,53 @@ class Claims:
 class _Side:
     """One side of a claim, tuned and swept."""
 
-    name: str
     tuned: Replay
     frontier: Frontier
-
-    @staticmethod
-    def of(name: str, outcome: Outcome) -> _Side:
-        return _Side(name, outcome.tuned[-1], outcome.frontier)
 
     @property
     def is_swept(self) -> bool:
         return len(self.frontier.replays) > 1
 
     def take(self, rows: Tensor) -> _Side:
-        return _Side(self.name, self.tuned.take(rows), self.frontier.take(rows))
+        return _Side(self.tuned.take(rows), self.frontier.take(rows))
 
 
 @dataclass(frozen=True)
 class Rivals:
     """Both sides of every claim at one fold seed, and what areas are measured from."""
 
-    sides: Mapping[str, _Side]
-    versus: tuple[tuple[str, str, str], ...]
-    """letter, name of the first side, name of the second"""
+    sides: Mapping[Key | Role, _Side]
+    versus: tuple[tuple[str, Key | Role, Key | Role], ...]
+    """letter, first side, second side"""
     fixed: Frontier
 
     @staticmethod
-    def of(comparison: Comparison, everyone: Mapping[str, Outcome], controls: Sequence[str]) -> Rivals:
+    def of(comparison: Comparison, named: Mapping[Role, Outcome]) -> Rivals:
         """Of all questions.
 
         Args:
             comparison: of them.
-            everyone: its contenders, and the best of each field, named out of fold.
-            controls: sources that are no heads.
+            named: the best of each field, named out of fold.
         """
-        fixed = comparison.outcomes["FixedN"].frontier
-        versus = tuple(_versus(everyone, controls))
-        names = dict.fromkeys(name for _, *pair in versus for name in pair if name != REFERENCE)
-        sides = {name: _Side.of(name, everyone[name]) for name in names}
-        return Rivals({**sides, REFERENCE: _Side(REFERENCE, comparison.reference, fixed)}, versus, fixed)
+        fixed = comparison.outcomes[Key("FixedN")].frontier
+        everyone = {outcome.key: outcome for outcome in (*comparison.outcomes.values(), *named.values())}
+        versus = tuple(_versus(named, comparison.controls))
+        keys = dict.fromkeys(key for _, *pair in versus for key in pair if key != Role.REFERENCE)
+        sides: dict[Key | Role, _Side] = {key: _Side(everyone[key].tuned[-1], everyone[key].frontier) for key in keys}
+        return Rivals({**sides, Role.REFERENCE: _Side(comparison.reference, fixed)}, versus, fixed)
 
     @property
     def num_questions(self) -> int:
-        """That the claims are about."""
-        return len(self.sides[REFERENCE].tuned.correct)
+        return len(self.sides[Role.REFERENCE].tuned.correct)
 
     def take(self, rows: Tensor) -> Rivals:
         """On some of the questions; nothing is fitted or chosen anew."""
-        sides = {name: side.take(rows) for name, side in self.sides.items()}
-        return Rivals(sides, self.versus, sides[REFERENCE].frontier)
+        sides = {key: side.take(rows) for key, side in self.sides.items()}
+        return Rivals(sides, self.versus, sides[Role.REFERENCE].frontier)
 
     def replays(self) -> list[Replay]:
         """All that any claim looks at."""
         return [r for side in self.sides.values() for r in (side.tuned, *side.frontier.replays)]
-
-    def pairs(self) -> Iterator[tuple[str, _Side, _Side]]:
-        """Letter and sides of each claim."""
-        return ((letter, self.sides[first], self.sides[second]) for letter, first, second in self.versus)
 
     def in_numbers(self, index: int, n_ref: int) -> tuple[float, float, float | None]:
         """Difference, ratio and area difference of a claim, without intervals."""
@@ -127,14 +108,19 @@ class Rivals:
         return points, ratio, 100 * gap
 
 
-def _versus(everyone: Mapping[str, Outcome], controls: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    yield from (("a", THEN_STOP, STOPPER), ("b", THEN_STOP, "NoHeadThenStop"), ("c", ONE_ROUND, REFERENCE))
-    best = [CONTROL_BY_AREA] if CONTROL_BY_AREA in everyone else []
-    utilities = [*best, *(f"{control} + bins + Utility" for control in controls)]
-    yield from (("d", BY_AREA, utility) for utility in utilities)
-    yield from (("d, in bins", IN_BINS, utility) for utility in utilities)
-    best = [CONTROL_THEN_STOP] if CONTROL_THEN_STOP in everyone else []
-    yield from (("e", THEN_STOP, rule) for rule in (*best, *(f"{control} + HeadThenStop" for control in controls)))
+def _versus(named: Mapping[Role, Outcome], controls: Sequence[str]) -> Iterator[tuple[str, Key | Role, Key | Role]]:
+    yield from (("a", Role.THEN_STOP, Role.STOPPER), ("b", Role.THEN_STOP, Key("NoHeadThenStop")))
+    yield ("c", Role.ONE_ROUND, Role.REFERENCE)
+    utilities = [Key("Utility", control, in_bins=True) for control in controls]
+    for letter, mine in (("d", Role.BY_AREA), ("d, in bins", Role.IN_BINS)):
+        yield from ((letter, mine, theirs) for theirs in _with_best(named, Role.CONTROL_BY_AREA, utilities))
+    rules = [Key("HeadThenStop", control) for control in controls]
+    yield from (("e", Role.THEN_STOP, theirs) for theirs in _with_best(named, Role.CONTROL_THEN_STOP, rules))
+
+
+def _with_best(named: Mapping[Role, Outcome], best: Role, field: Sequence[Key]) -> list[Key | Role]:
+    """The best of a field, where it has one, and all of it."""
+    return [best, *field] if best in named else [*field]
 
 
 def claims_of(rivals: Rivals, others: Sequence[Rivals], resampled: Resampled, n_ref: int) -> Claims:
@@ -147,22 +133,23 @@ def claims_of(rivals: Rivals, others: Sequence[Rivals], resampled: Resampled, n_
         n_ref: samples at which areas end.
     """
     areas_R = {
-        name: resampled.areas_R(side.frontier, rivals.fixed, n_ref)
-        for name, side in rivals.sides.items()
+        key: resampled.areas_R(side.frontier, rivals.fixed, n_ref)
+        for key, side in rivals.sides.items()
         if side.is_swept
     }
-    found = []
-    for index, (letter, mine, theirs) in enumerate(rivals.pairs()):
+    claims = []
+    for index, (letter, mine, theirs) in enumerate(rivals.versus):
+        first, second = rivals.sides[mine], rivals.sides[theirs]
         gap = rivals.in_numbers(index, n_ref)[2]
-        found.append(
+        claims.append(
             Claim(
                 letter,
-                mine.name,
-                theirs.name,
-                difference=resampled.difference(mine.tuned, theirs.tuned),
-                ratio=resampled.ratio(mine.tuned, theirs.tuned),
-                area=None if gap is None else interval(gap, areas_R[mine.name] - areas_R[theirs.name]),
+                mine.display_name,
+                theirs.display_name,
+                difference=resampled.difference(first.tuned, second.tuned),
+                ratio=resampled.ratio(first.tuned, second.tuned),
+                area=None if gap is None else interval(gap, areas_R[mine] - areas_R[theirs]),
                 other_seeds=tuple(other.in_numbers(index, n_ref) for other in others),
             )
         )
-    return Claims(rivals.num_questions, tuple(found))
+    return Claims(rivals.num_questions, tuple(claims))

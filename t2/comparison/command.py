@@ -12,6 +12,7 @@ from t2.comparison.key_rows import key_markdown
 from t2.comparison.predictions import PREDICTIONS_FILE, check_labels, check_questions, load_predictions
 from t2.comparison.report import write_report
 from t2.comparison.summary import summarise
+from t2.comparison.sweeps import FULL, Sweeps
 from t2.curves.labels import budget_labels
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
@@ -30,6 +31,7 @@ def report_of(
     predictions: str | None = None,
     grader: str | None = None,
     new_after: int | None = None,
+    sweeps: Sweeps = FULL,
 ) -> list[Path]:
     """Compare, summarise, write.
 
@@ -39,27 +41,27 @@ def report_of(
         predictions: file of `train.py cross_validate`; by default the pool's own.
         grader: by default the config's or the pool's own, see `load_pool`.
         new_after: make the claims once more on the questions that came into the pool after so many.
+        sweeps: what the comparison tries, and how often.
 
     Raises:
         T2Error: no pool, no predictions, predictions of other questions, samples or grades, or no new question.
     """
     path = Path(predictions) if predictions else pool_folder(source) / PREDICTIONS_FILE
     stored = load_predictions(path)
-    loaded = load_pool(source, grader, max_samples=stored.of.samples_per_question)
-    if stored.of.grader != loaded.grader:
+    loaded = load_pool(source, grader, max_samples=stored.made_for.samples_per_question)
+    if stored.made_for.grader != loaded.grader:
         raise T2Error(
-            f"Expected predictions of labels by grader {loaded.grader!r}, got {stored.of.grader!r} in {path}. "
+            f"Expected predictions of labels by grader {loaded.grader!r}, got {stored.made_for.grader!r} in {path}. "
             "Name the same `--grader`, or train again: python train.py cross_validate --config FILE"
         )
     pool = loaded.pool.take(check_questions(stored, loaded.pool.question_ids, loaded.pool.dedup_keys, path))
     new_rows = None if new_after is None else _new_rows(loaded.root, pool, new_after)
-    labels = budget_labels(pool, stored.of.grid, stored.of.eps)
+    labels = budget_labels(pool, stored.made_for.grid, stored.made_for.eps)
     check_labels(stored, pool, labels, path)
-    comparisons = [compare(pool, labels, sources, seed) for seed, sources in stored.by_seed.items()]
-    sources = list(stored.by_seed.values())
-    summary = summarise(comparisons, sources, clusters_of(pool.dedup_keys), stored.of.eps, new_rows)
+    comparisons = [compare(pool, labels, sources, seed, sweeps) for seed, sources in stored.by_seed.items()]
+    summary = summarise(comparisons, clusters_of(pool.dedup_keys), stored.made_for.eps, new_rows)
     header = (
-        f"{len(pool)} questions x {stored.of.samples_per_question} samples; 5-fold over questions, fold seeds "
+        f"{len(pool)} questions x {stored.made_for.samples_per_question} samples; 5-fold over questions, fold seeds "
         f"{', '.join(map(str, stored.by_seed))}; N_ref = {summary.n_ref}; settings chosen out of fold to lose at most "
         "1 point against FixedN(N_ref); 95% bootstrap intervals over questions at the first fold seed."
     )

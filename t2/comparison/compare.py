@@ -17,11 +17,12 @@ from t2.comparison.contenders import (
     of_control,
     of_dsc,
     of_head,
-    prices_of,
     references,
 )
+from t2.comparison.identity import PROMPT_LENGTH, TFIDF, Key, Role
 from t2.comparison.slices import Slice
 from t2.comparison.sources import OUTER_FOLDS, FoldKnown, Folds, Source
+from t2.comparison.sweeps import FULL, Sweeps
 from t2.comparison.tuning import InnerFold, cheapest_within, held_out_frontier, in_order, inner_folds, within
 from t2.curves.halves import Halves
 from t2.curves.labels import BudgetLabels, dataset_optimum
@@ -35,10 +36,8 @@ ALLOWANCES = (0.005, 0.01)
 
 Oracles cannot reach FixedN(N_ref) from half a pool: theirs may lose as much against FixedN at a half's largest budget.
 """
-DSC_SOURCES = ("prompt length", "TF-IDF ridge")
+DSC_SOURCES = (PROMPT_LENGTH, TFIDF)
 """Sources whose score orders `DSC`, besides every head."""
-STOPPERS = ("ASC", "ESC", "Doubling")
-"""Sequential rules without a head, among which `best stopper` chooses."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +62,14 @@ class FoldOutcome:
 class Outcome:
     """A contender on all questions, each scored in the fold that decided nothing about it."""
 
-    name: str
-    kind: str
+    key: Key | Role
+    policy: str
+    """as in `Key`; "" if the best of a field has several"""
     source: str
-    """what it knows beforehand: the name of a source, or "" """
+    """as in `Key`; of the best of a field that of the first fold"""
+    in_bins: bool
+    """as in `Key`; of the best of a field whether all are"""
+    kind: str
     settings: tuple[float, ...]
     """of the first fold: prices follow the mean tokens of each fold's training questions"""
     folds: tuple[FoldOutcome, ...]
@@ -77,7 +80,11 @@ class Outcome:
     chosen: tuple[float, ...]
     """the leading tuned setting of each fold"""
     made_of: tuple[str, ...] = ()
-    """what the folds chose, each once, if this is the best of a field"""
+    """display names of what the folds chose, each once, if this is the best of a field"""
+
+    @property
+    def name(self) -> str:
+        return self.key.display_name
 
 
 @dataclass(frozen=True)
@@ -87,19 +94,51 @@ class Comparison:
     fold_seed: int
     n_ref: tuple[int, ...]
     """N_D of the training questions of each fold: reference budget and cap"""
-    outcomes: dict[str, Outcome]
+    sources: tuple[Source, ...]
+    sweeps: Sweeps
+    outcomes: dict[Key, Outcome]
     reference: Replay
     """FixedN(N_ref), N_ref from the training questions of each fold"""
     test_order: Tensor
-    """`Folds.test_order`"""
+    """puts the folds' test questions into the order of the pool, see `Folds.test_order`"""
     labels: BudgetLabels
     """of all questions"""
     halves: Halves | None
     """of all questions; None if a question has only one sample"""
 
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names of the sources that are heads."""
+        return tuple(source.name for source in self.sources if source.kind == "head")
 
-def compare(pool: GradedPool, labels: BudgetLabels, sources: Sequence[Source], fold_seed: int) -> Comparison:
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Names of the sources that are not."""
+        return tuple(source.name for source in self.sources if source.kind != "head")
+
+
+def compare(
+    pool: GradedPool, labels: BudgetLabels, sources: Sequence[Source], fold_seed: int, sweeps: Sweeps = FULL
+) -> Comparison:
     """Run all contenders that pool and sources allow.
+
+    In each of five outer folds, with T its training questions (four fifths) and the rest its test questions:
+
+        N_ref      from the labels of T: reference budget, and cap of every rule
+        prices     scaled to the mean tokens of T
+        setting    each contender fitted to two thirds of T and replayed on the third, three times: the cheapest setting
+                   that loses no more than allowed against FixedN(N_ref) on T
+        fit        to all of T, replayed on the test questions at *every* setting
+
+    So nothing that a test question's samples say decides what is tried, fitted or chosen for it. The folds' test
+    questions are then put together, in the order of the pool: each question is scored once, in its own fold.
+
+    Args:
+        pool: graded samples.
+        labels: of the pool.
+        sources: heads and controls, out of fold at this fold seed.
+        fold_seed: of the folds, and of the random orders of samples.
+        sweeps: what is tried, and how often.
 
     Raises:
         T2Error: no sample has a token, so that nothing has a cost.
@@ -111,43 +150,44 @@ def compare(pool: GradedPool, labels: BudgetLabels, sources: Sequence[Source], f
         )
     folds = Folds.of(pool.dedup_keys, fold_seed)
     n_ref = tuple(labels.grid[dataset_optimum(labels.acc_QK[folds.train_rows(fold)])] for fold in range(OUTER_FOLDS))
-    first = Slice.of(pool, labels, n_ref[0], fold_seed).with_half_orders(fold_seed)
-    whole = {cap: first if cap == n_ref[0] else first.at_cap(cap, fold_seed) for cap in set(n_ref)}
-    outcomes: dict[str, Outcome] = {}
-    sides = [_Fold.of(whole[n_ref[fold]], folds, fold, n_ref[fold]) for fold in range(OUTER_FOLDS)]
+    whole = Slice.of(pool, labels, fold_seed, sweeps.num_orders).with_half_orders(fold_seed)
+    outcomes: dict[Key, Outcome] = {}
+    sides = [_Fold.of(whole, folds, fold, n_ref[fold]) for fold in range(OUTER_FOLDS)]
     order = folds.test_order
     greedy = bool(pool.greedy_present_Q.all())
-    halves = first.halves is not None
-    # Prices are in units of answers, and no test question's answers say anything about what is tried.
-    jobs = [_jobs(labels.grid, prices_of(side.train.pool), sources, halves, greedy) for side in sides]
+    halves = whole.halves is not None
+    # The same contenders in every fold, in the same order, but with prices of that fold's training questions.
+    jobs = [_jobs(labels.grid, sweeps.priced_for(side.train.pool), sources, halves, greedy) for side in sides]
     for same in zip(*jobs, strict=True):
-        contender, knower = same[0]
+        contender, source = same[0]
         results = [
-            side.outcome(own, knower.folds[fold] if knower else None)
+            side.outcome(own, source.folds[fold] if source else None)
             for fold, (side, (own, _)) in enumerate(zip(sides, same, strict=True))
         ]
-        outcomes[contender.name] = _joined(contender, knower.name if knower else "", results, order)
-    fixed = outcomes["FixedN"]
+        outcomes[contender.key] = _joined(contender, results, order)
+    fixed = outcomes[Key("FixedN")]
     at_ref = [fold.test[fixed.settings.index(n)] for fold, n in zip(fixed.folds, n_ref, strict=True)]
-    return Comparison(fold_seed, n_ref, outcomes, in_order(at_ref, order), order, labels, first.halves)
+    return Comparison(
+        fold_seed, n_ref, tuple(sources), sweeps, outcomes, in_order(at_ref, order), order, labels, whole.halves
+    )
 
 
 def _jobs(
-    grid: tuple[int, ...], prices: tuple[float, ...], sources: Sequence[Source], halves: bool, greedy: bool
+    grid: tuple[int, ...], sweeps: Sweeps, sources: Sequence[Source], halves: bool, greedy: bool
 ) -> Iterator[tuple[Contender, Source | None]]:
-    """Every contender with the source that it asks; DSC gives greedy answers too."""
-    yield from ((contender, None) for contender in references(grid, prices, halves, greedy))
+    """Every contender with the source that it asks; DSC needs greedy answers, so it is left out where some lack."""
+    yield from ((contender, None) for contender in references(grid, sweeps, halves, greedy))
     if halves and greedy:
-        yield dsc_by_other_half(), None
+        yield dsc_by_other_half(sweeps), None
     for source in sources:
         is_head = source.kind == "head"
         if is_head:
-            made = of_head(source.name, source.folds[0].train, grid, prices)
+            contenders = of_head(source.name, source.folds[0].train, grid, sweeps)
         else:
-            made = of_control(source.name, grid, prices)
-        yield from ((contender, source) for contender in made)
+            contenders = of_control(source.name, grid, sweeps)
+        yield from ((contender, source) for contender in contenders)
         if greedy and (is_head or source.name in DSC_SOURCES):
-            yield of_dsc(source.name), source
+            yield of_dsc(source.name, sweeps), source
 
 
 @dataclass(frozen=True)
@@ -195,50 +235,65 @@ class _Fold:
         return self.train.halves.upto(self.n_ref).grid[-1]
 
 
-def _joined(contender: Contender, source: str, results: Sequence[FoldOutcome], order: Tensor) -> Outcome:
-    sweep = tuple(in_order([fold.test[index] for fold in results], order) for index in range(len(contender.settings)))
-    tuned = tuple(in_order([fold.test[fold.chosen[a]] for fold in results], order) for a in range(len(ALLOWANCES)))
+def _joined(contender: Contender, results: Sequence[FoldOutcome], order: Tensor) -> Outcome:
     return Outcome(
-        contender.name,
+        contender.key,
+        *contender.key,
         contender.kind,
-        source,
         contender.settings,
         tuple(results),
-        tuned,
-        Frontier(contender.name, contender.settings, sweep),
+        _tuned(results, order),
+        contender.frontier(_swept(results, order)),
         tuple(fold.setting for fold in results),
     )
 
 
-def best_of(comparison: Comparison, names: Sequence[str], by: Callable[[FoldOutcome], Any], title: str) -> Outcome:
+def _tuned(results: Sequence[FoldOutcome], order: Tensor) -> tuple[Replay, ...]:
+    """All questions at their folds' tuned settings, for each of `ALLOWANCES`."""
+    return tuple(in_order([fold.test[fold.chosen[a]] for fold in results], order) for a in range(len(ALLOWANCES)))
+
+
+def _swept(results: Sequence[FoldOutcome], order: Tensor) -> tuple[Replay, ...]:
+    """All questions at every setting."""
+    return tuple(in_order(same, order) for same in zip(*(fold.test for fold in results), strict=True))
+
+
+def best_of(comparison: Comparison, field: Sequence[Key], by: Callable[[FoldOutcome], Any], role: Role) -> Outcome:
     """The contender that each fold's training questions prefer: named out of fold, so it may be called the best.
 
+    Whoever looks best on the questions that are reported looks better than it is. Here each fold picks by its training
+    questions alone, and gives its test questions from the one that it picked, at the setting tuned there:
+
+        fold        1    2    3    4    5
+        pick        ASC  ESC  ASC  ASC  Doubling
+        test from   ASC  ESC  ASC  ASC  Doubling    put together: one outcome on all questions
+
     Args:
-        comparison: with all contenders of `names`.
-        names: the field; frontiers are joined by index, so they must have the same settings to be pictured.
+        comparison: with all contenders of the field.
+        field: keys of those among which each fold chooses, of equals the first.
         by: the smaller the better, from a fold's training questions.
-        title: name of the result.
+        role: what the result stands for.
     """
     order = comparison.test_order
-    picks = [min(names, key=lambda name: by(comparison.outcomes[name].folds[fold])) for fold in range(OUTER_FOLDS)]
-    folds = [comparison.outcomes[name].folds[fold] for fold, name in enumerate(picks)]
-    first = comparison.outcomes[picks[0]]
-    same_knob = all(comparison.outcomes[name].settings == first.settings for name in picks)
-    tuned = tuple(in_order([fold.test[fold.chosen[a]] for fold in folds], order) for a in range(len(ALLOWANCES)))
+    picks = [min(field, key=lambda key: by(comparison.outcomes[key].folds[fold])) for fold in range(OUTER_FOLDS)]
+    folds = [comparison.outcomes[key].folds[fold] for fold, key in enumerate(picks)]
+    first, tuned = comparison.outcomes[picks[0]], _tuned(folds, order)
+    policies = {key.policy for key in picks}
+    policy, in_bins = policies.pop() if len(policies) == 1 else "", all(key.in_bins for key in picks)
+    # Settings are joined by index, which means something only if the folds have one knob.
+    same_knob = all(comparison.outcomes[key].settings == first.settings for key in picks)
     settings = first.settings if same_knob else (float("nan"),)
-    sweep = (
-        tuple(in_order([fold.test[i] for fold in folds], order) for i in range(len(settings)))
-        if same_knob
-        else (tuned[-1],)
-    )
+    sweep = _swept(folds, order) if same_knob else (tuned[-1],)
     return Outcome(
-        title,
-        first.kind,
+        role,
+        policy,
         first.source,
+        in_bins,
+        first.kind,
         settings,
         tuple(folds),
         tuned,
-        Frontier(title, settings, sweep),
+        Frontier(role.display_name, settings, sweep, policy, first.source, in_bins),
         tuple(fold.setting for fold in folds),
-        tuple(sorted(set(picks))),
+        tuple(sorted({key.display_name for key in picks})),
     )

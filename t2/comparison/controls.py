@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from t2.comparison.identity import BEST_LAYER, GENERATOR, PROMPT_LENGTH, TFIDF
 from t2.comparison.sources import FitPredict, Known, Unfitted
 from t2.curves.labels import BudgetLabels
 from t2.grading.graded import GradedPool
@@ -35,16 +36,16 @@ def controls_of(
         pooled_QLD: features of the same questions.
     """
     level_Q, length_Q = labels.acc_QK.mean(1), labels.log_tokens_Q
-    found = [
-        Unfitted("best layer ridge", "activations", best_layer_ridge(pooled_QLD, level_Q, length_Q)),
-        Unfitted("TF-IDF ridge", "text", tfidf_ridge(texts, level_Q, length_Q)),
+    controls = [
+        Unfitted(BEST_LAYER, "activations", best_layer_ridge(pooled_QLD, level_Q, length_Q)),
+        Unfitted(TFIDF, "text", tfidf_ridge(texts, level_Q, length_Q)),
     ]
     if bool((pool.prompt_tokens_Q > 0).any()):
-        found.append(Unfitted("prompt length", "text", prompt_length(pool.prompt_tokens_Q, length_Q)))
+        controls.append(Unfitted(PROMPT_LENGTH, "text", prompt_length(pool.prompt_tokens_Q, length_Q)))
     if any(pool.families):
         difficulty = generator_difficulty(pool.families, pool.sizes, level_Q, length_Q)
-        found.append(Unfitted("generator difficulty", "generator", difficulty))
-    return tuple(found)
+        controls.append(Unfitted(GENERATOR, "generator", difficulty))
+    return tuple(controls)
 
 
 def prompt_length(prompt_tokens_Q: Tensor, log_tokens_Q: Tensor) -> FitPredict:
@@ -89,8 +90,8 @@ def tfidf_ridge(texts: Sequence[str], level_Q: Tensor, log_tokens_Q: Tensor) -> 
         words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b|[^\w\s]")
         model = make_pipeline(words, RidgeCV(ALPHAS))
         model.fit([texts[row] for row in learn.tolist()], target_Q2[learn.numpy()])
-        found_B2 = torch.from_numpy(np.asarray(model.predict([texts[row] for row in held.tolist()])))
-        return _known(found_B2[:, 0], found_B2[:, 1])
+        predicted_B2 = torch.from_numpy(np.asarray(model.predict([texts[row] for row in held.tolist()])))
+        return _known(predicted_B2[:, 0], predicted_B2[:, 1])
 
     return fit_predict
 

@@ -12,15 +12,13 @@ from t2.comparison.slices import Slice
 from t2.comparison.sources import Known
 from t2.curves.labels import cut_grid
 from t2.heads.base import Prediction
-from t2.policies.asc import HeadASC
 from t2.policies.base import Costs, OneRound, Replay, replay_greedy, replay_one_round
 from t2.policies.batch_budget import BatchBudget
 from t2.policies.dsc import DSC, replay_other_half
 from t2.policies.one_round import FixedN, PredictedN, Utility
 from t2.policies.oracle import BayesOracle, OwnOracle
-from t2.policies.stopping import TableRule
+from t2.policies.stopping import Sequential
 from t2.policies.then_stop import HeadThenStop, answer_atoms, no_head, softened, stop_model
-from t2.policies.windows import ESC
 
 Run = Callable[[Slice, Known, float], Replay]
 """Replay on some questions, given what is known of them, at one setting."""
@@ -55,7 +53,7 @@ def no_head_then_stop(train: Slice, known: Known, cap: int) -> Run:
 
 
 def bayes_oracle(train: Slice, known: Known, cap: int) -> Run:
-    """`BayesOracle`: its prior is the training questions."""
+    """`BayesOracle`, whose prior is the training questions."""
     atoms = answer_atoms(train.pool)
 
     def run(on: Slice, _: Known, price: float) -> Replay:
@@ -66,7 +64,7 @@ def bayes_oracle(train: Slice, known: Known, cap: int) -> Run:
 
 
 def own_oracle(train: Slice, known: Known, cap: int) -> Run:
-    """`OwnOracle`."""
+    """`OwnOracle`, which learns nothing from training questions."""
 
     def run(on: Slice, _: Known, price: float) -> Replay:
         assert on.halves is not None
@@ -86,20 +84,9 @@ def dsc_by_other_half(train: Slice, known: Known, cap: int) -> Run:
     return run
 
 
-def capped(build: Callable[[float, int], TableRule | ESC], concurrent: bool = False) -> Fit:
+def capped(build: Callable[[float, int], Sequential]) -> Fit:
     """A sequential rule with the reference budget as its cap."""
-
-    def fit(train: Slice, known: Known, cap: int) -> Run:
-        def run(on: Slice, _: Known, setting: float) -> Replay:
-            rule = build(setting, cap)
-            if concurrent:
-                assert isinstance(rule, TableRule)
-                return rule.replay_concurrent(on.arrivals)
-            return rule.replay(on.orders)
-
-        return run
-
-    return fit
+    return lambda train, known, cap: lambda on, _, setting: build(setting, cap).replay(on.orders)
 
 
 def binned_utility(train: Slice, known: Known, cap: int) -> Run:
@@ -119,15 +106,9 @@ def then_stop_rules(train: Slice, known: Known, cap: int) -> Callable[[Known, fl
 
 
 def head_then_stop(train: Slice, known: Known, cap: int) -> Run:
-    """`then_stop_rules`, replayed."""
+    """`HeadThenStop` with the priors of `then_stop_rules`."""
     rules = then_stop_rules(train, known, cap)
     return lambda on, k, price: rules(k, price).replay(on.orders)
-
-
-def head_asc(train: Slice, known: Known, cap: int) -> Run:
-    """`HeadASC` whose prior is the mean accuracy of one sample in the bin."""
-    bins = fit_bins(known.score_B, train.labels.acc_QK)
-    return lambda on, k, threshold: HeadASC(threshold, cap, bins.acc_NK[:, 0], bins.bin_of(k.score_B)).replay(on.orders)
 
 
 def dsc(train: Slice, known: Known, cap: int) -> Run:

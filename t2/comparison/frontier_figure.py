@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from t2.comparison.identity import BEST_LAYER
 from t2.pages.pictures import INK, SMALL, Family, Look, family_of, light_grid, log_axis, looks, new_figure
 from t2.policies.base import Replay
 from t2.stats.frontier import Frontier
@@ -43,29 +44,28 @@ def pictured(lines: Iterable[Line], own: Frontier | None = None) -> list[Line]:
         lines: all that there are.
         own: of the head and policy that the picture is about; by default `Utility` on the first head's own curve.
     """
-    left = list(lines)
-    heads = [line.frontier for line in left if line.frontier.source and not line.is_control]
+    all_lines = list(lines)
     if own is None:
-        own = next((f for f in heads if f.policy == "Utility" and not f.in_bins), None)
-    me = own.source if own else ""
-    # Who decides and by which policy, most wanted first; "me" is the source that `own` asks.
+        heads = (line.frontier for line in all_lines if line.frontier.source and not line.is_control)
+        own = next((frontier for frontier in heads if frontier.policy == "Utility" and not frontier.in_bins), None)
+    mine = own.source if own else ""
+    # Who is asked and what is done with the answer, most wanted first; what `own` asks is "mine".
     wanted = (
-        *(("nobody", "FixedN"), ("nobody", "Greedy"), ("me", "HeadThenStop")),
-        *(("nobody", "NoHeadThenStop"), ("nobody", "ASC"), (PAPERS_HEAD, "PredictedN"), ("control", "Utility")),
-        *(("nobody", "ESC"), ("nobody", "Doubling"), ("me", "PredictedN"), ("me", "Utility"), ("me", "BatchBudget")),
+        *(("nobody", "FixedN"), ("nobody", "Greedy"), ("mine", "HeadThenStop")),
+        *(("nobody", "NoHeadThenStop"), ("nobody", "ASC"), (PAPERS_HEAD, "PredictedN"), (BEST_LAYER, "Utility")),
+        *(("nobody", "ESC"), ("nobody", "Doubling")),
+        *(("mine", "PredictedN"), ("mine", "Utility"), ("mine", "BatchBudget")),
     )
 
     def key(line: Line) -> tuple[str, str]:
-        source, policy = line.frontier.source, line.frontier.policy
-        if line.is_control:
-            return "control", policy
-        return ("me" if source == me else source) if source else "nobody", policy
+        source = line.frontier.source or "nobody"
+        return "mine" if source == mine else source, line.frontier.policy
 
-    first = {key(line): line for line in reversed(left)}
-    order = [line for line in left if line.frontier is own]
+    first = {key(line): line for line in reversed(all_lines)}
+    order = [line for line in all_lines if line.frontier is own]
     order += [first[one] for one in wanted if one in first]
-    order += left
-    return list({id(line.frontier): line for line in order}.values())[:MOST_LINES]
+    order += all_lines  # what else there is, while there is room
+    return list({id(line): line for line in order}.values())[:MOST_LINES]
 
 
 def frontier_figure(

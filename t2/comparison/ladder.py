@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from t2.comparison.compare import STOPPERS, Comparison, FoldOutcome, Outcome, best_of
+from t2.comparison.compare import Comparison, FoldOutcome, Outcome, best_of
+from t2.comparison.identity import GENERATOR, ORACLES, TFIDF, UTILITIES, Key, Role
 from t2.comparison.rows import Row
-from t2.comparison.sources import Source
 
-REFERENCE = "FixedN(N_ref)"
-STOPPER = "best stopper"
-THEN_STOP = "best HeadThenStop"
-CONTROL_THEN_STOP = "best control's HeadThenStop"
-ONE_ROUND = "best one-round head"
-BY_AREA = "best one-round head by area"
-IN_BINS = "best head in bins by area"
-CONTROL_BY_AREA = "best control in bins by area"
-KNOWS = {
-    REFERENCE: "nothing",
-    "generator difficulty, one round": "generator: family, size",
-    "TF-IDF ridge, one round": "text",
-    ONE_ROUND: "activations",
-    "NoHeadThenStop": "answers so far",
-    THEN_STOP: "activations, then answers so far",
-    "BayesOracle": "half of its own votes",
-    "OwnOracle": "half of its own grades",
+STOPPERS = ("ASC", "ESC", "Doubling")
+"""Sequential rules without a head, among which `Role.STOPPER` chooses."""
+KNOWS: dict[Key | Role, str] = {
+    Role.REFERENCE: "nothing",
+    Role.GENERATOR_ONE_ROUND: "generator: family, size",
+    Role.TEXT_ONE_ROUND: "text",
+    Role.ONE_ROUND: "activations",
+    Key("NoHeadThenStop"): "answers so far",
+    Role.THEN_STOP: "activations, then answers so far",
+    Key("BayesOracle"): "half of its own votes",
+    Key("OwnOracle"): "half of its own grades",
 }
 """The rungs, from what nobody needs to know to what nobody can know, and what each knows of a question.
 
 An oracle is scored on the half that it does not know. What BayesOracle saves only sampling can tell; what OwnOracle
 saves beyond it is an artefact: it knows which answers are correct, and no policy will.
 """
-ORACLES = ("BayesOracle", "OwnOracle")
-_RUNG_CONTROLS = ("generator difficulty", "TF-IDF ridge")
 
 
 @dataclass(frozen=True)
@@ -50,44 +42,51 @@ class Rung:
     @property
     def is_policy(self) -> bool:
         """Not a reference that knows a part of what it is asked about."""
-        return self.name not in ORACLES
+        return self.row.policy not in ORACLES
 
 
-def named_out_of_fold(first: Comparison, sources: Sequence[Source]) -> dict[str, Outcome]:
-    """The best of each field, named by each fold's training questions: title -> what it got on the test questions."""
-    heads = [s.name for s in sources if s.kind == "head"]
-    controls = [s.name for s in sources if s.kind != "head"]
+def named_out_of_fold(comparison: Comparison) -> dict[Role, Outcome]:
+    """The best of each field that has contenders, named by each fold's training questions."""
+    heads, controls = comparison.heads, comparison.controls
 
-    def one_round_of(names: Iterable[str]) -> list[str]:
-        return [o.name for o in first.outcomes.values() if o.kind == "one round" and o.source in names]
+    def one_round_of(sources: Sequence[str]) -> list[Key]:
+        return [key for key, o in comparison.outcomes.items() if o.kind == "one round" and o.source in sources]
+
+    def in_bins_of(sources: Sequence[str]) -> list[Key]:
+        return [Key("Utility", source, in_bins=True) for source in sources]
+
+    def then_stop_of(sources: Sequence[str]) -> list[Key]:
+        return [Key("HeadThenStop", source) for source in sources]
 
     by_tokens = {
-        STOPPER: [*STOPPERS],
-        THEN_STOP: [f"{name} + HeadThenStop" for name in heads],
-        CONTROL_THEN_STOP: [f"{name} + HeadThenStop" for name in controls],
-        ONE_ROUND: one_round_of(heads),
-        **{f"{name}, one round": one_round_of([name]) for name in _RUNG_CONTROLS},
+        Role.STOPPER: [Key(policy) for policy in STOPPERS],
+        Role.THEN_STOP: then_stop_of(heads),
+        Role.CONTROL_THEN_STOP: then_stop_of(controls),
+        Role.ONE_ROUND: one_round_of(heads),
+        Role.GENERATOR_ONE_ROUND: one_round_of([GENERATOR]),
+        Role.TEXT_ONE_ROUND: one_round_of([TFIDF]),
     }
     # An area needs one knob in all folds; controls have `Utility` in bins alone.
     by_area = {
-        BY_AREA: [name for name in one_round_of(heads) if name.endswith("Utility")],
-        IN_BINS: [f"{name} + bins + Utility" for name in heads],
-        CONTROL_BY_AREA: [f"{name} + bins + Utility" for name in controls],
+        Role.BY_AREA: [key for key in one_round_of(heads) if key.policy in UTILITIES],
+        Role.IN_BINS: in_bins_of(heads),
+        Role.CONTROL_BY_AREA: in_bins_of(controls),
     }
-    tokens = {title: best_of(first, names, _fewest_tokens, title) for title, names in by_tokens.items() if names}
-    return tokens | {title: best_of(first, names, _largest_area, title) for title, names in by_area.items() if names}
+    tokens = {role: best_of(comparison, field, _fewest_tokens, role) for role, field in by_tokens.items() if field}
+    return tokens | {role: best_of(comparison, field, _largest_area, role) for role, field in by_area.items() if field}
 
 
-def rungs(rows: Mapping[str, Row], named: Mapping[str, Outcome]) -> Iterator[Rung]:
+def rungs(rows: Mapping[Key | Role, Row], named: Mapping[Role, Outcome]) -> Iterator[Rung]:
     """The rungs that there are.
 
     Args:
-        rows: by name; the reference and whatever was compared.
+        rows: the reference and whatever was compared.
         named: from `named_out_of_fold`.
     """
-    for name, knows in KNOWS.items():
-        if name in rows:
-            yield Rung(name, knows, rows[name], named[name].made_of if name in named else ())
+    for which, knows in KNOWS.items():
+        if which in rows:
+            made_of = named[which].made_of if isinstance(which, Role) and which in named else ()
+            yield Rung(rows[which].name, knows, rows[which], made_of)
 
 
 def _fewest_tokens(fold: FoldOutcome) -> tuple[bool, float]:

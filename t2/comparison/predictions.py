@@ -73,11 +73,11 @@ def labels_digest(pool: GradedPool, labels: BudgetLabels) -> str:
 class StoredPredictions:
     """All fold seeds of a cross-validation."""
 
-    of: PredictionsOf
+    made_for: PredictionsOf
     by_seed: dict[int, tuple[Source, ...]]
 
 
-def save_predictions(path: Path, of: PredictionsOf, by_seed: Mapping[int, Iterable[Source]]) -> None:
+def save_predictions(path: Path, made_for: PredictionsOf, by_seed: Mapping[int, Iterable[Source]]) -> None:
     """Write a file, whole or not at all."""
     tensors: dict[str, Tensor] = {}
     kinds: dict[str, dict[str, str]] = {}
@@ -92,7 +92,7 @@ def save_predictions(path: Path, of: PredictionsOf, by_seed: Mapping[int, Iterab
     header = {
         "format": PREDICTIONS_FORMAT,
         "format_version": PREDICTIONS_FORMAT_VERSION,
-        "of": asdict(of),
+        "of": asdict(made_for),
         "sources": kinds,
     }
     metadata = {"t2": json.dumps(header, ensure_ascii=False)}
@@ -159,15 +159,15 @@ def check_questions(
         T2Error: some of them are not there, or have other dedup keys, and so other folds.
     """
     row = {question_id: index for index, question_id in enumerate(question_ids)}
-    missing = [question_id for question_id in stored.of.question_ids if question_id not in row]
+    missing = [question_id for question_id in stored.made_for.question_ids if question_id not in row]
     if missing:
         raise T2Error(
             f"Expected the questions that {path} is of, got a pool without {len(missing)} of "
-            f"{len(stored.of.question_ids)} (first: {quoted(missing[0])}). Make the predictions again for this pool: "
-            "python train.py cross_validate --config FILE"
+            f"{len(stored.made_for.question_ids)} (first: {quoted(missing[0])}). Make the predictions again for this "
+            "pool: python train.py cross_validate --config FILE"
         )
-    rows = [row[question_id] for question_id in stored.of.question_ids]
-    if stored.of.keys_digest not in ("", keys_digest([dedup_keys[index] for index in rows])):
+    rows = [row[question_id] for question_id in stored.made_for.question_ids]
+    if stored.made_for.keys_digest not in ("", keys_digest([dedup_keys[index] for index in rows])):
         raise T2Error(
             f"Expected the dedup keys that {path} was made with, got others: folds follow from them, and questions "
             "would be tested by heads that learned from them. Make the predictions again for this pool: "
@@ -188,9 +188,10 @@ def check_labels(stored: StoredPredictions, pool: GradedPool, labels: BudgetLabe
     Raises:
         T2Error: other samples, grades, families or sizes.
     """
-    if stored.of.labels_digest not in ("", labels_digest(pool, labels)):
+    if stored.made_for.labels_digest not in ("", labels_digest(pool, labels)):
         raise T2Error(
-            f"Expected the samples and grades that {path} was made from ({stored.of.samples_per_question} samples a "
-            f"question), got others or other families ({int(pool.present_QM.sum(1).min())} samples a question). Make "
-            "the predictions again for this pool: python train.py cross_validate --config FILE"
+            f"Expected the samples and grades that {path} was made from ({stored.made_for.samples_per_question} "
+            "samples a question), got others or other families "
+            f"({int(pool.present_QM.sum(1).min())} samples a question). Make the predictions again for this pool: "
+            "python train.py cross_validate --config FILE"
         )

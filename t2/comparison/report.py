@@ -86,14 +86,11 @@ def write_report(
         cost_unit: of the pool: where tokens are unknown, cost is counted in samples.
         first: sections above all others of the page.
     """
-    lines = [
-        Line(o.frontier, o.source in summary.controls, None if o.kind == "reference" else o.tuned[-1])
-        for o in comparison.outcomes.values()
-    ]
     cost = COST_WORDS[cost_unit]
+    lines, heading = frontier_lines(comparison), clean(title, 90)
     pictures = {
-        "frontier.png": png_of(frontier_figure(pictured(lines), clean(title, 90), cost, comparison.reference)),
-        "ladder.png": png_of(ladder_figure(summary.ladder, clean(title, 90), cost)),
+        "frontier.png": png_of(frontier_figure(lines, heading, cost, comparison.reference)),
+        "ladder.png": png_of(ladder_figure(summary.ladder, heading, cost)),
     }
     texts = {
         "report.json": json.dumps(asdict(summary), indent=1, allow_nan=False) + "\n",
@@ -107,11 +104,21 @@ def write_report(
     return [folder / name for name in (*texts, *pictures)]
 
 
+def frontier_lines(comparison: Comparison) -> list[Line]:
+    """The contenders in the frontier picture, each but the references with a ring at what its tuned settings got."""
+    return pictured(
+        Line(outcome.frontier, outcome.source in comparison.controls, outcome.tuned[-1])
+        if outcome.kind != "reference"
+        else Line(outcome.frontier)
+        for outcome in comparison.outcomes.values()
+    )
+
+
 def _sections(summary: Summary, pictures: dict[str, bytes], cost_unit: str) -> list[Section]:
-    """The page, top down."""
+    """Sections of the page, top down."""
     cost = COST_WORDS[cost_unit]
     ladder = "; ".join(f"{rung.name} {number(rung.row.ratio.value)}" for rung in summary.ladder)
-    found = [
+    sections = [
         Section("How to read this page", paragraphs=HOW_TO_READ),
         Section(
             f"Accuracy against {cost_unit}",
@@ -129,7 +136,7 @@ def _sections(summary: Summary, pictures: dict[str, bytes], cost_unit: str) -> l
     ]
     if summary.repeated:
         again = claims_table(summary.repeated, cost_unit)
-        found.insert(4, Section(repeated_title(summary.repeated), (REPEATED_NOTE,), tables=(again,)))
+        sections.insert(4, Section(repeated_title(summary.repeated), (REPEATED_NOTE,), tables=(again,)))
     if summary.targets:
-        found.append(Section("Reliability of what a head may learn", tables=(targets_table(summary),)))
-    return found
+        sections.append(Section("Reliability of what a head may learn", tables=(targets_table(summary),)))
+    return sections

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from t2.comparison.compare import ALLOWANCES, Comparison, Outcome
+from t2.comparison.identity import Key, Role
 from t2.policies.base import Replay
 from t2.stats.bootstrap import Interval
 from t2.stats.frontier import Frontier, area, tokens_reaching
@@ -18,8 +19,14 @@ class Row:
     """A contender, its settings chosen out of fold to lose at most 1 point against FixedN(N_ref)."""
 
     name: str
+    """for people alone: code compares the fields below"""
     kind: str
     source: str
+    """as in `Outcome`, as are the next two"""
+    policy: str
+    in_bins: bool
+    role: str
+    """of `Role`, as "reference"; "" for a contender of its own"""
     accuracy: Interval
     """percent"""
     difference: Interval
@@ -72,12 +79,15 @@ def row_of(
         n_ref: samples at which the area ends.
     """
     mine, half = outcome.tuned[-1], outcome.tuned[ALLOWANCES.index(0.005)]
-    fixed = first.outcomes["FixedN"].frontier
+    fixed = first.outcomes[Key("FixedN")].frontier
     has_frontier = len(outcome.frontier.replays) > 1
     return Row(
         name=outcome.name,
         kind=outcome.kind,
         source=outcome.source,
+        policy=outcome.policy,
+        in_bins=outcome.in_bins,
+        role=outcome.key if isinstance(outcome.key, Role) else "",
         accuracy=resampled.accuracy(mine),
         difference=resampled.difference(mine, first.reference),
         tokens=resampled.tokens(mine),
@@ -101,15 +111,15 @@ def row_of(
 
 def crossing(frontier: Frontier, reference: Replay) -> float | None:
     """See `Row.crossing`."""
-    wanted = reference.correct.mean() - ALLOWANCES[-1]
-    tokens = tokens_reaching(frontier.tokens_P[None], frontier.accuracy_P[None], wanted[None])
+    allowed = reference.correct.mean() - ALLOWANCES[-1]
+    tokens = tokens_reaching(frontier.tokens_P[None], frontier.accuracy_P[None], allowed[None])
     ratio = float(tokens / reference.generated_tokens.mean())
     return ratio if math.isfinite(ratio) else None
 
 
 def _at_seed(comparison: Comparison, outcome: Outcome, n_ref: int) -> tuple[float, float, float | None]:
     has_frontier = len(outcome.frontier.replays) > 1
-    gained = area(outcome.frontier, comparison.outcomes["FixedN"].frontier, n_ref) if has_frontier else None
+    gained = area(outcome.frontier, comparison.outcomes[Key("FixedN")].frontier, n_ref) if has_frontier else None
     points, ratio = difference_and_ratio(outcome.tuned[-1], comparison.reference)
     return points, ratio, None if gained is None else 100 * gained
 
@@ -119,14 +129,20 @@ def reference_row(first: Comparison, resampled: Resampled) -> Row:
     reference = first.reference
     same = resampled.difference(reference, reference), resampled.ratio(reference, reference)
     return Row(
-        name="FixedN(N_ref)",
+        name=Role.REFERENCE.display_name,
         kind="reference",
         source="",
+        policy="FixedN",
+        in_bins=False,
+        role=Role.REFERENCE,
         accuracy=resampled.accuracy(reference),
         difference=same[0],
         tokens=resampled.tokens(reference),
         ratio=same[1],
-        same_accuracy=resampled.ratio_at_same_accuracy(reference, first.outcomes["FixedN"].frontier),
+        # FixedN at its own accuracy is itself: 1. Read off the line of FixedN it came out up to a third dearer: N_ref
+        # differs between folds, so this row lies a hair beside that line, and where the line is flat a hair of accuracy
+        # is many tokens.
+        same_accuracy=same[1],
         prompt_tokens=float(reference.prompt_tokens.mean()),
         total_tokens=float(reference.total_tokens.mean()),
         total_tokens_reprefilled=float(reference.total_tokens_reprefilled.mean()),

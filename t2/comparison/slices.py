@@ -6,14 +6,12 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from t2.comparison.sweeps import FULL
 from t2.curves.halves import Halves, half_curves
 from t2.curves.labels import BudgetLabels
 from t2.grading.graded import GradedPool
 from t2.policies.dsc import half_orders
 from t2.policies.orders import Orders
-
-NUM_ORDERS = 32
-"""Random orders over which a sequential policy is averaged."""
 
 
 @dataclass(frozen=True)
@@ -23,18 +21,15 @@ class Slice:
     pool: GradedPool
     labels: BudgetLabels
     orders: Orders
-    arrivals: Orders
-    """orders in which short answers come first"""
     halves: Halves | None
     """for the oracles; None if a question has only one sample"""
     half_orders: tuple[Orders, Orders] | None = None
     """orders of each half's samples, for DSC by the other half; None unless asked for"""
 
     @staticmethod
-    def of(pool: GradedPool, labels: BudgetLabels, cap: int, seed: int, num_orders: int = NUM_ORDERS) -> Slice:
+    def of(pool: GradedPool, labels: BudgetLabels, seed: int, num_orders: int = FULL.num_orders) -> Slice:
         """Draw the orders of whole pools."""
-        arrivals = Orders.of_arrivals(pool, num_orders, seed, cap)
-        return Slice(pool, labels, Orders.of(pool, num_orders, seed), arrivals, half_curves(pool, labels.grid))
+        return Slice(pool, labels, Orders.of(pool, num_orders, seed), half_curves(pool, labels.grid))
 
     def with_half_orders(self, seed: int) -> Slice:
         """Draw the orders of half pools too, where there are halves."""
@@ -42,17 +37,11 @@ class Slice:
             return self
         return replace(self, half_orders=half_orders(self.pool, self.orders.num_orders, seed))
 
-    def at_cap(self, cap: int, seed: int) -> Slice:
-        """The same with the arrivals of another cap."""
-        return replace(self, arrivals=Orders.of_arrivals(self.pool, self.orders.num_orders, seed, cap))
-
     def take(self, rows: Tensor) -> Slice:
-        """Some of them."""
         return Slice(
             self.pool.take(rows),
             self.labels.take(rows),
             self.orders.take(rows),
-            self.arrivals.take(rows),
             self.halves.take(rows) if self.halves else None,
             (self.half_orders[0].take(rows), self.half_orders[1].take(rows)) if self.half_orders else None,
         )

@@ -18,7 +18,9 @@ from t2.errors import T2Error
 from t2.heads.base import Prediction, concatenated
 from t2.splits import fold_of
 
-OUTER_FOLDS, INNER_FOLDS = 5, 3
+OUTER_FOLDS = 5
+INNER_FOLDS = 3
+"""Inside the training questions of an outer fold: what is tuned on them was fitted to the others."""
 FOLD_SEEDS = (0, 1, 2)
 """One 5-fold comparison for each, where nobody asks for others."""
 MIN_QUESTIONS = 40
@@ -37,13 +39,12 @@ class Known:
     """at least the length; a curve or N* where the source has them"""
 
     def take(self, rows: Tensor) -> Known:
-        """What it says of some of them."""
         return Known(self.score_B[rows], self.prediction.take(rows))
 
 
 @dataclass(frozen=True)
 class FoldKnown:
-    """One outer fold."""
+    """What a source says of the questions of one outer fold."""
 
     train: Known
     """of the training questions (`Folds.train_rows`), out of fold inside them"""
@@ -76,7 +77,7 @@ class Folds:
         )
 
     def test_rows(self, fold: int) -> Tensor:
-        """Questions that fold `fold` tests."""
+        """Rows of the questions that a fold tests."""
         return torch.nonzero(self.outer_Q == fold).squeeze(1)
 
     @property
@@ -85,7 +86,7 @@ class Folds:
         return torch.cat([self.test_rows(fold) for fold in range(OUTER_FOLDS)]).argsort()
 
     def train_rows(self, fold: int) -> Tensor:
-        """All others."""
+        """Rows of the questions that everything in a fold is fitted and tuned on: all that it does not test."""
         return torch.nonzero(self.outer_Q != fold).squeeze(1)
 
 
@@ -132,15 +133,15 @@ RunFits = Callable[[FitPredict, Sequence[tuple[Tensor, Tensor]]], Sequence[Known
 
 
 def one_by_one(fit_predict: FitPredict, fits: Sequence[tuple[Tensor, Tensor]]) -> list[Known]:
-    """The plainest `RunFits`."""
+    """A `RunFits` that makes one fit after the other."""
     return [fit_predict(learn, held) for learn, held in fits]
 
 
 def cross_fitted(fit_predict: FitPredict, folds: Folds, run_fits: RunFits = one_by_one) -> tuple[FoldKnown, ...]:
     """All outer folds of a source: 1 + `INNER_FOLDS` fits each."""
     plans = [_fits_of(folds, fold) for fold in range(OUTER_FOLDS)]
-    found = iter(run_fits(fit_predict, [fit for plan in plans for fit in plan]))
-    return tuple(_fold_known(plan, [next(found) for _ in plan]) for plan in plans)
+    results = iter(run_fits(fit_predict, [fit for plan in plans for fit in plan]))
+    return tuple(_fold_known(plan, [next(results) for _ in plan]) for plan in plans)
 
 
 def _fits_of(folds: Folds, fold: int) -> list[tuple[Tensor, Tensor]]:
@@ -151,8 +152,9 @@ def _fits_of(folds: Folds, fold: int) -> list[tuple[Tensor, Tensor]]:
     return [*((learn, held) for learn, held in inside if len(held)), (train_rows, folds.test_rows(fold))]
 
 
-def _fold_known(plan: Sequence[tuple[Tensor, Tensor]], found: Sequence[Known]) -> FoldKnown:
-    *inside, test = found
+def _fold_known(plan: Sequence[tuple[Tensor, Tensor]], results: Sequence[Known]) -> FoldKnown:
+    """The results of a plan from `_fits_of`; those inside the training questions go back into the order of the pool."""
+    *inside, test = results
     order = torch.cat([held for _, held in plan[:-1]]).argsort()
     train = Known(
         torch.cat([known.score_B for known in inside]), concatenated([known.prediction for known in inside])

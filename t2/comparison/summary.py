@@ -14,10 +14,11 @@ from torch import Tensor
 
 from t2.comparison.claims import Claims, Rivals, claims_of
 from t2.comparison.compare import Comparison
+from t2.comparison.identity import Key, Role
 from t2.comparison.ladder import Rung, named_out_of_fold, rungs
 from t2.comparison.rows import Row, reference_row, row_of
-from t2.comparison.sources import Source
-from t2.heads.base import Prediction, concatenated
+from t2.comparison.sweeps import Sweeps
+from t2.heads.base import concatenated
 from t2.stats.reliability import TargetRow, target_rows
 from t2.stats.resampled import Resampled
 
@@ -47,7 +48,6 @@ class Summary:
 
 def summarise(
     comparisons: Sequence[Comparison],
-    sources: Sequence[Sequence[Source]],
     clusters_Q: Tensor,
     eps: float = 0.02,
     new_rows: Tensor | None = None,
@@ -56,50 +56,52 @@ def summarise(
 
     Args:
         comparisons: one for each fold seed; intervals are of the first.
-        sources: of each.
         clusters_Q: the same number for questions that share a dedup key.
         eps: tolerance of N* that the labels were made with.
         new_rows: questions on which the claims are made once more, alone.
     """
     first = comparisons[0]
-    controls = tuple(source.name for source in sources[0] if source.kind != "head")
     n_ref = int(torch.tensor([n for c in comparisons for n in c.n_ref]).mode().values)
-    named = [named_out_of_fold(c, own) for c, own in zip(comparisons, sources, strict=True)]
-    everyone = [{**c.outcomes, **best} for c, best in zip(comparisons, named, strict=True)]
+    named = [named_out_of_fold(comparison) for comparison in comparisons]
+    everyone = [
+        {outcome.key: outcome for outcome in (*c.outcomes.values(), *best.values())}
+        for c, best in zip(comparisons, named, strict=True)
+    ]
     replays = [r for o in everyone[0].values() for r in (*o.tuned, *o.frontier.replays)]
-    resampled = Resampled([first.reference, *replays], clusters_Q)
+    resampled = Resampled([first.reference, *replays], clusters_Q, first.sweeps.num_resamples)
     reference = reference_row(first, resampled)
-    rows = {reference.name: reference}
-    for name, outcome in everyone[0].items():
-        others = [(c, found[name]) for c, found in zip(comparisons[1:], everyone[1:], strict=True) if name in found]
-        rows[outcome.name] = row_of(outcome, first, others, resampled, n_ref)
-    rivals = [Rivals.of(c, found, controls) for c, found in zip(comparisons, everyone, strict=True)]
+    rows: dict[Key | Role, Row] = {Role.REFERENCE: reference}
+    for key, outcome in everyone[0].items():
+        others = [(c, found[key]) for c, found in zip(comparisons[1:], everyone[1:], strict=True) if key in found]
+        rows[key] = row_of(outcome, first, others, resampled, n_ref)
+    rivals = [Rivals.of(c, best) for c, best in zip(comparisons, named, strict=True)]
     return Summary(
         n_ref=n_ref,
         label_top=first.labels.label_grid[-1],
-        controls=controls,
-        named={title: outcome.made_of for title, outcome in named[0].items()},
-        rows=(reference, *(rows[name] for name in first.outcomes)),
+        controls=first.controls,
+        named={outcome.name: outcome.made_of for outcome in named[0].values()},
+        rows=(reference, *(rows[key] for key in first.outcomes)),
         ladder=tuple(rungs(rows, named[0])),
         claims=claims_of(rivals[0], rivals[1:], resampled, n_ref),
-        repeated=None if new_rows is None else _claims_on(rivals, new_rows, clusters_Q, n_ref),
-        targets=_targets(first, sources[0], clusters_Q, eps),
+        repeated=None if new_rows is None else _claims_on(rivals, new_rows, clusters_Q, n_ref, first.sweeps),
+        targets=_targets(first, clusters_Q, eps),
     )
 
 
-def _claims_on(rivals: Sequence[Rivals], rows: Tensor, clusters_Q: Tensor, n_ref: int) -> Claims:
+def _claims_on(rivals: Sequence[Rivals], rows: Tensor, clusters_Q: Tensor, n_ref: int, sweeps: Sweeps) -> Claims:
     """The claims on some questions alone, each scored in the fold that decided nothing about it, as before."""
     first, *others = (each.take(rows) for each in rivals)
-    return claims_of(first, others, Resampled(first.replays(), clusters_Q[rows]), n_ref)
+    resampled = Resampled(first.replays(), clusters_Q[rows], sweeps.num_resamples)
+    return claims_of(first, others, resampled, n_ref)
 
 
-def _targets(first: Comparison, sources: Sequence[Source], clusters_Q: Tensor, eps: float) -> tuple[TargetRow, ...]:
+def _targets(first: Comparison, clusters_Q: Tensor, eps: float) -> tuple[TargetRow, ...]:
     """Reliability of what heads learn, and how far their out-of-fold predictions agree with it."""
     if first.halves is None:
         return ()
-    said: dict[str, Prediction] = {
+    predicted = {
         source.name: concatenated([fold.test.prediction for fold in source.folds]).take(first.test_order)
-        for source in sources
+        for source in first.sources
         if source.kind == "head"
     }
-    return target_rows(first.halves, first.labels, said, clusters_Q, eps)
+    return target_rows(first.halves, first.labels, predicted, clusters_Q, eps, first.sweeps.num_rank_resamples)

@@ -108,8 +108,8 @@ def cells(row: Row) -> tuple[str, ...]:
 
 def settings(chosen: Sequence[float]) -> str:
     """Settings of the folds: one where all chose the same, else from the smallest to the largest."""
-    shown = [f"{setting:g}" for setting in (min(chosen), max(chosen))] if chosen else [NOTHING]
-    return " to ".join(dict.fromkeys(shown))
+    ends = [f"{setting:g}" for setting in (min(chosen), max(chosen))] if chosen else [NOTHING]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def contenders_table(summary: Summary, cost_unit: str = "tokens") -> Table:
@@ -134,7 +134,7 @@ def without_setting(rows: Iterable[Row]) -> list[str]:
 
 
 def ladder_table(summary: Summary, cost_unit: str = "tokens") -> Table:
-    """The waste ladder."""
+    """The waste ladder, a line for each rung."""
     columns = (
         "contender",
         "knows of a question",
@@ -184,17 +184,17 @@ def claims_table(claims: Claims, cost_unit: str = "tokens") -> Table:
         + ((_listed(claim),) if seeds else ())
         for claim in claims.claims
     )
-    said = "; ".join(f"{letter}: {CLAIMS[letter]}" for letter in dict.fromkeys(c.letter for c in claims.claims))
+    legend = "; ".join(f"{letter}: {CLAIMS[letter]}" for letter in dict.fromkeys(c.letter for c in claims.claims))
     return Table(
         (*columns, f"other fold seeds: {ratio} / accuracy / area") if seeds else columns,
         rows,
-        note=f"{CLAIMS_NOTE} {said[0].upper()}{said[1:]}.",
+        note=f"{CLAIMS_NOTE} {legend[0].upper()}{legend[1:]}.",
         text_columns=(0, 1, 2),
     )
 
 
 def _listed(claim: Claim) -> str:
-    """What the other fold seeds say."""
+    """Ratio, accuracy and area of a claim at each other fold seed."""
     return "; ".join(f"{number(r)} / {number(d)} / {number(a)}" for d, r, a in claim.other_seeds)
 
 

@@ -72,8 +72,7 @@ def held_out_frontier(contender: Contender, inner: Sequence[InnerFold], known: K
         run = contender.fit(fold.learn, known.take(fold.learn_rows), cap)
         parts.append(frontier_of(contender, run, fold.held, known.take(fold.held_rows)))
     order = torch.cat([fold.held_rows for fold in inner]).argsort()
-    replays = tuple(in_order([part[index] for part in parts], order) for index in range(len(contender.settings)))
-    return Frontier(contender.name, contender.settings, replays)
+    return contender.frontier([in_order(same, order) for same in zip(*parts, strict=True)])
 
 
 def in_order(parts: Sequence[Replay], order: Tensor) -> Replay:

@@ -25,7 +25,7 @@ from t2.curse.overscaling import (
     rows_of_means,
     swept_settings,
 )
-from t2.curse.triggers import TypeRow, agreement, joint_types, kappa, rise, type_columns, type_rows
+from t2.curse.triggers import TypeRow, joint_types, kappa, rise, same_type_share, type_columns, type_rows
 from t2.curves.halves import half_curves
 from t2.curves.labels import DATASET_EPS, accuracy_on_grid, check_grid, cut_grid, dataset_optimum
 from t2.curves.majority import MAX_SAMPLES
@@ -177,7 +177,7 @@ def curse_report(
         n_d_shares=_n_d_shares(means, label_grid, dataset_eps),
         sweep=tuple(overscaling(means, other, curves[other.samples].grid) for other in settings),
         types=type_rows(means, label_grid, main.n_d, dataset_eps),
-        type_agreement=None if halves is None else interval_of(agreement(means["joint"])),
+        type_agreement=None if halves is None else interval_of(same_type_share(means["joint"])),
         type_kappa=None if halves is None else interval_or_none(kappa(means["joint"])),
         reliability={} if halves is None else reliability_of(halves, clusters_Q, eps, num_resamples, seed),
         notes=(),

@@ -64,13 +64,13 @@ def type_columns(whole: Curves, type_Q: Tensor, eps: float) -> dict[str, Tensor]
 def type_rows(means: Means, grid: tuple[int, ...], n_d: int, dataset_eps: float) -> tuple[TypeRow, ...]:
     """Each type's share, its part of the rise, and the curse without it.
 
-    Nothing is averaged anew: means over all questions give those within a type and those without it. With 2 of 10
-    questions of a type,
+    Everything is read off means over questions, row 0 of all of them and one row for each resample, so no question is
+    looked at again. With 1_T for "is of type T", the mean of 1_T * A(N) is type T's part of the mean curve, and
 
-        mean over all 10 of (is of the type) * A(N)   = 0.2 * mean A(N) of the 2    its part of the dataset's curve
-        (mean A(N) of all 10 - that part) / (1 - 0.2) = mean A(N) of the other 8    the curve without it
+        mean A(N) of all  =  sum over T of mean(1_T A(N))                    hence parts of A(N_D) - A(1) sum to it
+        mean A(N) of all but T  =  (mean A(N) - mean(1_T A(N))) / (1 - share of T)
 
-    Each question is of one type, so the parts sum to the dataset's curve, and their rises to A(N_D) - A(1).
+    N_D is found anew on that curve in each row, and so is M_D: without a type the dataset may need another budget.
     """
     acc_RTK = means["accuracy_in_type"].reshape(-1, len(TYPE_NAMES), len(grid))
     agreement_T = _agreement_within(means["joint"]) if "joint" in means else [None] * len(TYPE_NAMES)
@@ -107,7 +107,7 @@ def _square(joint_RP: Tensor) -> Tensor:
     return joint_RP.reshape(-1, len(TYPE_NAMES), len(TYPE_NAMES))
 
 
-def agreement(joint_RP: Tensor) -> Tensor:
+def same_type_share(joint_RP: Tensor) -> Tensor:
     """Share of questions whose halves have the same type, of each row."""
     return _square(joint_RP).diagonal(dim1=1, dim2=2).sum(1)
 
@@ -117,7 +117,7 @@ def kappa(joint_RP: Tensor) -> Tensor:
     joint_RTT = _square(joint_RP)
     chance_R = (joint_RTT.sum(1) * joint_RTT.sum(2)).sum(1)
     room_R = 1 - chance_R
-    return (agreement(joint_RP) - chance_R) / torch.where(room_R > 1e-12, room_R, torch.nan)
+    return (same_type_share(joint_RP) - chance_R) / torch.where(room_R > 1e-12, room_R, torch.nan)
 
 
 def _agreement_within(joint_RP: Tensor) -> list[float | None]:

@@ -28,7 +28,6 @@ class Halves:
     """samples, votes of the leader and votes of the runner-up of each half"""
 
     def take(self, rows: Tensor) -> Halves:
-        """The halves of some questions."""
         acc, tokens, votes = ((pair[0][rows], pair[1][rows]) for pair in (self.acc_QK, self.tokens_Q, self.votes_Q3))
         return Halves(self.grid, self.samples, acc, tokens, votes)
 

@@ -38,7 +38,6 @@ class BudgetLabels:
     """log of the mean generated tokens of a sample"""
 
     def take(self, rows: Tensor) -> BudgetLabels:
-        """The labels of some questions."""
         return BudgetLabels(
             self.grid,
             self.label_grid,
@@ -136,9 +135,3 @@ def budget_labels(pool: GradedPool, grid: Sequence[int], eps: float) -> BudgetLa
 def dataset_optimum(acc_QK: Tensor, eps: float = DATASET_EPS) -> int:
     """Index of N_D, the smallest budget that is enough on the mean curve."""
     return int(smallest_enough(acc_QK.mean(0, keepdim=True), eps))
-
-
-def overscaling_index(acc_QK: Tensor, grid: Sequence[int], eps: float, dataset_eps: float = DATASET_EPS) -> float:
-    """M_D = mean(N*) / N_D; below 1, the dataset's budget is more than its questions need on average."""
-    budgets = torch.tensor(grid, dtype=torch.float64)
-    return float(budgets[smallest_enough(acc_QK, eps)].mean() / budgets[dataset_optimum(acc_QK, dataset_eps)])

@@ -101,11 +101,20 @@ def _rival_product(rivals_UC: Tensor, votes: int, choose: Tensor) -> Tensor:
     """prod_i (sum_{t<v} C(c_i,t) z^t + y C(c_i,v) z^v), with 1/(1+s) for y^s; coefficients of z, shape (U, D).
 
     Rows must be sorted by descending number of rivals; a rival count of 0 is no rival.
+
+    The product is built rival by rival, for all rows at once. `poly_USD[u, s, d]` counts the ways in which the rivals
+    so far drew d samples and s of them tie (drew v). The next one, with c votes, stays behind with t of them, or ties:
+
+        new[s,     d + t] += C(c, t) * old[s, d]     t = 0 .. v-1
+        new[s + 1, d + v] += C(c, v) * old[s, d]
+
+    After n rivals at most n tie and at most n * v samples are drawn, so only that corner is touched. A row without a
+    next rival keeps what it has; as rows with many rivals come first, those that go on are a leading block.
     """
     width = choose.shape[1]
     num_rivals_U = (rivals_UC > 0).sum(1)
     most = int(num_rivals_U.max())
-    degree = min(width - 1, int(rivals_UC.clamp(max=width).sum(1).max()))
+    degree = min(width - 1, int(rivals_UC.clamp(max=width).sum(1).max()))  # nobody asks for more samples
     poly_USD = torch.zeros(len(rivals_UC), most + 1, degree + 1, dtype=torch.float64)
     poly_USD[:, 0, 0] = 1.0
     reached = 0

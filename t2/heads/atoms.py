@@ -13,6 +13,10 @@ def medoids(points_QK: Tensor, num_medoids: int, seed: int = 0) -> Tensor:
 
     Starts from k-means++ draws (Arthur and Vassilvitskii, 2007) of a seeded generator; duplicates of a row are never
     chosen twice, so fewer may come back.
+
+    Two steps in turn, as in k-means, but a centre is always a row: each row goes to its nearest medoid, then each group
+    takes the member with the least sum of distances to the others. Neither step can raise the sum of all distances, so
+    this ends; an empty group cannot be, because every medoid is nearest to itself.
     """
     points_QK = points_QK.double()
     distance_QQ = torch.cdist(points_QK, points_QK)

@@ -15,8 +15,8 @@ from t2.splits import fold_of
 
 MAX_OUTPUTS = 127
 """vLLM reads at most 128 label logits of a request; one is the reference."""
-INNER_FOLDS = 2
-"""Folds inside the training questions for out-of-fold statistics of a head."""
+HEAD_FOLDS = 2
+"""Folds inside the questions that a head learns from, for its own out-of-fold statistics; no folds of a comparison."""
 _RMS_EPS = 1e-6
 
 
@@ -46,10 +46,9 @@ class Targets(NamedTuple):
     log_tokens_B: Tensor
     """log mean generated tokens of a sample"""
     fold_B: Tensor
-    """inner fold, 0..INNER_FOLDS-1"""
+    """inner fold, 0..HEAD_FOLDS-1"""
 
     def take(self, rows: Tensor) -> Targets:
-        """The targets of some questions."""
         return Targets(*(value[rows] for value in self))
 
 
@@ -60,7 +59,7 @@ def targets_of(labels: BudgetLabels, dedup_keys: tuple[str, ...]) -> Targets:
         n_star_B=labels.n_star_Q,
         never_B=labels.never_Q,
         log_tokens_B=labels.log_tokens_Q.float(),
-        fold_B=torch.tensor([fold_of(key, INNER_FOLDS, seed=-1) for key in dedup_keys]),
+        fold_B=torch.tensor([fold_of(key, HEAD_FOLDS, seed=-1) for key in dedup_keys]),
     )
 
 
@@ -81,7 +80,6 @@ class Prediction:
     say, in stored predictions too, which training curves a prediction rests on"""
 
     def take(self, rows: Tensor) -> Prediction:
-        """The predictions of some questions."""
         return self.map(lambda value: value[rows])
 
     def upto(self, num_budgets: int) -> Prediction:
@@ -117,13 +115,11 @@ class Standardise(nn.Module):
     scale_LD: Tensor
 
     def __init__(self, num_layers: int, width: int) -> None:
-        """Start as plain RMS norm."""
         super().__init__()
         self.register_buffer("mean_LD", torch.zeros(num_layers, width))
         self.register_buffer("scale_LD", torch.ones(num_layers, width))
 
     def fit(self, pooled_QLD: Tensor) -> None:
-        """Take mean and deviation from the training questions."""
         x_QLD = rms_normalised(pooled_QLD)
         self.mean_LD.copy_(x_QLD.mean(0))
         self.scale_LD.copy_(1.0 / (x_QLD.std(0, correction=0) + 1e-3))
@@ -142,7 +138,6 @@ class Head(nn.Module, ABC):
     mean_log_tokens: Tensor
 
     def __init__(self, shape: HeadShape) -> None:
-        """Keep the shape; subclasses build their layers."""
         super().__init__()
         self.shape = shape
         self.standardise = Standardise(shape.num_layers, shape.width)
@@ -168,7 +163,7 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def predict(self, raw_BO: Tensor) -> Prediction:
-        """What the raw outputs say."""
+        """The raw outputs as quantities that policies read."""
 
     @abstractmethod
     def score(self, prediction: Prediction) -> Tensor:

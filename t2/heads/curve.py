@@ -58,7 +58,6 @@ class CurveHead(Head):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Keyword arguments besides the shape."""
         return {name: getattr(self, name) for name in ("num_atoms", "hidden", "dropout", "eta", "eps")}
 
     @property

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from t2.errors import T2Error
-from t2.heads.base import INNER_FOLDS, MAX_OUTPUTS, Head, HeadShape, Prediction, Targets
+from t2.heads.base import HEAD_FOLDS, MAX_OUTPUTS, Head, HeadShape, Prediction, Targets
 
 
 class LayerwiseRegression(Head):
@@ -26,9 +26,9 @@ class LayerwiseRegression(Head):
         super().__init__(shape)
         self.dropout = dropout
         if self.num_outputs > MAX_OUTPUTS:
-            most = (MAX_OUTPUTS - 1) // (1 + INNER_FOLDS)
+            most = (MAX_OUTPUTS - 1) // (1 + HEAD_FOLDS)
             raise T2Error(f"Expected at most {most} layers for LayerwiseRegression, got {shape.num_layers}.")
-        num_mlps, hidden = 1 + INNER_FOLDS, max(1, shape.width // 8)
+        num_mlps, hidden = 1 + HEAD_FOLDS, max(1, shape.width // 8)
         self.w_in_FLDH = nn.Parameter(torch.randn(num_mlps, shape.num_layers, shape.width, hidden) * shape.width**-0.5)
         self.b_in_FLH = nn.Parameter(torch.zeros(num_mlps, shape.num_layers, hidden))
         self.w_out_FLH = nn.Parameter(torch.zeros(num_mlps, shape.num_layers, hidden))
@@ -41,13 +41,12 @@ class LayerwiseRegression(Head):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Keyword arguments besides the shape."""
         return {"dropout": self.dropout}
 
     @property
     def num_outputs(self) -> int:
         """(1 + folds) predictions per layer and the length."""
-        return (1 + INNER_FOLDS) * self.shape.num_layers + 1
+        return (1 + HEAD_FOLDS) * self.shape.num_layers + 1
 
     def forward(self, pooled_BLD: Tensor) -> Tensor:
         """log2 N* of every MLP (all-question MLPs first), and the length."""
@@ -60,7 +59,7 @@ class LayerwiseRegression(Head):
     def budget_loss(self, raw_BO: Tensor, targets: Targets) -> Tensor:
         """Mean squared error of log2 N*, each MLP over the questions it may see."""
         error_BFL = self._mu(raw_BO) - self._log2_n_star(targets)[:, None, None]
-        fold_F = torch.arange(-1, INNER_FOLDS, device=raw_BO.device)
+        fold_F = torch.arange(-1, HEAD_FOLDS, device=raw_BO.device)
         seen_BF = (targets.fold_B[:, None] != fold_F).float()
         return (error_BFL.square().mean(2) * seen_BF).sum() / seen_BF.sum()
 
@@ -70,7 +69,6 @@ class LayerwiseRegression(Head):
         return Prediction(log_tokens_B=self.log_tokens(raw_BO), log2_n_B=mu_BL @ self.layer_weight_L)
 
     def score(self, prediction: Prediction) -> Tensor:
-        """Predicted log2 N*."""
         assert prediction.log2_n_B is not None
         return prediction.log2_n_B
 
@@ -83,7 +81,7 @@ class LayerwiseRegression(Head):
         self.layer_weight_L.copy_(weight_L / weight_L.sum())
 
     def _mu(self, raw_BO: Tensor) -> Tensor:
-        return raw_BO[:, :-1].reshape(-1, 1 + INNER_FOLDS, self.shape.num_layers)
+        return raw_BO[:, :-1].reshape(-1, 1 + HEAD_FOLDS, self.shape.num_layers)
 
     def _log2_n_star(self, targets: Targets) -> Tensor:
         grid = torch.tensor(self.shape.label_grid, device=targets.n_star_B.device)

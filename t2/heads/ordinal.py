@@ -48,7 +48,6 @@ class OrdinalHead(Head):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Keyword arguments besides the shape."""
         return {"hidden": self.hidden, "dropout": self.dropout, "merge_never": self.merge_never}
 
     @property
@@ -62,7 +61,7 @@ class OrdinalHead(Head):
         return raw_BO
 
     def budget_loss(self, raw_BO: Tensor, targets: Targets) -> Tensor:
-        """CORN."""
+        """`corn_loss` on the class of N*, "never" being the last."""
         never = 0 if self.merge_never else len(self.shape.label_grid)
         return corn_loss(raw_BO[:, :-1], torch.where(targets.never_B, never, targets.n_star_B))
 

@@ -13,6 +13,7 @@ from t2.comparison.compare import Comparison, compare
 from t2.comparison.controls import controls_of
 from t2.comparison.sources import FOLD_SEEDS, Folds, Known, Source
 from t2.comparison.summary import Summary, summarise
+from t2.comparison.sweeps import FULL, Sweeps
 from t2.errors import T2Error
 from t2.export import BudgetHead
 from t2.hardware import one_thread
@@ -51,6 +52,7 @@ def evaluate_head(
     features: str | None = None,
     grader: str | None = None,
     min_samples: int | None = None,
+    sweeps: Sweeps = FULL,
 ) -> list[Path]:
     """Load, leave out what the head has learned from, run live if asked, compare, write, print.
 
@@ -63,6 +65,7 @@ def evaluate_head(
         features: folder of the feature caches.
         grader: of the answers.
         min_samples: fewest samples of a question.
+        sweeps: what the comparison tries, and how often.
 
     Raises:
         T2Error: head, pool or options do not fit, see `load_questions`.
@@ -76,7 +79,7 @@ def evaluate_head(
     index_Q = _chosen(head, asked, prediction)
     rows = run_live(head, asked, known, live, out) if live else None  # the engine needs all threads
     with one_thread():
-        summary, comparison = compared(head, asked, known, console)
+        summary, comparison = compared(head, asked, known, console, sweeps)
         promise, promise_notes = promise_of(head, asked, prediction, index_Q)
         exported = as_exported(head.policy, index_Q, asked.pool, asked.labels, comparison.reference, promise)
     evaluated = Evaluated(
@@ -110,7 +113,9 @@ def _chosen(head: BudgetHead, asked: HeadQuestions, prediction: Prediction) -> T
         ) from error
 
 
-def compared(head: BudgetHead, asked: HeadQuestions, known: Known, console: Console) -> tuple[Summary, Comparison]:
+def compared(
+    head: BudgetHead, asked: HeadQuestions, known: Known, console: Console, sweeps: Sweeps
+) -> tuple[Summary, Comparison]:
     """`compare` at every fold seed, with the head and the controls that these questions themselves can train."""
     pool, labels = asked.pool, asked.labels
     texts = [question.text for question in asked.questions]
@@ -122,9 +127,9 @@ def compared(head: BudgetHead, asked: HeadQuestions, known: Known, console: Cons
         by_seed[seed] = [head_said, *(rival.fitted(folds) for rival in rivals)]
     comparisons = []
     for seed, sources in by_seed.items():
-        comparisons.append(compare(pool, labels, sources, seed))
+        comparisons.append(compare(pool, labels, sources, seed, sweeps))
         console.print(f"fold seed {seed}: {len(comparisons[-1].outcomes)} contenders on {len(pool)} questions")
-    summary = summarise(comparisons, list(by_seed.values()), clusters_of(pool.dedup_keys), eps_of(head))
+    summary = summarise(comparisons, clusters_of(pool.dedup_keys), eps_of(head))
     return summary, comparisons[0]
 
 

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from t2.calibration.settings import in_words
-from t2.comparison.contenders import THRESHOLDS, Contender, prices_of
+from t2.comparison.contenders import Contender
 from t2.comparison.fits import capped, head_then_stop, then_stop_rules
-from t2.comparison.slices import NUM_ORDERS, Slice
+from t2.comparison.identity import Key
+from t2.comparison.slices import Slice
 from t2.comparison.sources import Folds, Known
+from t2.comparison.sweeps import FULL
 from t2.comparison.tuning import cheapest_within, held_out_frontier, inner_folds
 from t2.curves.labels import BudgetLabels, dataset_optimum
 from t2.grading.graded import GradedPool
@@ -88,10 +90,10 @@ def plan(live: Questions, others: Questions, policy: OneRound, n_ref: int) -> di
         f"{in_words(policy)}, as exported": _one_round(own_Q, live),
         f"FixedN({n_ref})": _one_round(fixed_Q, live),
     }
-    orders = Orders.of(live.pool, NUM_ORDERS, seed=0)
+    orders = Orders.of(live.pool, FULL.num_orders, seed=0)
     if not enough:
         return planned | {f"ASC({DEFAULT_THRESHOLD:g})": _by_table(ASC(DEFAULT_THRESHOLD, n_ref), orders)}
-    fit = Slice.of(others.pool, others.labels, n_ref, seed=0)
+    fit = Slice.of(others.pool, others.labels, seed=0)
     reference = float(others.labels.acc_QK[:, grid.index(n_ref)].mean())
     inner = inner_folds(fit, Folds.of(others.pool.dedup_keys, fold_seed=0).inner_Q)
 
@@ -99,9 +101,9 @@ def plan(live: Questions, others: Questions, policy: OneRound, n_ref: int) -> di
         frontier = held_out_frontier(contender, inner, others.known, n_ref)
         return contender.settings[cheapest_within(frontier, reference)]
 
-    threshold = tuned(Contender("ASC", "sequential", THRESHOLDS, capped(ASC)))
+    threshold = tuned(Contender(Key("ASC"), "sequential", FULL.thresholds, capped(ASC)))
     planned[f"ASC({threshold:g})"] = _by_table(ASC(threshold, n_ref), orders)
-    price = tuned(Contender("HeadThenStop", "sequential", prices_of(others.pool), head_then_stop))
+    price = tuned(Contender(Key("HeadThenStop"), "sequential", FULL.priced_for(others.pool).prices, head_then_stop))
     then_stop = then_stop_rules(fit, others.known, n_ref)(live.known, price)
     planned[f"HeadThenStop({price:g})"] = _by_table(then_stop, orders)
     return planned

@@ -20,7 +20,7 @@ from t2.pages.text import NOTHING, number, span
 from t2.store.files import write_text_atomically
 
 SHORT_RIVALS = ("Greedy", "ASC")
-"""Rows of the short table besides those of the waste ladder."""
+"""Policies whose rows the short table has besides those of the waste ladder."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,12 @@ def rivals_table(evaluated: Evaluated, summary: Summary, short: bool = False) ->
         summary: of the comparison.
         short: for a terminal: intervals of what is compared alone.
     """
-    rivals = {rung.name: rung.row for rung in summary.ladder}
-    rivals |= {row.name: row for row in summary.rows if row.name in SHORT_RIVALS}
-    exported = evaluated.exported
-    rows: list[tuple[str, AsExported | Row]] = [(f"{exported.policy}, as exported", exported), *rivals.items()]
+    rivals = [rung.row for rung in summary.ladder] + [row for row in summary.rows if row.policy in SHORT_RIVALS]
+    named: list[tuple[str, AsExported | Row]] = [(f"{evaluated.exported.policy}, as exported", evaluated.exported)]
+    named += [(row.name, row) for row in rivals]
     return Table(
         ("policy", "accuracy, %", "vs FixedN(N_ref), points", evaluated.cost_unit, "ratio"),
-        tuple((name, *_rival_cells(row, short)) for name, row in rows),
+        tuple((name, *_rival_cells(row, short)) for name, row in named),
         caption=evaluated.title,
         note=f"{evaluated.num_questions} questions; 95% intervals. N_ref = {summary.n_ref}. Settings of all rows but "
         "the first are chosen out of fold on these questions, to lose at most 1 point. Cost is generated "

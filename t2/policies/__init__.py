@@ -1,6 +1,6 @@
 """Policies: from a prediction, or from the votes so far, to how many samples are drawn."""
 
-from t2.policies.asc import ASC, HeadASC
+from t2.policies.asc import ASC
 from t2.policies.base import Costs, OneRound, Replay
 from t2.policies.batch_budget import BatchBudget
 from t2.policies.dsc import DSC
@@ -24,7 +24,6 @@ __all__ = [
     "Costs",
     "Doubling",
     "FixedN",
-    "HeadASC",
     "HeadThenStop",
     "OneRound",
     "Orders",

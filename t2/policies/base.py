@@ -59,7 +59,6 @@ class Replay:
     """variance of `correct` that is left by averaging over random orders; 0 where `correct` is exact"""
 
     def __post_init__(self) -> None:
-        """Exact unless said otherwise."""
         if self.order_variance is None:
             object.__setattr__(self, "order_variance", torch.zeros_like(self.correct))
 
@@ -79,7 +78,6 @@ class Replay:
         return float(self.order_variance.sum().sqrt() / len(self.correct))
 
     def take(self, rows: Tensor) -> Replay:
-        """The replay of some questions."""
         return Replay(**{name: value[rows] for name, value in vars(self).items()})
 
 
@@ -121,7 +119,7 @@ def replay_one_round(index_Q: Tensor, acc_QK: Tensor, grid: tuple[int, ...], poo
 
 
 def replay_greedy(pool: GradedPool) -> Replay:
-    """One temperature 0 answer."""
+    """Score the answer at temperature 0."""
     one_Q = torch.ones(len(pool), dtype=torch.float64)
     return Replay(
         correct=pool.greedy_right_Q.double(),

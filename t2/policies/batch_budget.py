@@ -74,6 +74,10 @@ class BatchBudget(OneRound):
 def allocate(accuracy_BK: Tensor, tokens_BK: Tensor, total: float) -> Tensor:
     """Greedy allocation along the hulls, stopped at the first step that does not fit.
 
+    All steps of all questions stand in one list, steepest first, and the longest beginning that fits is taken. A
+    question's own steps keep their order in it, since their slopes never rise, so where it ends up is the farthest of
+    its steps that were taken.
+
     Args:
         accuracy_BK: predicted accuracy of each budget; need not rise.
         tokens_BK: predicted tokens of each budget, positive and strictly rising along the grid.
@@ -96,7 +100,8 @@ def allocate(accuracy_BK: Tensor, tokens_BK: Tensor, total: float) -> Tensor:
             f"Set `tokens_per_question` to at least {start / max(1, len(tokens_BK)):.6g}."
         )
     slope_BK, next_BK = hull_steps(accuracy_BK, tokens_BK)
-    # Steps in flat order, which is that of ties; all but the look-ups through `order_S` walk through memory in line.
+    # S: steps, in the order of questions and budgets, which is that of ties; all but the look-ups through `order_S`
+    # walk through memory in line.
     question_S, from_S = (slope_BK > 0).nonzero(as_tuple=True)
     to_S = next_BK[question_S, from_S].long()
     cost_S = tokens_BK[question_S, to_S] - tokens_BK[question_S, from_S]
@@ -116,6 +121,12 @@ def allocate(accuracy_BK: Tensor, tokens_BK: Tensor, total: float) -> Tensor:
 
 def hull_steps(accuracy_BK: Tensor, tokens_BK: Tensor) -> tuple[Tensor, Tensor]:
     """The rising part of each question's upper concave hull of (tokens, accuracy), from its cheapest budget on.
+
+        accuracy       __o 9      Budgets 1, 3, 5, 9. From 1 the steepest line goes to 5, not to 3, which lies below it;
+            |     o 5             from 5 it goes to 9. So `next` is 5 at 1, 9 at 5, and 3 is never met: its slope is set
+            |  . 3                to 0, though a line starts there too. The steepest line from a vertex of the hull is
+            | o 1                 the hull's next edge: all other points lie below it.
+            +---------- tokens
 
     Gains of at most `MIN_EPS` are rounding, not gains.
 

@@ -27,9 +27,9 @@ JUDGE_SAMPLES = 4
 EASY_THRESHOLD = 0.95
 """Of ASC's rule on the judging draws: four answers must agree."""
 EASY_IN_A_ROW = 32
-"""Questions"""
+"""Questions, hardest first, after which all that are easier count as easy too."""
 WINDOW = 4
-"""Samples"""
+"""Samples that a hard question draws at a time."""
 NEIGHBOURS = 16
 """Questions whose mean stop count sets the first window."""
 
@@ -51,12 +51,14 @@ class DSC(Sequential):
 
     def replay(self, orders: Orders) -> Replay:
         """Mean over the orders; each order is one pass over all questions."""
+        # What a question has drawn decides what the next ones draw, so a pass is a plain loop (`_one_pass`). All that
+        # it asks of the samples is settled before, for all orders at once: whether a rule would stop after n of them.
         num = min(self.cap, orders.vote_RQM.shape[2])
         states = vote_states(num)
-        seen = states.index_NVV[
+        state_RQN = states.index_NVV[
             torch.arange(1, num + 1), orders.first_RQM[..., :num].long(), orders.second_RQM[..., :num].long()
         ]
-        stop_RQN, easy_RQN = (beta_stops(states, p)[seen] for p in (self.threshold, EASY_THRESHOLD))
+        stop_RQN, easy_RQN = (beta_stops(states, p)[state_RQN] for p in (self.threshold, EASY_THRESHOLD))
         judge = min(JUDGE_SAMPLES, num)
         limit_Q = orders.limit_Q.clamp(max=num)
         needed_RQ = _needed(stop_RQN, limit_Q.clamp(max=WINDOW))
@@ -65,6 +67,7 @@ class DSC(Sequential):
             for easy_Q, stop_QN, needed_Q in zip(easy_RQN[..., judge - 1], stop_RQN, needed_RQ, strict=True)
         ]
         drawn_RQ, rounds_RQ, peak_RQ, greedy_RQ = (torch.tensor([plan[i] for plan in plans]) for i in range(4))
+        # Column n holds the tokens of n samples. A greedy answer decides alone, but costs on top of what was drawn.
         spent_RQN = torch.nn.functional.pad(orders.tokens_RQM[..., :num].cumsum(2), (1, 0))
         right_RQ = orders.leader_right_RQM.gather(2, (drawn_RQ - 1).clamp(min=0)[..., None]).squeeze(2)
         is_greedy_RQ = greedy_RQ.bool()
@@ -111,7 +114,28 @@ def _needed(stop_RQN: Tensor, fewest_Q: Tensor) -> Tensor:
 def _one_pass(
     easy_to_hard: list[int], easy_Q: list[bool], stop_QN: list[list[bool]], needed_Q: list[int], limit: list[int]
 ) -> tuple[list[int], ...]:
-    """Samples drawn, rounds, peak, and 1 for a greedy answer, of each question."""
+    """One pass over all questions in one order of their samples: first from hard to easy, then the hard ones back.
+
+    With h for judged hard, e for judged easy, . for not judged, and a run of 2 instead of `EASY_IN_A_ROW`:
+
+        easy_to_hard     .  .  .  e  e | h  e  h  h
+        1. judge                  <----------------     until a run of easy ones is met: the rest is easier still
+        2. one greedy answer each      |
+        3.                             | windows -->    the first as large as the last questions needed
+
+    The run lies left of the bar: its judging draws are paid, and its answers are greedy. Without a run the bar is at
+    the left end, and every question gets windows.
+
+    Args:
+        easy_to_hard: questions in the order of the score.
+        easy_Q: whether the judging draws of a question agree.
+        stop_QN: whether the rule stops after n + 1 samples.
+        needed_Q: samples after which it stops first, one window at least; more than there are if it never does.
+        limit: samples of each question.
+
+    Returns:
+        Samples drawn, rounds, peak, and 1 for a greedy answer, of each question.
+    """
     num_questions = len(easy_to_hard)
     drawn, rounds, peak, greedy = ([0] * num_questions for _ in range(4))
     in_a_row, hard_from = 0, 0
@@ -128,9 +152,8 @@ def _one_pass(
     stops: list[int] = []
     for q in easy_to_hard[hard_from:]:
         recent = stops[-NEIGHBOURS:]
-        guess = max(WINDOW, WINDOW * round(sum(recent) / len(recent) / WINDOW)) if recent else WINDOW
-        target = guess
-        # The judging draws may be enough.
+        target = max(WINDOW, WINDOW * round(sum(recent) / len(recent) / WINDOW)) if recent else WINDOW
+        # Drawn up to the target before the rule is asked again; the judging draws may be enough.
         while drawn[q] < limit[q] and not (drawn[q] and stop_QN[q][drawn[q] - 1]):
             end = min(target, limit[q])
             if end > drawn[q]:

@@ -39,7 +39,6 @@ class OwnOracle:
         self.utility = Utility(price)
 
     def replay(self, halves: Halves, pool: GradedPool) -> Replay:
-        """Mean of the two directions."""
         return _both_ways(self.utility, halves.acc_QK, halves, pool)
 
 

@@ -17,7 +17,7 @@ PER_SAMPLE = ("vote_QM", "right_QM", "tokens_QM", "truncated_QM")
 
 @dataclass(frozen=True)
 class Orders:
-    """R orders of the samples of Q questions. Built once, replayed by every rule at every setting.
+    """R orders (`num_orders`) of the samples of Q questions. Built once, replayed by every rule at every setting.
 
     Questions are shuffled independently, so a mean over questions has the variance of independent orders.
     """
@@ -42,11 +42,9 @@ class Orders:
 
     @property
     def num_orders(self) -> int:
-        """R."""
         return len(self.vote_RQM)
 
     def take(self, rows: Tensor) -> Orders:
-        """The orders of some questions."""
         picked: dict[str, Any] = {}
         for name in (field.name for field in fields(self)):
             value = getattr(self, name)

@@ -30,7 +30,6 @@ class OneBatch:
     samples: int
 
     def extra(self, votes: Sequence[Hashable | None]) -> int:
-        """The whole budget in the first round."""
         return 0 if votes else self.samples
 
 
@@ -39,7 +38,6 @@ class GreedyAnswer:
     """A rule: one answer, drawn at temperature 0 instead of sampled."""
 
     def extra(self, votes: Sequence[Hashable | None]) -> int:
-        """One sample before the first, none after it."""
         return 0 if votes else 1
 
 
@@ -52,7 +50,6 @@ class ByTable:
     """row of the table"""
 
     def extra(self, votes: Sequence[Hashable | None]) -> int:
-        """The batch that the table has for these votes."""
         counts = Counter(vote for vote in votes if vote is not None)
         first, second = [*sorted(counts.values(), reverse=True), 0, 0][:2]
         return self.table.extra(self.prior, len(votes), first, second)

@@ -39,15 +39,14 @@ class VoteStates:
         return len(self.drawn_S)
 
     def level(self, drawn: int) -> slice:
-        """The states after `drawn` samples."""
         return slice(self._starts[drawn], self._starts[drawn + 1])
 
     def _after(self, first_S: Tensor, second_S: Tensor) -> Tensor:
         """Number of the successor; a state at the cap has none and points to itself."""
         inside_S = self.drawn_S < self.cap
         safe_S = torch.where(inside_S, self.drawn_S + 1, self.drawn_S)
-        found_S = self.index_NVV[safe_S, first_S.clamp(max=self.cap), second_S.clamp(max=self.cap)]
-        return torch.where(inside_S, found_S, torch.arange(len(self.drawn_S)))
+        next_S = self.index_NVV[safe_S, first_S.clamp(max=self.cap), second_S.clamp(max=self.cap)]
+        return torch.where(inside_S, next_S, torch.arange(len(self.drawn_S)))
 
 
 @lru_cache(maxsize=16)

@@ -23,9 +23,9 @@ class StopTable:
 
     states: VoteStates
     stop_PS: Tensor
-    """bool: enough"""
+    """bool: the rule stops in this state"""
     batch_PS: Tensor
-    """samples to draw next, as many as must come before any state can stop; 0 where the rule stops"""
+    """samples to draw next, as many as must come before the rule can stop; 0 where it stops"""
 
     def extra(self, prior: int, drawn: int, first: int, second: int) -> int:
         """Samples to draw next, 0 to stop: what a server asks after each batch."""
@@ -37,13 +37,19 @@ class StopTable:
 def stop_table(stop_PS: Tensor, states: VoteStates) -> StopTable:
     """Add the batches: m(stop) = 0, m(s) = 1 + the least m of its three successors.
 
-    Drawing m(s) samples at once is what drawing one by one would have done, whatever they say. The rule never stops
-    before the first sample and always at the cap.
+    m(s) is the length of the shortest way from s to a state that stops: on no way does the rule stop earlier, so
+    drawing m(s) samples at once is what drawing one by one would have done, whatever they say. For a rule that stops
+    with two votes for one answer, at a cap of 3 (states as drawn, leader, runner-up):
+
+        0,0,0 m=2 -> 1,1,0 m=1 -> 2,2,0 stop
+                               -> 2,1,1 m=1 -> 3 stop
+
+    The rule never stops before the first sample and always at the cap.
     """
     stop_PS = stop_PS | (states.drawn_S == states.cap)
     stop_PS[:, states.drawn_S == 0] = False
     batch_PS = torch.zeros(stop_PS.shape, dtype=torch.int16)
-    for drawn in range(states.cap - 1, -1, -1):
+    for drawn in range(states.cap - 1, -1, -1):  # successors have one sample more: from the cap down they are done
         here = states.level(drawn)
         after = [batch_PS[:, successor[here]] for successor in (states.lead_S, states.run_S, states.rest_S)]
         least = torch.minimum(torch.minimum(after[0], after[1]), after[2])
@@ -124,6 +130,8 @@ class TableRule(Sequential):
 
     def _batches(self, state_RQN: Tensor, stop_after_RQ: Tensor, limit_Q: Tensor) -> tuple[Tensor, Tensor]:
         """Rounds, and the largest batch."""
+        # Batches never overshoot (`stop_table`), so walking along them meets the sample after which the rule stops;
+        # only the end of a question's samples can cut the last one short.
         prior_RQ = (torch.zeros_like(limit_Q) if self.prior_Q is None else self.prior_Q).expand(stop_after_RQ.shape)
         drawn_RQ = torch.zeros_like(stop_after_RQ)
         rounds_RQ, peak_RQ = torch.zeros_like(drawn_RQ), torch.zeros_like(drawn_RQ)

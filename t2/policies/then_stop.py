@@ -92,9 +92,9 @@ class StopModel:
     lead_PS: Tensor
     """probability that the next sample votes for the leader"""
     run_PS: Tensor
-    """for the runner-up"""
+    """probability that it votes for the runner-up"""
     rest_PS: Tensor
-    """for neither"""
+    """probability that it votes for neither or abstains"""
 
 
 def stop_model(atoms: AnswerAtoms, prior_PJ: Tensor, cap: int) -> StopModel:
@@ -111,6 +111,7 @@ def stop_model(atoms: AnswerAtoms, prior_PJ: Tensor, cap: int) -> StopModel:
     a_JS, b_JS = likelihood
     total_PS = (prior_PJ @ (a_JS + b_JS)).clamp(min=torch.finfo(torch.float64).tiny)
     s1_J, s2_J, r_J = atoms.share_J3.T[:, :, None]
+    # A leader of the votes is the atom's first answer (a) or its second (b); `right_J` says which of these is correct.
     right_JS = a_JS * (atoms.right_J == 1)[:, None] + b_JS * (atoms.right_J == 2)[:, None]
     # Nobody has voted: there is no leader that could be right.
     right_PS = (prior_PJ @ right_JS) / total_PS * (states.first_S > 0)
@@ -133,6 +134,10 @@ def likelihoods(atoms: AnswerAtoms, drawn_S: Tensor, first_S: Tensor, second_S: 
 def optimal_stops(model: StopModel, cost_P: Tensor) -> Tensor:
     """Where stopping is at least as good as going on, (P, S) bool.
 
+    Backward induction: at the cap a state is worth its P_right, and a state after n samples is worth the better of
+    stopping (its P_right) and of one more sample (the mean worth of its three successors, which all have n + 1, minus
+    the cost). So one pass from the cap down settles every state, for all priors at once.
+
     Args:
         model: from `stop_model`.
         cost_P: price of one more sample, in accuracy (a share, not points).
@@ -141,6 +146,7 @@ def optimal_stops(model: StopModel, cost_P: Tensor) -> Tensor:
     stop_PS = torch.ones_like(value_PS, dtype=torch.bool)
     for drawn in range(states.cap - 1, -1, -1):
         here = states.level(drawn)
+        # X: the states after `drawn` samples. Where two leaders tie, a vote for either leads to the same state.
         go_on_PX = (
             model.lead_PS[:, here] * value_PS[:, states.lead_S[here]]
             + model.run_PS[:, here] * value_PS[:, states.run_S[here]]

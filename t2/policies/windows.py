@@ -36,7 +36,6 @@ class ESC(Sequential):
         self.window, self.cap, self.answer = window, cap, answer
 
     def replay(self, orders: Orders) -> Replay:
-        """Mean over the orders."""
         num = min(self.cap, orders.vote_RQM.shape[2])
         limit_Q = orders.limit_Q.clamp(max=num)
         drawn_N = torch.arange(1, num + 1)

@@ -35,16 +35,6 @@ class Interval:
         return Interval(factor * self.value, factor * self.low, factor * self.high)
 
 
-@dataclass(frozen=True)
-class PairedIntervals:
-    """A policy against a reference on the same questions, both intervals from the same resamples."""
-
-    accuracy_difference: Interval
-    """accuracy of the policy minus that of the reference (a share)"""
-    token_ratio: Interval
-    """mean tokens of the policy over those of the reference"""
-
-
 def clusters_of(dedup_keys: Sequence[str]) -> Tensor:
     """Number of each question's key, (Q,), in order of first appearance."""
     number: dict[str, int] = {}
@@ -125,60 +115,6 @@ def mean_interval(
     """Mean over questions with its interval."""
     means_RP = resampled_means(values_Q[:, None], num_resamples, seed, clusters_Q)
     return interval(float(values_Q.double().mean()), means_RP[:, 0])
-
-
-def ratio_interval(
-    over_Q: Tensor, under_Q: Tensor, num_resamples: int = 2000, seed: int = 0, clusters_Q: Tensor | None = None
-) -> Interval:
-    """Ratio of two means (for tokens), paired."""
-    means_RP = resampled_means(torch.stack([over_Q, under_Q], 1), num_resamples, seed, clusters_Q)
-    value = float(over_Q.double().mean() / under_Q.double().mean())
-    return interval(value, means_RP[:, 0] / means_RP[:, 1])
-
-
-def paired_intervals(
-    correct_QP: Tensor,
-    tokens_QP: Tensor,
-    reference: int = 0,
-    num_resamples: int = 2000,
-    seed: int = 0,
-    clusters_Q: Tensor | None = None,
-    level: float = 0.95,
-) -> list[PairedIntervals]:
-    """Accuracy difference and token ratio of every policy against one of them, all from the same resamples.
-
-    Args:
-        correct_QP: accuracy of each question under each policy.
-        tokens_QP: tokens that each policy spends on it.
-        reference: column of the reference; its own row is exactly 0 and 1.
-        num_resamples: R.
-        seed: of the draws.
-        clusters_Q: cluster of each question, any integers; None: each question is its own.
-        level: of each interval alone, not of all together.
-
-    Raises:
-        T2Error: shapes that differ, or a reference that is no column.
-    """
-    num_policies = correct_QP.shape[1]
-    if correct_QP.shape != tokens_QP.shape or not 0 <= reference < num_policies:
-        raise T2Error(
-            f"Expected accuracies and tokens of the same questions and policies and a reference among them, got shapes "
-            f"{tuple(correct_QP.shape)} and {tuple(tokens_QP.shape)}, reference {reference}."
-        )
-    values_QP = torch.cat([correct_QP.double(), tokens_QP.double()], 1)
-    resampled_RP = resampled_means(values_QP, num_resamples, seed, clusters_Q)
-    found = []
-    for means in (values_QP.mean(0, keepdim=True), resampled_RP):
-        accuracy, tokens = means[:, :num_policies], means[:, num_policies:]
-        found.append((accuracy - accuracy[:, reference, None], tokens / tokens[:, reference, None]))
-    (difference_1P, ratio_1P), (difference_RP, ratio_RP) = found
-    return [
-        PairedIntervals(
-            interval(float(difference_1P[0, p]), difference_RP[:, p], level),
-            interval(float(ratio_1P[0, p]), ratio_RP[:, p], level),
-        )
-        for p in range(num_policies)
-    ]
 
 
 def _units(num_questions: int, clusters_Q: Tensor | None) -> tuple[Tensor | None, int]:

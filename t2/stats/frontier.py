@@ -56,11 +56,10 @@ class Frontier:
     source: str = ""
     """what the policy knows of a question beforehand: the name of a source, or "" """
     in_bins: bool = False
-    """the source's score went through the common decision layer"""
+    """it decides on the mean curve of the source's bin (the common decision layer), not on the source's own curve"""
 
     @property
     def points(self) -> list[FrontierPoint]:
-        """Means over questions."""
         return [point_of(s, r) for s, r in zip(self.settings, self.replays, strict=True)]
 
     def take(self, rows: Tensor) -> Frontier:
@@ -69,12 +68,10 @@ class Frontier:
 
     @property
     def tokens_P(self) -> Tensor:
-        """Mean generated tokens of each setting."""
         return torch.stack([replay.generated_tokens.mean() for replay in self.replays])
 
     @property
     def accuracy_P(self) -> Tensor:
-        """Accuracy of each setting."""
         return torch.stack([replay.correct.mean() for replay in self.replays])
 
     def upto(self, largest: float) -> Frontier:
@@ -93,6 +90,14 @@ def area(frontier: Frontier, fixed: Frontier, n_ref: int) -> float:
 def interpolated(tokens_RP: Tensor, accuracy_RP: Tensor, at_RX: Tensor, after: bool = False) -> Tensor:
     """Accuracy of frontiers at token counts `at_RX`, piecewise linear, constant beyond their ends.
 
+    Where several settings take the same tokens the line jumps, and a place there has two values: that of the line which
+    comes from the left (the first of them), and of the one that goes on to the right (the last, `after`). An integral
+    over pieces needs both: a piece starts after a jump and ends before the next.
+
+                 o---o----    <- after
+                 |
+        ----o----o            <- not after
+
     Between two neighbouring settings it is what one gets by tossing a coin for each question. Only the continuation to
     the right can be had too (by spending no more); areas never ask for the other.
 
@@ -106,6 +111,7 @@ def interpolated(tokens_RP: Tensor, accuracy_RP: Tensor, at_RX: Tensor, after: b
     num = x_RP.shape[-1]
     if num == 1:
         return y_RP.expand_as(at_RX).clone()
+    # The setting to the right of each place. Beyond the ends it is an end, and the weight stays within the last piece.
     upper_RX = torch.searchsorted(x_RP, at_RX.contiguous(), right=after).clamp(1, num - 1)
     x0, x1 = x_RP.gather(-1, upper_RX - 1), x_RP.gather(-1, upper_RX)
     y0, y1 = y_RP.gather(-1, upper_RX - 1), y_RP.gather(-1, upper_RX)
@@ -130,8 +136,8 @@ def tokens_reaching(tokens_RP: Tensor, accuracy_RP: Tensor, wanted_R: Tensor) ->
     before_R1 = (first_R1 - 1).clamp(min=0)
     x0, x1, y0, y1 = (part.gather(-1, place)[:, 0] for part in (x_RP, y_RP) for place in (before_R1, first_R1))
     weight_R = ((wanted_R - y0) / (y1 - y0).clamp(min=1e-300)).clamp(0, 1)
-    found_R = torch.where(first_R1[:, 0] > 0, x0 + weight_R * (x1 - x0), x1)
-    return torch.where(reached_RP.any(-1), found_R, torch.inf)
+    tokens_R = torch.where(first_R1[:, 0] > 0, x0 + weight_R * (x1 - x0), x1)
+    return torch.where(reached_RP.any(-1), tokens_R, torch.inf)
 
 
 def _by_tokens(tokens_RP: Tensor, accuracy_RP: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,6 +154,17 @@ def area_between(tokens_P: Tensor, accuracy_P: Tensor, fixed_tokens_K: Tensor, f
 def areas_between(tokens_RP: Tensor, accuracy_RP: Tensor, fixed_tokens_RK: Tensor, fixed_accuracy_RK: Tensor) -> Tensor:
     """Mean accuracy gain over FixedN on the log token axis, from FixedN's cheapest to its dearest point.
 
+        accuracy           ______________   policy: keeps its accuracy beyond its dearest setting
+            |            o   __..--o
+            |         o..--o                FixedN
+            |   o..--'
+            +---|-----|------------|--- log tokens
+              start  low          high
+
+    The area is that between the lines from `low` to `high`. Left of `low`, the policy's cheapest setting, one runs
+    FixedN: nothing is gained or lost, but the length counts, so a frontier that starts dear is not favoured. Between
+    neighbouring breakpoints of either line both are straight, and the piece is integrated in closed form.
+
     Both lines are straight in tokens, as mixtures of settings are; the axis only says what counts how much. Straight
     in log tokens, a frontier with fewer settings lies above the same one with more, and gains what nobody can have.
 
@@ -161,7 +178,6 @@ def areas_between(tokens_RP: Tensor, accuracy_RP: Tensor, fixed_tokens_RK: Tenso
         Area divided by the length of the axis: an accuracy difference (share, not points), (R,).
     """
     mine, fixed = (tokens_RP.double(), accuracy_RP.double()), (fixed_tokens_RK.double(), fixed_accuracy_RK.double())
-    # Cheaper than the policy's cheapest setting one runs FixedN: no gain and no loss there.
     start_R1, high_R1 = fixed[0].amin(1, keepdim=True), fixed[0].amax(1, keepdim=True)
     low_R1 = torch.minimum(torch.maximum(start_R1, mine[0].amin(1, keepdim=True)), high_R1)
     # Breakpoints of both lines, so that the integral is exact; those outside move to an end, where they add 0.

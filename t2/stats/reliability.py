@@ -96,12 +96,12 @@ def correlations(
         weight_QR = torch.stack([torch.bincount(r, minlength=len(clusters_Q)) for r in rows], 1).double()
         for name, parts in drawn.items():
             parts.append(spearman(*groups[name], weight_QR))
-    found = {}
+    intervals = {}
     for name, parts in drawn.items():
         rho_R = torch.cat(parts)
         if bool(rho_R.isfinite().any()):  # a resample that holds one value alone says nothing
-            found[name] = interval(values[name], rho_R)
-    return found
+            intervals[name] = interval(values[name], rho_R)
+    return intervals
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,18 @@ class TargetRow:
 
 
 def target_rows(
-    halves: Halves, labels: BudgetLabels, heads: Mapping[str, Prediction], clusters_Q: Tensor, eps: float
+    halves: Halves,
+    labels: BudgetLabels,
+    heads: Mapping[str, Prediction],
+    clusters_Q: Tensor,
+    eps: float,
+    num_resamples: int = 1000,
 ) -> tuple[TargetRow, ...]:
     """Every target that is not the same for all questions.
+
+    A head is held against the whole pool's target, which is itself noisy: perfect knowledge of the model would reach no
+    more than `ceiling`. How noisy is seen between the halves, and stepped up, since the whole pool has twice as much.
+    Targets end at the largest budget of a half, on both sides, so that they are the same quantity.
 
     Args:
         halves: of the questions.
@@ -131,37 +140,38 @@ def target_rows(
         heads: what each head says of the same, out of fold.
         clusters_Q: the same number for questions that are drawn together.
         eps: tolerance of N* that `labels` were made with, accuracy.
+        num_resamples: bootstrap resamples of questions.
     """
     top = len(halves.grid) - 1
     acc_QK = labels.acc_QK[:, : top + 1]
     truth = _targets(acc_QK, labels.log_tokens_Q.exp(), eps) | {"n_star": labels.n_star_Q}
     pairs = {
-        f"{name}/{target}": (said_Q, truth[target])
+        f"{name}/{target}": (predicted_Q, truth[target])
         for name, prediction in heads.items()
-        for target, said_Q in _predicted(prediction, top).items()
+        for target, predicted_Q in _predicted(prediction, top).items()
     }
-    found = correlations(pairs, clusters_Q)
+    reached = correlations(pairs, clusters_Q, num_resamples)
     return tuple(
         TargetRow(
             name=target,
             half=half,
             whole=(whole := spearman_brown(half)),
             ceiling=max(whole.value, 0.0) ** 0.5,
-            heads={name: found[key] for name in heads if (key := f"{name}/{target}") in found},
+            heads={name: reached[key] for name in heads if (key := f"{name}/{target}") in reached},
         )
-        for target, half in reliability_of(halves, clusters_Q, eps).items()
+        for target, half in reliability_of(halves, clusters_Q, eps, num_resamples).items()
     )
 
 
 def _predicted(prediction: Prediction, top: int) -> dict[str, Tensor]:
     """The targets that a prediction has a part for."""
-    found = {"log_tokens": prediction.log_tokens_B}
+    parts = {"log_tokens": prediction.log_tokens_B}
     if prediction.accuracy_BK is not None:
         first_B, top_B = prediction.accuracy_BK[:, 0].double(), prediction.accuracy_BK[:, top].double()
-        found |= {"first_accuracy": first_B, "top_accuracy": top_B, "gain": top_B - first_B}
+        parts |= {"first_accuracy": first_B, "top_accuracy": top_B, "gain": top_B - first_B}
     if prediction.log2_n_B is not None:
-        found["n_star"] = prediction.log2_n_B
-    return found
+        parts["n_star"] = prediction.log2_n_B
+    return parts
 
 
 def equal_groups(value_Q: Tensor) -> Tensor:

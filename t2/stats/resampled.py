@@ -11,7 +11,8 @@ from t2.policies.base import Replay
 from t2.stats.bootstrap import Interval, interval, resampled_means
 from t2.stats.frontier import Frontier, area, areas_between, tokens_reaching
 
-NUM_RESAMPLES = 2000
+_BLOCK = 48
+"""Columns: a multiple of the block widths of matrix products (4, 6, 8, 12, 16)."""
 
 
 def difference_and_ratio(first: Replay, second: Replay) -> tuple[float, float]:
@@ -23,17 +24,21 @@ def difference_and_ratio(first: Replay, second: Replay) -> tuple[float, float]:
 class Resampled:
     """Bootstrap means of accuracy and generated tokens of many replays; what is compared shares its resamples."""
 
-    def __init__(self, replays: Iterable[Replay], clusters_Q: Tensor | None = None) -> None:
+    def __init__(self, replays: Iterable[Replay], clusters_Q: Tensor | None = None, num_resamples: int = 2000) -> None:
         """Draw the resamples.
 
         Args:
             replays: of the same questions; every statement is about some of them.
             clusters_Q: the same number for questions that are drawn together (a dedup key); None: each alone.
+            num_resamples: R.
         """
         self._keep = list({id(replay): replay for replay in replays}.values())  # kept, so that an id stays theirs
         self._column = {id(replay): 2 * index for index, replay in enumerate(self._keep)}
         values_QP = torch.stack([v for r in self._keep for v in (r.correct, r.generated_tokens)], 1)
-        self.means_RP = resampled_means(values_QP, NUM_RESAMPLES, clusters_Q=clusters_Q)
+        # A matrix product rounds columns that do not fill its last block otherwise than the rest. With that block full,
+        # no digit of a statistic depends on which other policies are resampled beside it.
+        values_QP = torch.nn.functional.pad(values_QP, (0, -values_QP.shape[1] % _BLOCK))
+        self.means_RP = resampled_means(values_QP, num_resamples, clusters_Q=clusters_Q)
 
     def accuracy_R(self, replay: Replay) -> Tensor:
         """Accuracy (a share) in each resample."""

@@ -136,12 +136,11 @@ class ValidationResult:
         """Replay the policy and sweep its knob."""
         self.head, self.policy, self.pool, self.labels, self.prediction = head, policy, pool, labels, prediction
         self.n_ref = labels.grid[dataset_optimum(labels.acc_QK)]
-        self.on = Slice.of(pool, labels, self.n_ref, seed=0)
+        self.on = Slice.of(pool, labels, seed=0)
         self.fixed = fixed_frontier(self.on)
         self.replay = one_round(policy, prediction, self.on, labels.grid[-1])
         self.frontiers = head_frontiers(head, prediction, self.on, labels.grid[-1])
-        wanted = f"{head} + {type(policy).__name__}"
-        self.own = next((f for f in self.frontiers if f.name == wanted), self.fixed)
+        self.own = next((f for f in self.frontiers if f.policy == type(policy).__name__), self.fixed)
         replays = [self.replay, *self.own.replays, *self.fixed.replays]
         self.resampled = Resampled(replays, clusters_of(pool.dedup_keys))
 
@@ -161,7 +160,7 @@ class ValidationResult:
 
     def all_frontiers(self, train_pool: GradedPool, train_labels: BudgetLabels) -> list[Frontier]:
         """The head's frontiers beside every reference; those that are fitted are fitted on training questions."""
-        train = Slice.of(train_pool, train_labels, self.n_ref, seed=0)
+        train = Slice.of(train_pool, train_labels, seed=0)
         return [*reference_frontiers(train, self.on, self.n_ref), *self.frontiers]
 
     def verdict(self) -> str:

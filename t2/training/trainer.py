@@ -116,7 +116,7 @@ def fitted_sources(
     stored: dict[int, tuple[Source, ...]] = {}
     if path.exists():
         found = load_predictions(path)
-        if changed := found.of.difference(of):
+        if changed := found.made_for.difference(of):
             keep_aside(path, f"is of other {', '.join(changed)}")
         else:
             stored = found.by_seed
@@ -148,7 +148,7 @@ def keep_unless_contained(path: Path, of: PredictionsOf, by_seed: Mapping[int, S
     except T2Error:
         keep_aside(path, "is no predictions file of this version")
         return
-    if changed := found.of.difference(of):
+    if changed := found.made_for.difference(of):
         keep_aside(path, f"is of other {', '.join(changed)}")
     elif not pairs(found.by_seed) <= pairs(by_seed):
         keep_aside(path, "has fold seeds or sources that are not among the new ones")

@@ -10,6 +10,7 @@ from helpers.graded_pools import random_pool
 from t2.comparison.compare import Comparison, compare
 from t2.comparison.sources import Folds, Known, Source, cross_fitted
 from t2.comparison.summary import Summary, summarise
+from t2.comparison.sweeps import Sweeps
 from t2.curves.labels import budget_labels
 from t2.heads.base import Prediction
 from t2.stats.bootstrap import clusters_of
@@ -34,15 +35,30 @@ def knowing(noise: float, seed: int = 0, folds: Folds = FOLDS) -> Source:
 
 
 SOURCE = knowing(0.1)
+FEWER = Sweeps(
+    prices=(0.01, 1.0, 2.9, 8.5, 23.0, 200.0),
+    totals=(0.0, 0.13, 0.32, 0.53, 1.0),
+    shifts=(-2.0, 0.0, 1.0),
+    thresholds=(0.76, 0.9, 0.97),
+    dsc_thresholds=(0.76, 0.9, 0.97),
+    windows=(2.0, 4.0, 7.0),
+    shares=(0.6, 0.75, 0.9),
+    num_orders=8,
+    num_resamples=400,
+    num_rank_resamples=200,
+)
+"""Every part of a knob's range, a third of the settings."""
+SMALL = Sweeps.small()
+"""Where a test is not about what is tried or found."""
 
 
 @cache
 def compared() -> Comparison:
-    """Of `SOURCE` alone."""
-    return compare(POOL, LABELS, [SOURCE], 0)
+    """`SOURCE` alone, at `FEWER` settings."""
+    return compare(POOL, LABELS, [SOURCE], 0, FEWER)
 
 
 @cache
 def summarised() -> Summary:
     """Of that comparison."""
-    return summarise([compared()], [[SOURCE]], clusters_of(POOL.dedup_keys), 0.02)
+    return summarise([compared()], clusters_of(POOL.dedup_keys), 0.02)

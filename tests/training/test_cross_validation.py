@@ -126,9 +126,9 @@ def test_other_questions_or_settings_begin_anew(tmp_path: Path, capsys: pytest.C
     other = Counted("a")
     fitted([other], PredictionsOf(**{**vars(OF), "eps": 0.5}), path)
     assert other.fits == len(FOLDS) * OUTER_FOLDS * 4
-    assert load_predictions(path).of.eps == 0.5
+    assert load_predictions(path).made_for.eps == 0.5
     kept = tmp_path / "predictions.unfinished.safetensors.other"
-    assert load_predictions(kept).of == OF, "an hour of training was overwritten at the first finished source"
+    assert load_predictions(kept).made_for == OF, "an hour of training was overwritten at the first finished source"
     assert "is of other eps: kept as" in capsys.readouterr().out.replace("\n", " ")
 
 
@@ -137,7 +137,7 @@ def test_another_change_of_settings_overwrites_nothing(tmp_path: Path) -> None:
     path = tmp_path / "predictions.unfinished.safetensors"
     for eps in (0.02, 0.5, 0.1, 0.2):
         fitted([Counted("a")], replace(OF, eps=eps), path)
-    kept = {name: load_predictions(tmp_path / name).of.eps for name in sorted(p.name for p in tmp_path.iterdir())}
+    kept = {name: load_predictions(tmp_path / name).made_for.eps for name in sorted(p.name for p in tmp_path.iterdir())}
     assert kept == {
         path.name: 0.2,
         f"{path.name}.other": 0.02,
@@ -200,7 +200,7 @@ def cross_validate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
 
 def stored(path: Path) -> tuple[float, dict[int, list[str]]]:
     found = load_predictions(path)
-    return found.of.eps, {seed: [source.name for source in sources] for seed, sources in found.by_seed.items()}
+    return found.made_for.eps, {seed: [source.name for source in sources] for seed, sources in found.by_seed.items()}
 
 
 def test_predictions_of_other_settings_are_kept_beside_the_new_ones(

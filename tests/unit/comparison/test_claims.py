@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.compared import FOLDS, GRID, LABELS, POOL, SOURCE, compared, knowing, summarised
+from helpers.compared import FEWER, FOLDS, GRID, LABELS, POOL, SMALL, SOURCE, compared, knowing, summarised
 from scipy.stats import spearmanr
 
 from t2.comparison.compare import compare
-from t2.comparison.ladder import BY_AREA, KNOWS, named_out_of_fold
+from t2.comparison.identity import TFIDF, Key, Role
+from t2.comparison.ladder import KNOWS, named_out_of_fold
 from t2.comparison.ladder_figure import ladder_figure
 from t2.comparison.report import markdown
 from t2.comparison.sources import OUTER_FOLDS, Folds, Known
@@ -33,8 +34,8 @@ def test_a_head_that_knows_beats_one_that_guesses() -> None:
         ),
     )
     sources = [knowing(0.02), guess]
-    comparison = compare(POOL, LABELS, sources, 0)
-    summary = summarise([comparison], [sources], clusters)
+    comparison = compare(POOL, LABELS, sources, 0, FEWER)
+    summary = summarise([comparison], clusters)
     rows = {row.name: row for row in summary.rows}
     assert rows["FixedN(N_ref)"].ratio.value == 1
     assert rows["Oracle head + Utility"].ratio.high < 1
@@ -42,7 +43,7 @@ def test_a_head_that_knows_beats_one_that_guesses() -> None:
     assert area is not None
     assert area.low > 0
     for letter in ("d", "d, in bins"):
-        for claim in summary.claims.of(letter):
+        for claim in summary.claims.with_letter(letter):
             assert claim.area is not None
             assert claim.area.low > 0
     text = markdown(summary, "header")
@@ -53,7 +54,15 @@ def test_ladder() -> None:
     names = [rung.name for rung in summarised().ladder]
     best = ["best one-round head", "NoHeadThenStop", "best HeadThenStop"]
     assert names == ["FixedN(N_ref)", *best, "BayesOracle", "OwnOracle"]
-    assert [rung.knows for rung in summarised().ladder] == [KNOWS[name] for name in names]
+    roles = [
+        Role.REFERENCE,
+        Role.ONE_ROUND,
+        Key("NoHeadThenStop"),
+        Role.THEN_STOP,
+        Key("BayesOracle"),
+        Key("OwnOracle"),
+    ]
+    assert [rung.knows for rung in summarised().ladder] == [KNOWS[which] for which in roles]
     (then_stop,) = [rung for rung in summarised().ladder if rung.name == "best HeadThenStop"]
     assert then_stop.made_of == ("Oracle head + HeadThenStop",)
     assert summarised().ladder[0].made_of == ()
@@ -83,25 +92,25 @@ def test_ladder() -> None:
 def test_text_and_generator_rungs_are_the_best_of_their_own_field() -> None:
     """A one-round policy of a control competes on the control's rung, never on that of the heads."""
     text = {
-        name: replace(outcome, source="TF-IDF ridge", name=name)
-        for outcome in compared().outcomes.values()
-        if (name := outcome.name.replace("Oracle head", "TF-IDF ridge")) != outcome.name
+        (of_text := key._replace(source=TFIDF)): replace(outcome, key=of_text, source=TFIDF)
+        for key, outcome in compared().outcomes.items()
+        if key.source
     }
-    comparison = replace(compared(), outcomes={**compared().outcomes, **text})
-    named = named_out_of_fold(comparison, [SOURCE, replace(SOURCE, name="TF-IDF ridge", kind="text")])
-    found = named["TF-IDF ridge, one round"]
-    assert not [name for name in named["best one-round head"].made_of if "TF-IDF" in name]
+    sources = (SOURCE, replace(SOURCE, name=TFIDF, kind="text"))
+    named = named_out_of_fold(replace(compared(), outcomes={**compared().outcomes, **text}, sources=sources))
+    found = named[Role.TEXT_ONE_ROUND]
+    assert not [name for name in named[Role.ONE_ROUND].made_of if "TF-IDF" in name]
     for fold in range(OUTER_FOLDS):
         field = [outcome.folds[fold] for outcome in text.values() if outcome.kind == "one round"]
         assert len(field) >= 4
         assert found.folds[fold] is min(field, key=lambda side: side.train_tokens)
-    assert "generator difficulty, one round" not in named
+    assert Role.GENERATOR_ONE_ROUND not in named
 
 
 def test_targets_are_read_against_their_reliability() -> None:
     """Reliability is that of `reliability`, correlations are SciPy's on predictions in the order of the pool."""
     rows = {row.name: row for row in summarised().targets}
-    assert {name: row.half for name, row in rows.items()} == reliability(POOL, GRID, 0.02)
+    assert {name: row.half for name, row in rows.items()} == reliability(POOL, GRID, 0.02, FEWER.num_rank_resamples)
     predicted = concatenated([fold.test.prediction for fold in SOURCE.folds]).take(FOLDS.test_order)
     assert predicted.accuracy_BK is not None
     curve_QK = predicted.accuracy_BK.double()
@@ -123,8 +132,8 @@ def test_targets_are_read_against_their_reliability() -> None:
 
 def test_then_stop_is_paired_with_the_prior_of_every_control() -> None:
     sources = [SOURCE, replace(SOURCE, name="Same", kind="text")]
-    summary = summarise([compare(POOL, LABELS, sources, 0)], [sources], clusters_of(POOL.dedup_keys), 0.02)
-    best, only = summary.claims.of("e")
+    summary = summarise([compare(POOL, LABELS, sources, 0, SMALL)], clusters_of(POOL.dedup_keys), 0.02)
+    best, only = summary.claims.with_letter("e")
     assert (best.second, only.second) == ("best control's HeadThenStop", "Same + HeadThenStop")
     for claim in (best, only):  # the same source under another name
         assert (claim.ratio.low, claim.ratio.high, claim.difference.value) == (1, 1, 0)
@@ -134,32 +143,33 @@ def test_then_stop_is_paired_with_the_prior_of_every_control() -> None:
 
 
 def test_claims_repeated_on_all_questions_are_the_claims() -> None:
-    every = summarise([compared()], [[SOURCE]], clusters_of(POOL.dedup_keys), 0.02, torch.arange(len(POOL)))
+    every = summarise([compared()], clusters_of(POOL.dedup_keys), 0.02, torch.arange(len(POOL)))
     assert every.repeated == every.claims == summarised().claims
     assert summarised().repeated is None
 
 
 def test_claims_on_some_questions_choose_nothing_anew() -> None:
     rows, control = torch.arange(40, len(POOL)), replace(SOURCE, name="Same", kind="text")
-    comparison = compare(POOL, LABELS, [SOURCE, control], 0)
+    comparison = compare(POOL, LABELS, [SOURCE, control], 0, SMALL)
     clusters_Q = torch.arange(len(POOL)) // 2  # pairs share a key
-    summary = summarise([comparison], [[SOURCE, control]], clusters_Q, 0.02, rows)
+    summary = summarise([comparison], clusters_Q, 0.02, rows)
     outcomes, again = comparison.outcomes, summary.repeated
     assert again is not None
-    mine, theirs = (outcomes[name].tuned[-1].take(rows) for name in ("Oracle head + HeadThenStop", "NoHeadThenStop"))
-    resampled = Resampled([mine, theirs], clusters_Q[rows])
-    (b,) = again.of("b")
+    mine, theirs = (
+        outcomes[key].tuned[-1].take(rows) for key in (Key("HeadThenStop", "Oracle head"), Key("NoHeadThenStop"))
+    )
+    resampled = Resampled([mine, theirs], clusters_Q[rows], SMALL.num_resamples)
+    (b,) = again.with_letter("b")
     assert b.ratio == resampled.ratio(mine, theirs)
     assert b.difference == resampled.difference(mine, theirs)
-    assert b.ratio != Resampled([mine, theirs]).ratio(mine, theirs)
-    named = named_out_of_fold(comparison, [SOURCE, control])
-    fixed = outcomes["FixedN"].frontier.take(rows)
-    best, other = (
-        frontier.take(rows) for frontier in (named[BY_AREA].frontier, outcomes["Same + bins + Utility"].frontier)
-    )
+    assert b.ratio != Resampled([mine, theirs], num_resamples=SMALL.num_resamples).ratio(mine, theirs)
+    named = named_out_of_fold(comparison)
+    fixed = outcomes[Key("FixedN")].frontier.take(rows)
+    in_bins = Key("Utility", "Same", in_bins=True)
+    best, other = (frontier.take(rows) for frontier in (named[Role.BY_AREA].frontier, outcomes[in_bins].frontier))
     gap = 100 * (area(best, fixed, summary.n_ref) - area(other, fixed, summary.n_ref))
-    assert [c.second for c in again.of("d")] == ["best control in bins by area", "Same + bins + Utility"]
-    for claim in again.of("d"):
+    assert [c.second for c in again.with_letter("d")] == ["best control in bins by area", "Same + bins + Utility"]
+    for claim in again.with_letter("d"):
         assert claim.area is not None
         assert claim.area.value == pytest.approx(gap, abs=1e-12)
     assert "The same claims on 50 new questions alone" in markdown(summary, "header")
@@ -170,21 +180,21 @@ def test_other_fold_seeds_make_the_same_claims_with_names_and_settings_of_their_
     seeds = (0, 1)
     heads = [knowing(0.1, folds=Folds.of(POOL.dedup_keys, seed)) for seed in seeds]
     sources = [[head, replace(head, name="Same", kind="text")] for head in heads]
-    comparisons = [compare(POOL, LABELS, both, seed) for both, seed in zip(sources, seeds, strict=True)]
-    summary = summarise(comparisons, sources, clusters_of(POOL.dedup_keys), 0.02)
+    comparisons = [compare(POOL, LABELS, both, seed, SMALL) for both, seed in zip(sources, seeds, strict=True)]
+    summary = summarise(comparisons, clusters_of(POOL.dedup_keys), 0.02)
     other = comparisons[1]
-    named = named_out_of_fold(other, sources[1])
-    mine, theirs = named["best HeadThenStop"].tuned[-1], named["best stopper"].tuned[-1]
-    (a,) = summary.claims.of("a")
+    named = named_out_of_fold(other)
+    mine, theirs = named[Role.THEN_STOP].tuned[-1], named[Role.STOPPER].tuned[-1]
+    (a,) = summary.claims.with_letter("a")
     ((points, ratio, _),) = a.other_seeds
     assert points == pytest.approx(100 * float((mine.correct - theirs.correct).mean()))
     assert ratio == pytest.approx(float(mine.generated_tokens.sum() / theirs.generated_tokens.sum()))
-    _, d = summary.claims.of("d")
-    fixed, utility = (other.outcomes[name].frontier for name in ("FixedN", "Same + bins + Utility"))
-    expected = 100 * (area(named[BY_AREA].frontier, fixed, summary.n_ref) - area(utility, fixed, summary.n_ref))
+    _, d = summary.claims.with_letter("d")
+    fixed, utility = (other.outcomes[key].frontier for key in (Key("FixedN"), Key("Utility", "Same", in_bins=True)))
+    expected = 100 * (area(named[Role.BY_AREA].frontier, fixed, summary.n_ref) - area(utility, fixed, summary.n_ref))
     assert d.other_seeds[0][2] == pytest.approx(expected)
     (rung,) = [rung for rung in summary.ladder if rung.name == "best one-round head"]
-    best, reference = named["best one-round head"].tuned[-1], other.reference
+    best, reference = named[Role.ONE_ROUND].tuned[-1], other.reference
     assert rung.row.other_seeds[0][0] == pytest.approx(100 * float((best.correct - reference.correct).mean()))
     text = markdown(summary, "header")
     assert f"| {ratio:.2f} / {points:.2f} / " in text

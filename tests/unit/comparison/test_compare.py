@@ -8,22 +8,25 @@ from math import log
 
 import pytest
 import torch
-from helpers.compared import FOLDS, GRID, LABELS, POOL, SOURCE, compared
+from helpers.compared import FEWER, FOLDS, GRID, LABELS, POOL, SMALL, SOURCE, compared
 
 from t2.comparison.compare import best_of, compare
 from t2.comparison.contenders import Contender, fixed_frontier, fixed_n, nothing_known
 from t2.comparison.fits import Run, bayes_oracle, own_oracle
-from t2.comparison.ladder import ORACLES, _fewest_tokens
+from t2.comparison.identity import ORACLES, Key, Role
+from t2.comparison.ladder import STOPPERS, _fewest_tokens
 from t2.comparison.report import markdown
+from t2.comparison.rows import reference_row
 from t2.comparison.slices import Slice
 from t2.comparison.sources import OUTER_FOLDS, FoldKnown, Known
 from t2.comparison.summary import summarise
-from t2.comparison.tuning import cheapest_within, held_out_frontier, inner_folds
+from t2.comparison.tuning import cheapest_within, held_out_frontier, in_order, inner_folds
 from t2.curves.labels import budget_labels
 from t2.errors import T2Error
 from t2.policies.base import Replay
 from t2.policies.batch_budget import allocate
-from t2.stats.bootstrap import clusters_of
+from t2.stats.bootstrap import Interval, clusters_of
+from t2.stats.resampled import Resampled
 
 
 def test_settings_and_n_ref_come_from_training_questions_alone() -> None:
@@ -33,10 +36,10 @@ def test_settings_and_n_ref_come_from_training_questions_alone() -> None:
     vote_QM, right_QM = POOL.vote_QM.clone(), POOL.right_QM.clone()
     vote_QM[rows], right_QM[rows] = 1, False
     other = replace(POOL, vote_QM=vote_QM, right_QM=right_QM)
-    after = compare(other, budget_labels(other, GRID, 0.02), [SOURCE], 0)
+    after = compare(other, budget_labels(other, GRID, 0.02), [SOURCE], 0, FEWER)
     assert before.n_ref[0] == after.n_ref[0]
-    for name, outcome in before.outcomes.items():
-        assert outcome.folds[0].chosen == after.outcomes[name].folds[0].chosen, name
+    for key, outcome in before.outcomes.items():
+        assert outcome.folds[0].chosen == after.outcomes[key].folds[0].chosen, key
     assert float(after.reference.correct[rows].sum()) == 0
 
 
@@ -53,15 +56,15 @@ def test_settings_are_tuned_on_questions_that_the_fit_never_saw() -> None:
 
         return run
 
-    on, rows = Slice.of(POOL, LABELS, 7, seed=0, num_orders=1), FOLDS.train_rows(0)
-    train, contender = on.take(rows), Contender("remembers", "one round", (1.0, 7.0), fit)
+    on, rows = Slice.of(POOL, LABELS, seed=0, num_orders=1), FOLDS.train_rows(0)
+    train, contender = on.take(rows), Contender(Key("remembers"), "one round", (1.0, 7.0), fit)
     frontier = held_out_frontier(contender, inner_folds(train, FOLDS.inner_Q[rows]), nothing_known(len(rows)), 7)
     assert frontier.accuracy_P.tolist() == [0, 1]
     assert cheapest_within(frontier, 0.9) == 1
 
 
 def test_inner_folds_put_questions_back_in_order() -> None:
-    on, rows = Slice.of(POOL, LABELS, 7, seed=0, num_orders=1), FOLDS.train_rows(0)
+    on, rows = Slice.of(POOL, LABELS, seed=0, num_orders=1), FOLDS.train_rows(0)
     train = on.take(rows)
     fixed = fixed_n(GRID)
     inner, plain = inner_folds(train, FOLDS.inner_Q[rows]), fixed_frontier(train)
@@ -75,10 +78,10 @@ def test_inner_folds_put_questions_back_in_order() -> None:
 
 def test_a_batch_is_the_questions_that_are_tested_together() -> None:
     """Choices by hand: the batch is the test fold, budgets end at its N_ref, the total is that of n samples each."""
-    outcome = compared().outcomes["Oracle head + BatchBudget"]
+    outcome = compared().outcomes[Key("BatchBudget", "Oracle head")]
     assert outcome.settings[0] == 1
     assert outcome.settings[-1] == GRID[-1]
-    assert 10 <= len(outcome.settings) <= 14
+    assert outcome.settings == FEWER.totals_for(GRID)
     assert any(n not in GRID for n in outcome.settings)
     for fold, cap in enumerate(compared().n_ref):
         prediction = SOURCE.folds[fold].test.prediction
@@ -91,15 +94,16 @@ def test_a_batch_is_the_questions_that_are_tested_together() -> None:
             assert replay.samples.tolist() == grid[index_B].tolist()
         samples = [float(replay.samples.mean()) for replay in outcome.folds[fold].test]
         assert samples == sorted(samples)
-    for name in ("Oracle head + BatchBudget", "Oracle head + bins + BatchBudget"):
-        assert compared().outcomes[name].kind == "one round"
+    for in_bins in (False, True):
+        either = compared().outcomes[Key("BatchBudget", "Oracle head", in_bins)]
+        assert either.kind == "one round"
         # Lengths are predicted to be the same for all, so the setting bounds the mean samples.
-        for n, replay in zip(outcome.settings, compared().outcomes[name].frontier.replays, strict=True):
+        for n, replay in zip(outcome.settings, either.frontier.replays, strict=True):
             assert float(replay.samples.mean()) <= n + 1e-9
 
 
 def test_the_order_by_grades_of_the_other_half_is_a_reference() -> None:
-    outcome = compared().outcomes["DSC by other-fold mean correct"]
+    outcome = compared().outcomes[Key("DSC")]
     assert outcome.kind == "reference"
     assert all(float(replay.samples.max()) <= 14 // 2 + 1 for replay in outcome.frontier.replays)  # and a greedy answer
 
@@ -107,9 +111,9 @@ def test_the_order_by_grades_of_the_other_half_is_a_reference() -> None:
 def test_a_pool_of_one_sample_has_neither_oracles_nor_targets() -> None:
     pool = POOL.only(torch.arange(14).expand(90, 14) == 0)
     source = replace(SOURCE, folds=tuple(FoldKnown(cut(fold.train), cut(fold.test)) for fold in SOURCE.folds))
-    comparison = compare(pool, budget_labels(pool, (1,), 0.02), [source], 0)
-    assert not {"OwnOracle", "BayesOracle", "DSC by other-fold mean correct"} & set(comparison.outcomes)
-    summary = summarise([comparison], [[source]], clusters_of(pool.dedup_keys))
+    comparison = compare(pool, budget_labels(pool, (1,), 0.02), [source], 0, SMALL)
+    assert not {Key("OwnOracle"), Key("BayesOracle"), Key("DSC")} & set(comparison.outcomes)
+    summary = summarise([comparison], clusters_of(pool.dedup_keys))
     assert summary.targets == ()
     assert "Reliability" not in markdown(summary, "header")
 
@@ -123,11 +127,10 @@ def cut(known: Known) -> Known:
 def test_without_greedy_answers_nothing_is_compared_with_them() -> None:
     """They counted as wrong and free, also inside DSC."""
     bare = replace(POOL, greedy_present_Q=torch.zeros_like(POOL.greedy_present_Q))
-    names = compare(bare, LABELS, [], 0).outcomes
-    assert "Greedy" in compared().outcomes
-    assert "Greedy" not in names
-    assert not [name for name in names if name.startswith("DSC")]
-    assert "FixedN" in names
+    assert {"Greedy", "DSC", "FixedN"} <= {key.policy for key in compared().outcomes}
+    policies = {key.policy for key in compare(bare, LABELS, [], 0, SMALL).outcomes}
+    assert not {"Greedy", "DSC"} & policies
+    assert "FixedN" in policies
 
 
 def test_samples_without_any_token_have_no_cost_to_compare() -> None:
@@ -137,25 +140,36 @@ def test_samples_without_any_token_have_no_cost_to_compare() -> None:
 
 
 def test_the_best_of_a_field_loses_no_more_than_allowed_if_any_does() -> None:
-    fold = compared().outcomes["ASC"].folds[0]
+    fold = compared().outcomes[Key("ASC")].folds[0]
     cheap, kept = replace(fold, within=False, train_tokens=1.0), replace(fold, within=True, train_tokens=2.0)
     assert min((cheap, kept), key=_fewest_tokens) is kept
 
 
 def test_the_best_of_a_field_may_change_its_knob_between_folds() -> None:
     """Its settings were looked up under the first fold's knob: an index error on a real pool."""
-    comparison, names = compared(), ["ASC", "ESC", "Doubling"]
+    comparison, stoppers = compared(), [Key(policy) for policy in STOPPERS]
     preferred = iter(["ESC", "ASC", "Doubling", "ASC", "ESC"])
-    liked = {id(comparison.outcomes[next(preferred)].folds[fold]) for fold in range(OUTER_FOLDS)}
-    best = best_of(comparison, names, lambda fold: 0.0 if id(fold) in liked else 1.0, "best")
-    assert (best.name, best.made_of) == ("best", ("ASC", "Doubling", "ESC"))
-    assert best.chosen[0] in comparison.outcomes["ESC"].settings
+    liked = {id(comparison.outcomes[Key(next(preferred))].folds[fold]) for fold in range(OUTER_FOLDS)}
+    best = best_of(comparison, stoppers, lambda fold: 0.0 if id(fold) in liked else 1.0, Role.STOPPER)
+    assert (best.key, best.policy, best.made_of) == (Role.STOPPER, "", ("ASC", "Doubling", "ESC"))
+    assert best.chosen[0] in comparison.outcomes[Key("ESC")].settings
     assert len(best.chosen) == OUTER_FOLDS
     assert len(best.frontier.replays) == 1
     assert torch.equal(
         best.tuned[-1].correct[FOLDS.test_rows(2)],
-        comparison.outcomes["Doubling"].tuned[-1].correct[FOLDS.test_rows(2)],
+        comparison.outcomes[Key("Doubling")].tuned[-1].correct[FOLDS.test_rows(2)],
     )
+
+
+def test_the_reference_is_as_accurate_as_itself() -> None:
+    """Where N_ref differs between folds its own ratio at the same accuracy, read off the line of FixedN, was not 1."""
+    fixed, n_ref = compared().outcomes[Key("FixedN")], (7, 5, 7, 3, 5)
+    at_ref = [fold.test[fixed.settings.index(n)] for fold, n in zip(fixed.folds, n_ref, strict=True)]
+    reference = in_order(at_ref, compared().test_order)
+    resampled = Resampled([reference, *fixed.frontier.replays])
+    assert resampled.ratio_at_same_accuracy(reference, fixed.frontier).value != 1
+    row = reference_row(replace(compared(), n_ref=n_ref, reference=reference), resampled)
+    assert row.same_accuracy == Interval(1, 1, 1)
 
 
 def hundredfold(known: Known) -> Known:
@@ -167,15 +181,15 @@ def test_the_unit_of_cost_changes_no_ratio_and_no_area() -> None:
     """Prices were per 1,000 tokens of short answers: with cost in samples a head's area fell from 1.8 to 0.3."""
     longer = replace(POOL, tokens_QM=100 * POOL.tokens_QM, greedy_tokens_Q=100 * POOL.greedy_tokens_Q)
     folds = [FoldKnown(*(hundredfold(known) for known in (fold.train, fold.test))) for fold in SOURCE.folds]
-    other = compare(longer, budget_labels(longer, GRID, 0.02), [replace(SOURCE, folds=tuple(folds))], 0)
-    for name, outcome in compared().outcomes.items():
-        if name.endswith("BatchBudget"):  # its total never had a unit, and rounding decides whether a last step fits
+    other = compare(longer, budget_labels(longer, GRID, 0.02), [replace(SOURCE, folds=tuple(folds))], 0, FEWER)
+    for key, outcome in compared().outcomes.items():
+        if key.policy == "BatchBudget":  # its total never had a unit, and rounding decides whether a last step fits
             continue
-        theirs = other.outcomes[name]
+        theirs = other.outcomes[key]
         for mine, scaled in zip(outcome.frontier.replays, theirs.frontier.replays, strict=True):
-            assert torch.equal(mine.correct, scaled.correct), name
+            assert torch.equal(mine.correct, scaled.correct), key
             torch.testing.assert_close(100 * mine.generated_tokens, scaled.generated_tokens)
-        assert [fold.chosen for fold in outcome.folds] == [fold.chosen for fold in theirs.folds], name
+        assert [fold.chosen for fold in outcome.folds] == [fold.chosen for fold in theirs.folds], key
 
 
 def test_prices_come_from_training_questions_alone() -> None:
@@ -184,15 +198,18 @@ def test_prices_come_from_training_questions_alone() -> None:
     longer_QM = POOL.tokens_QM.clone()
     longer_QM[test] *= 3
     longer = replace(POOL, tokens_QM=longer_QM)
-    other = compare(longer, budget_labels(longer, GRID, 0.02), [SOURCE], 0)
-    for name, outcome in compared().outcomes.items():
-        theirs = other.outcomes[name]
-        assert theirs.folds[0].setting == pytest.approx(outcome.folds[0].setting, nan_ok=True), name
-        if name in ORACLES:  # they know their own lengths too
+    other = compare(longer, budget_labels(longer, GRID, 0.02), [SOURCE], 0, FEWER)
+    for key, outcome in compared().outcomes.items():
+        theirs = other.outcomes[key]
+        assert theirs.folds[0].setting == pytest.approx(outcome.folds[0].setting, nan_ok=True), key
+        if key.policy in ORACLES:  # they know their own lengths too
             continue
         for mine, again in zip(outcome.folds[0].test, theirs.folds[0].test, strict=True):
-            assert torch.equal(mine.samples, again.samples), name
-    assert other.outcomes["NoHeadThenStop"].folds[1].setting != compared().outcomes["NoHeadThenStop"].folds[1].setting
+            assert torch.equal(mine.samples, again.samples), key
+    assert (
+        other.outcomes[Key("NoHeadThenStop")].folds[1].setting
+        != compared().outcomes[Key("NoHeadThenStop")].folds[1].setting
+    )
 
 
 def test_tokens_in_one_question_alone_are_compared_and_summarised() -> None:
@@ -200,16 +217,16 @@ def test_tokens_in_one_question_alone_are_compared_and_summarised() -> None:
     few_QM = torch.zeros_like(POOL.tokens_QM)
     few_QM[0] = POOL.tokens_QM[0]
     few = replace(POOL, tokens_QM=few_QM)
-    comparison = compare(few, budget_labels(few, GRID, 0.02), [SOURCE], 0)
-    summary = summarise([comparison], [[SOURCE]], clusters_of(few.dedup_keys))
+    comparison = compare(few, budget_labels(few, GRID, 0.02), [SOURCE], 0, SMALL)
+    summary = summarise([comparison], clusters_of(few.dedup_keys))
     json.dumps(asdict(summary), allow_nan=False)
 
 
 def test_oracles_are_tuned_against_what_half_a_pool_can_reach() -> None:
     """They were held to FixedN(N_ref) minus a point, could not reach it, and drew all they could."""
-    comparison = compare(POOL, budget_labels(POOL, (*GRID, 9, 12), 0.02), [], 0)
+    comparison = compare(POOL, budget_labels(POOL, (*GRID, 9, 12), 0.02), [], 0, FEWER)
     assert set(comparison.n_ref) == {12}
-    fixed, oracle = (comparison.outcomes[name] for name in ("FixedN", "BayesOracle"))
+    fixed, oracle = (comparison.outcomes[Key(policy)] for policy in ("FixedN", "BayesOracle"))
     at_top = fixed.frontier.replays[fixed.settings.index(7)]
     assert float(comparison.reference.correct.mean() - at_top.correct.mean()) > 0.03
     for fold, found in enumerate(oracle.folds):
@@ -218,7 +235,7 @@ def test_oracles_are_tuned_against_what_half_a_pool_can_reach() -> None:
 
 
 def test_oracles_keep_to_the_cap() -> None:
-    on = Slice.of(POOL, LABELS, 5, 0)
+    on = Slice.of(POOL, LABELS, seed=0)
     for fit in (own_oracle, bayes_oracle):
         run = fit(on, nothing_known(len(POOL)), 3)
         assert float(run(on, nothing_known(len(POOL)), 0.001).samples.max()) <= 3

@@ -9,6 +9,7 @@ import pytest
 from helpers.compared import compared, summarised
 from matplotlib.image import imread
 
+from t2.comparison.identity import Key
 from t2.comparison.report import markdown, write_report
 from t2.comparison.tables import COLUMNS, cells
 from t2.pages.text import span
@@ -16,7 +17,7 @@ from t2.pages.text import span
 
 def test_half_point_settings_are_shown() -> None:
     """They were computed and shown nowhere."""
-    outcome = compared().outcomes["Oracle head + Utility"]
+    outcome = compared().outcomes[Key("Utility", "Oracle head")]
     (row,) = [row for row in summarised().rows if row.name == outcome.name]
     half, reference = outcome.tuned[0], compared().reference
     points, ratio = row.half_point

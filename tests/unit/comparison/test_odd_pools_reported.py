@@ -18,6 +18,7 @@ from t2.comparison.controls import prompt_length, tfidf_ridge
 from t2.comparison.report import write_report
 from t2.comparison.sources import Folds, Known, Source, cross_fitted
 from t2.comparison.summary import summarise
+from t2.comparison.sweeps import Sweeps
 from t2.curves.labels import budget_labels, cut_grid
 from t2.grading.graded import GradedPool
 from t2.heads.base import Prediction
@@ -33,9 +34,6 @@ TAGS = {
 }
 """Of the template: whatever else looks like a tag came from a text."""
 UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
-
-
-pytestmark = pytest.mark.usefixtures("few_settings")  # what is odd is odd at each of them
 
 
 def sources_of(pool: GradedPool, grid: tuple[int, ...], texts: Sequence[str]) -> list[Source]:
@@ -64,9 +62,9 @@ def reported(
     """Compare, summarise and write; check what every report must hold, and give report.json."""
     grid = cut_grid(GRID, int(pool.present_QM.sum(1).min()))
     sources = sources_of(pool, grid, texts)
-    comparison = compare(pool, budget_labels(pool, grid, 0.02), sources, 0)
+    comparison = compare(pool, budget_labels(pool, grid, 0.02), sources, 0, Sweeps.small())
     new_rows = torch.arange(len(pool) - 20, len(pool))
-    summary = summarise([comparison], [sources], clusters_of(pool.dedup_keys), 0.02, new_rows)
+    summary = summarise([comparison], clusters_of(pool.dedup_keys), 0.02, new_rows)
     write_report(summary, comparison, folder, said, said, notes)
     page = (folder / "index.html").read_text(encoding="utf-8")
     words = re.sub(r'src="data:image/png;base64,[^"]*"', "", page)

@@ -27,7 +27,7 @@ def test_predictions_come_back(tmp_path: Path) -> None:
     of = PredictionsOf(POOL.question_ids, GRID, 0.02, 14, "numeric", {"layers": [1]}, {"max_epochs": 40})
     save_predictions(path, of, {3: [source]})
     stored = load_predictions(path)
-    assert stored.of == of
+    assert stored.made_for == of
     assert list(stored.by_seed) == [3]
     (again,) = stored.by_seed[3]
     assert (again.name, again.kind) == (source.name, source.kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from t2.curse.measure import CurseReport, curse_report
 from t2.curse.overscaling import PLAIN_RULE
-from t2.curves.labels import accuracy_on_grid, dataset_optimum, overscaling_index, smallest_enough
+from t2.curves.labels import accuracy_on_grid, dataset_optimum, smallest_enough
 from t2.curves.types import TYPE_NAMES, sample_types
 from t2.grading.graded import GradedPool
 from t2.stats.bootstrap import Interval, clusters_of, resampled_rows
@@ -36,6 +37,12 @@ def half_of(pool: GradedPool, half: int) -> GradedPool:
 
 def label_curves(pool: GradedPool) -> Tensor:
     return accuracy_on_grid(pool, LABEL_GRID)
+
+
+def overscaling_index(acc_QK: Tensor, grid: Sequence[int], eps: float, dataset_eps: float) -> float:
+    """M_D = mean(N*) / N_D, by its definition."""
+    budgets = torch.tensor(grid, dtype=torch.float64)
+    return float(budgets[smallest_enough(acc_QK, eps)].mean() / budgets[dataset_optimum(acc_QK, dataset_eps)])
 
 
 def assert_interval(found: Interval | None, value: float, resamples: list[float]) -> None:

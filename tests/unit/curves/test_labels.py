@@ -19,7 +19,6 @@ from t2.curves.labels import (
     dataset_optimum,
     index_of_at_least,
     never_helped,
-    overscaling_index,
     smallest_enough,
 )
 from t2.errors import T2Error
@@ -89,12 +88,11 @@ def test_never(row: list[float], never: bool) -> None:
     assert never_helped(curves(row), 0.02).tolist() == [never]
 
 
-def test_dataset_optimum_and_overscaling_index() -> None:
-    grid, acc_QK = (1, 3, 5), curves([1.0, 1.0, 1.0], [0.5, 0.5, 0.5], [0.2, 0.5, 0.8])
+def test_dataset_optimum() -> None:
+    acc_QK = curves([1.0, 1.0, 1.0], [0.5, 0.5, 0.5], [0.2, 0.5, 0.8])
     assert dataset_optimum(acc_QK) == 2  # mean curve 0.567, 0.667, 0.767
-    assert overscaling_index(acc_QK, grid, eps=0.02) == pytest.approx((1 + 1 + 5) / 3 / 5)
-    assert overscaling_index(acc_QK, grid, eps=0.02, dataset_eps=0.11) == pytest.approx((1 + 1 + 5) / 3 / 3)
-    assert overscaling_index(acc_QK[:2], grid, eps=0.02) == 1
+    assert dataset_optimum(acc_QK, 0.11) == 1
+    assert dataset_optimum(acc_QK[:2]) == 0
 
 
 @pytest.mark.parametrize("grid", [[], [3, 1], [1, 3, 3], [3, 5], [0, 1, 3]])

@@ -17,7 +17,7 @@ from t2.curves.labels import budget_labels
 from t2.errors import T2Error
 from t2.heads import HEADS, CurveHead, Head, HeadShape, LayerwiseRegression, OrdinalHead, Targets
 from t2.heads.atoms import medoids
-from t2.heads.base import INNER_FOLDS, MAX_OUTPUTS, Standardise, rms_normalised, targets_of
+from t2.heads.base import HEAD_FOLDS, MAX_OUTPUTS, Standardise, rms_normalised, targets_of
 from t2.heads.ordinal import corn_loss
 from t2.heads.record import head_from_record, head_record
 
@@ -44,7 +44,7 @@ def problem(num: int = 60) -> tuple[Tensor, Targets]:
     pooled = 0.3 * torch.randn(num, 2, 16, generator=generator)
     pooled[torch.arange(num), :, kind_Q] += 2.0
     acc = torch.tensor([FLAT, RISING, HOPELESS])[kind_Q]
-    fold = torch.randint(INNER_FOLDS, (num,), generator=generator)
+    fold = torch.randint(HEAD_FOLDS, (num,), generator=generator)
     return pooled, Targets(acc, (kind_Q == 1).long(), kind_Q == 2, 3.0 + 0.5 * kind_Q, fold)
 
 
@@ -169,7 +169,7 @@ def test_layer_weights_are_inverse_out_of_fold_errors() -> None:
     head = LayerwiseRegression(SHAPE, dropout=0.0)
     trained(head, steps=30)
     pooled, targets = problem()
-    mu = head(pooled)[:, :-1].reshape(60, 1 + INNER_FOLDS, 2).detach()
+    mu = head(pooled)[:, :-1].reshape(60, 1 + HEAD_FOLDS, 2).detach()
     inverse = []
     for layer in range(2):
         errors = []
@@ -189,8 +189,8 @@ def test_inner_mlps_never_learn_from_their_own_fold() -> None:
     pooled, targets = problem()
     raw = head(pooled).detach().requires_grad_()
     head.budget_loss(raw, targets).backward()
-    gradient = raw.grad[:, :-1].reshape(60, 1 + INNER_FOLDS, 2)
-    for fold in range(INNER_FOLDS):
+    gradient = raw.grad[:, :-1].reshape(60, 1 + HEAD_FOLDS, 2)
+    for fold in range(HEAD_FOLDS):
         mine = targets.fold_B == fold
         assert (gradient[mine, 1 + fold] == 0).all()
         hard = ~mine & (targets.n_star_B == 1) & ~targets.never_B

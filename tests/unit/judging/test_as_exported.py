@@ -10,11 +10,11 @@ import torch
 from helpers.graded_pools import random_pool
 from torch import Tensor
 
-from t2.comparison.contenders import THRESHOLDS
 from t2.comparison.controls import controls_of
 from t2.comparison.fits import Run, head_then_stop
 from t2.comparison.slices import Slice
 from t2.comparison.sources import INNER_FOLDS, OUTER_FOLDS, Folds, Known, check_enough, enough_for_folds
+from t2.comparison.sweeps import FULL
 from t2.curves.labels import budget_labels, dataset_optimum
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
@@ -276,7 +276,7 @@ def test_too_few_others_fit_nothing() -> None:
     rule = found["ASC(0.95)"].rules[0]
     assert isinstance(rule, ByTable)
     assert torch.equal(rule.table.batch_PS, ASC(0.95, 5).table.batch_PS)
-    assert 0.95 in THRESHOLDS
+    assert 0.95 in FULL.thresholds
 
 
 def test_the_greedy_answer_is_one_request_at_temperature_0() -> None:

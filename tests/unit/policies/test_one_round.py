@@ -204,8 +204,8 @@ def test_true_lengths_decide_nothing() -> None:
     prediction = predicted(30, accuracy_BK=torch.rand(30, 4).sort(1).values, log2_n_B=3 * torch.rand(30))
     other = with_tokens_shuffled(pool)
     for first, second in zip(
-        head_frontiers("head", prediction, Slice.of(pool, budget_labels(pool, grid, 0.02), 7, 0, 2), 7),
-        head_frontiers("head", prediction, Slice.of(other, budget_labels(other, grid, 0.02), 7, 0, 2), 7),
+        head_frontiers("head", prediction, Slice.of(pool, budget_labels(pool, grid, 0.02), 0, 2), 7),
+        head_frontiers("head", prediction, Slice.of(other, budget_labels(other, grid, 0.02), 0, 2), 7),
         strict=True,
     ):
         for a, b in zip(first.replays, second.replays, strict=True):

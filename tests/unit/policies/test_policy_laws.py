@@ -29,12 +29,9 @@ from helpers.plain_rules import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import betainc
 
 from t2.comparison import fits
 from t2.comparison.contenders import (
-    SHARES,
-    THRESHOLDS,
     Contender,
     dsc_by_other_half,
     fixed_frontier,
@@ -42,15 +39,16 @@ from t2.comparison.contenders import (
     of_control,
     of_dsc,
     of_head,
-    prices_of,
     references,
 )
+from t2.comparison.identity import ORACLES, Key
 from t2.comparison.slices import Slice
 from t2.comparison.sources import Known
+from t2.comparison.sweeps import FULL
 from t2.curves.labels import budget_labels, cut_grid
 from t2.grading.graded import GradedPool
 from t2.heads.base import Prediction
-from t2.policies import ASC, DSC, ESC, Costs, Doubling, FixedN, HeadASC, HeadThenStop, Orders, Replay
+from t2.policies import ASC, DSC, ESC, Costs, Doubling, FixedN, HeadThenStop, Orders, Replay
 from t2.policies.base import replay_one_round
 from t2.policies.dsc import half_orders, replay_other_half
 from t2.policies.oracle import BayesOracle, OwnOracle, oracle_halves
@@ -61,7 +59,7 @@ NUM_ORDERS = 2
 LAW = settings(deadline=None, max_examples=40)
 FEW = settings(deadline=None, max_examples=25)
 seeds, caps = st.integers(0, 2**31), st.integers(1, 9)
-thresholds = st.one_of(st.sampled_from(THRESHOLDS), st.floats(0.51, 0.995))
+thresholds = st.one_of(st.sampled_from(FULL.thresholds), st.floats(0.51, 0.995))
 
 
 def same(found: torch.Tensor, expected: Sequence[float | Fraction]) -> None:
@@ -93,7 +91,7 @@ def test_one_round_is_the_mean_over_all_subsets(pool: GradedPool, budgets: set[i
     """FixedN at every budget of the grid, as a contender and by itself, and any other choice of budgets."""
     size_Q, sum_Q = pool.present_QM.sum(1).tolist(), pool.tokens_QM.sum(1).tolist()
     grid = cut_grid((1, *sorted(budgets)), min(size_Q))
-    on = Slice.of(pool, budget_labels(pool, grid, 0.02), grid[-1], seed=0, num_orders=1)
+    on = Slice.of(pool, budget_labels(pool, grid, 0.02), seed=0, num_orders=1)
     truth = {n: [over_subsets(pool, q, n) for q in range(len(pool))] for n in grid}
     fixed = fixed_frontier(on)
     assert fixed.settings == grid
@@ -199,25 +197,6 @@ def test_asc_with_short_answers_first_pays_for_all_that_it_starts(
 
 
 @LAW
-@given(any_pools(), seeds, caps, st.sampled_from(THRESHOLDS), st.lists(st.integers(0, 20), min_size=1, max_size=3))
-def test_head_asc_pays_for_every_sample(
-    pool: GradedPool, seed: int, cap: int, threshold: float, twentieths: list[int]
-) -> None:
-    orders, per_order = orders_of(pool, seed)
-    kind_Q = torch.randint(0, len(twentieths), (len(pool),), generator=torch.Generator().manual_seed(seed))
-    rule = HeadASC(threshold, cap, torch.tensor(twentieths).double() / 20, kind_Q, strength=3.0)
-
-    def paid(row: Row, p: float) -> Paid:
-        return one_by_one(
-            row, cap, lambda _, v1, v2: bool(1 - betainc(v1 + 1 + 3 * p, v2 + 1 + 3 * (1 - p), 0.5) >= threshold)
-        )
-
-    kinds = kind_Q.tolist()
-    told = [[paid(row, twentieths[kind] / 20) for row, kind in zip(rows, kinds, strict=True)] for rows in per_order]
-    check(rule.replay(orders), pool, told)
-
-
-@LAW
 @given(any_pools(samples=9), seeds, caps, st.integers(2, 5), st.sampled_from(["all", "window"]))
 def test_esc_pays_for_every_sample(pool: GradedPool, seed: int, cap: int, window: int, answer: str) -> None:
     orders, per_order = orders_of(pool, seed)
@@ -234,7 +213,10 @@ def test_esc_pays_for_every_sample(pool: GradedPool, seed: int, cap: int, window
 
 @LAW
 @given(
-    any_pools(samples=9), seeds, caps, st.one_of(st.sampled_from(SHARES), st.integers(51, 100).map(lambda n: n / 100))
+    any_pools(samples=9),
+    seeds,
+    caps,
+    st.one_of(st.sampled_from(FULL.shares), st.integers(51, 100).map(lambda n: n / 100)),
 )
 def test_doubling_pays_for_every_sample(pool: GradedPool, seed: int, cap: int, share: float) -> None:
     orders, per_order = orders_of(pool, seed)
@@ -361,19 +343,17 @@ def known_without_lengths(pool: GradedPool, seed: int) -> Known:
 
 
 GRID = (1, 3, 5)
-ORACLES = ("OwnOracle", "BayesOracle")
-BY_ARRIVAL = "ASC, short answers first"
 
 
 def contenders(train: Slice, known: Known) -> list[Contender]:
     """All there are."""
-    prices = prices_of(train.pool)
-    made = [*references(GRID, prices), *of_control("control", GRID, prices), *of_head("head", known, GRID, prices)]
-    return [*made, of_dsc("head"), dsc_by_other_half()]
+    sweeps = FULL.priced_for(train.pool)
+    in_one_grid = (*of_control("control", GRID, sweeps), *of_head("head", known, GRID, sweeps))
+    return [*references(GRID, sweeps), *in_one_grid, of_dsc("head", sweeps), dsc_by_other_half(sweeps)]
 
 
-def sliced(pool: GradedPool, cap: int) -> Slice:
-    return Slice.of(pool, budget_labels(pool, GRID, 0.02), cap, seed=0, num_orders=2).with_half_orders(0)
+def sliced(pool: GradedPool) -> Slice:
+    return Slice.of(pool, budget_labels(pool, GRID, 0.02), seed=0, num_orders=2).with_half_orders(0)
 
 
 @settings(deadline=None, max_examples=3)
@@ -381,35 +361,34 @@ def sliced(pool: GradedPool, cap: int) -> Slice:
 def test_lengths_of_tested_samples_change_no_decision(seed: int, cap: int) -> None:
     """Of no contender at no setting: fitted on some questions, replayed on others with their lengths permuted.
 
-    Only oracles may look at lengths (of the half that chooses). Answers that vote by length are counted in another
-    order, so what is answered changes there, not what is started.
+    Only oracles may look at lengths (of the half that chooses).
     """
 
     def tested(pool: GradedPool) -> tuple[Slice, Slice, Known]:
         """The questions, the same with other lengths, and what is known of them."""
-        return sliced(pool, cap), sliced(with_other_lengths(pool, seed), cap), known_without_lengths(pool, seed + 1)
+        return sliced(pool), sliced(with_other_lengths(pool, seed)), known_without_lengths(pool, seed + 1)
 
-    train = sliced(random_pool(24, samples=10, seed=seed % 1009, ragged=True), cap)
+    train = sliced(random_pool(24, samples=10, seed=seed % 1009, ragged=True))
     train_known = known_without_lengths(train.pool, seed)
     few = tested(random_pool(16, samples=10, seed=seed % 1013, ragged=True))
     batch = tested(batch_with_easy_run(62, 2, seed, samples=10)[0])  # nearly any order has 32 easy ones in a row
     for contender in contenders(train, train_known):
-        if contender.name in ORACLES:
+        policy = contender.key.policy
+        if policy in ORACLES:
             continue
-        on, other, known = batch if contender.name == "DSC by head" else few
+        on, other, known = batch if contender.key == Key("DSC", "head") else few
         run = contender.fit(train, train_known, cap)
         for setting in contender.settings[:: max(1, len(contender.settings) // 5)]:
             mine, theirs = run(on, known, setting), run(other, known, setting)
             for part in ("samples", "rounds", "peak", "prompt_tokens", "correct"):
-                if (contender.name, part) != (BY_ARRIVAL, "correct"):
-                    assert torch.equal(getattr(mine, part), getattr(theirs, part)), (contender.name, setting, part)
-            if contender.name != "Greedy":  # the lengths did count
-                assert not torch.equal(mine.generated_tokens, theirs.generated_tokens), contender.name
+                assert torch.equal(getattr(mine, part), getattr(theirs, part)), (contender.key, setting, part)
+            if policy != "Greedy":  # the lengths did count
+                assert not torch.equal(mine.generated_tokens, theirs.generated_tokens), contender.key
 
 
 def test_every_contender_is_tried() -> None:
     """Every way to fit that there is belongs to one of `contenders`: a new one must join them to be tested above."""
-    train = sliced(random_pool(24, samples=10), 5)
+    train = sliced(random_pool(24, samples=10))
     tried = {contender.fit for contender in contenders(train, known_without_lengths(train.pool, 0))}
     ways = {fit for fit in vars(fits).values() if isfunction(fit) and fit.__annotations__.get("return") == "Run"}
     assert ways
@@ -422,14 +401,14 @@ def test_oracles_know_the_mean_length_of_the_half_that_chooses(name: str) -> Non
 
     Which sample of a half is long changes nothing; other means do.
     """
-    pool, train = random_pool(30, samples=10, ragged=True), sliced(random_pool(24, samples=10, seed=1), 5)
-    on, known = sliced(pool, 5), nothing_known(30)
+    pool, train = random_pool(30, samples=10, ragged=True), sliced(random_pool(24, samples=10, seed=1))
+    on, known = sliced(pool), nothing_known(30)
     half_QM = pool.fold_QM() + 2 * torch.arange(30)[:, None]
     within, between = (
-        sliced(with_other_lengths(pool, 0, group_QM), 5) for group_QM in (half_QM, torch.zeros_like(half_QM))
+        sliced(with_other_lengths(pool, 0, group_QM)) for group_QM in (half_QM, torch.zeros_like(half_QM))
     )
     assert not torch.equal(within.pool.tokens_QM, pool.tokens_QM)
-    (contender,) = [c for c in references(GRID, prices_of(train.pool)) if c.name == name]
+    (contender,) = [c for c in references(GRID, FULL.priced_for(train.pool)) if c.key == Key(name)]
     run = contender.fit(train, nothing_known(24), 5)
     moved = False
     for setting in contender.settings:

@@ -15,7 +15,7 @@ from scipy.special import betainc
 from t2.curves.labels import accuracy_on_grid
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
-from t2.policies import ASC, DSC, ESC, BayesOracle, Doubling, HeadASC, HeadThenStop, Orders, TableRule
+from t2.policies import ASC, DSC, ESC, BayesOracle, Doubling, HeadThenStop, Orders, TableRule
 from t2.policies.dsc import half_orders, replay_other_half
 from t2.policies.oracle import oracle_halves
 from t2.policies.states import vote_states
@@ -73,36 +73,6 @@ def test_batches_draw_what_one_at_a_time_draws(seed: int, cap: int, share: float
             drawn += sizes[-1]
         assert drawn == used
         assert (len(sizes), max(sizes)) == (replay.rounds[q], replay.peak[q])
-
-
-# ASC with a prior
-
-
-def test_head_asc_without_strength_is_asc() -> None:
-    pool = random_pool()
-    orders = Orders.of(pool, 3, 0)
-    accuracy, kind = torch.tensor([0.1, 0.9]), torch.arange(len(pool)) % 2
-    plain, prior = ASC(0.9, 12).replay(orders), HeadASC(0.9, 12, accuracy, kind, strength=0.0).replay(orders)
-    assert torch.equal(plain.samples, prior.samples)
-    assert torch.equal(plain.correct, prior.correct)
-
-
-def test_head_asc_is_a_beta_tail() -> None:
-    pool = random_pool(num=12)
-    orders, kind = Orders.of(pool, 1, 2), torch.arange(12) % 2
-    replay = HeadASC(0.9, 10, torch.tensor([0.2, 0.9]), kind, strength=3.0).replay(orders)
-    for q, (votes, _) in enumerate(rows_of(orders)):
-        p = (0.2, 0.9)[q % 2]
-        for used in range(1, 11):
-            _, first, second = leaders(votes[:used])
-            if 1 - betainc(first + 1 + 3 * p, second + 1 + 3 * (1 - p), 0.5) >= 0.9:
-                break
-        assert replay.samples[q] == used
-
-
-def test_bad_strength() -> None:
-    with pytest.raises(T2Error, match="HeadASC strength >= 0"):
-        HeadASC(0.9, 4, torch.tensor([0.5]), torch.tensor([0]), strength=-1.0)
 
 
 # Windows
