@@ -92,8 +92,8 @@ def curse(
     from t2.curse.command import curse_of
 
     answer = curse_of(pool, Path(out), grader, eps, min_samples)
-    Console().print(answer.shown)
-    for path in answer.written:
+    Console().print(answer.text)
+    for path in answer.files:
         print(path)
 
 

@@ -1,106 +1,130 @@
-"""Frontier pictures with matplotlib, colours from Okabe and Ito's palette (safe for colour blindness)."""
+"""Frontiers as a picture: accuracy against cost, a line for each of at most eight policies."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from t2.comparison.identity import BEST_LAYER
+from t2.pages.pictures import INK, SMALL, Family, Look, family_of, light_grid, log_axis, looks, new_figure
+from t2.policies.base import Replay
+from t2.stats.frontier import Frontier
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from t2.policies.base import Replay
-    from t2.stats.frontier import Frontier
-
-_STYLES = {
-    "NoHeadThenStop": ("#009E73", "^"),
-    "HeadThenStop": ("#D55E00", "s"),
-    "bins + Utility": ("#CC79A7", "D"),
-    "Utility": ("#0072B2", "o"),
-    "PredictedN": ("#56B4E9", "v"),
-}
-"""Colour and marker by how a name ends, so that a policy looks the same in all pictures."""
-_OTHERS = (("#E69F00", "P"), ("#F0E442", "<"), *_STYLES.values())
-"""For further lines, and where a style is taken."""
+MOST_LINES = 8
+"""More cannot be told apart; tables have them all."""
+PAPERS_HEAD = "LayerwiseRegression"
+"""Source whose `PredictedN` is the method of the paper."""
 _STEPS = 10
 """Points drawn from one setting to the next."""
-_REFERENCES = {
-    "Greedy": ("#000000", "+", ""),
-    "FixedN": ("#000000", "o", "-"),
-    "ASC": ("#666666", "x", "--"),
-    "OwnOracle": ("#999999", "*", ":"),
-}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A frontier in a picture."""
+
+    frontier: Frontier
+    is_control: bool = False
+    """it knows of a question what a control says"""
+    chosen: Replay | None = None
+    """what it got at the setting that was chosen for it: a ring"""
+
+
+def pictured(lines: Iterable[Line], own: Frontier | None = None) -> list[Line]:
+    """The lines that a picture has room for, in the order of its legend.
+
+    Args:
+        lines: all that there are.
+        own: of the head and policy that the picture is about; by default `Utility` on the first head's own curve.
+    """
+    all_lines = list(lines)
+    if own is None:
+        heads = (line.frontier for line in all_lines if line.frontier.source and not line.is_control)
+        own = next((frontier for frontier in heads if frontier.policy == "Utility" and not frontier.in_bins), None)
+    mine = own.source if own else ""
+    # Who is asked and what is done with the answer, most wanted first; what `own` asks is "mine".
+    wanted = (
+        *(("nobody", "FixedN"), ("nobody", "Greedy"), ("mine", "HeadThenStop")),
+        *(("nobody", "NoHeadThenStop"), ("nobody", "ASC"), (PAPERS_HEAD, "PredictedN"), (BEST_LAYER, "Utility")),
+        *(("nobody", "ESC"), ("nobody", "Doubling")),
+        *(("mine", "PredictedN"), ("mine", "Utility"), ("mine", "BatchBudget")),
+    )
+
+    def key(line: Line) -> tuple[str, str]:
+        source = line.frontier.source or "nobody"
+        return "mine" if source == mine else source, line.frontier.policy
+
+    first = {key(line): line for line in reversed(all_lines)}
+    order = [line for line in all_lines if line.frontier is own]
+    order += [first[one] for one in wanted if one in first]
+    order += all_lines  # what else there is, while there is room
+    return list({id(line): line for line in order}.values())[:MOST_LINES]
 
 
 def frontier_figure(
-    frontiers: Sequence[Frontier],
-    title: str,
-    cost: str = "generated tokens",
-    chosen: Mapping[str, Replay] | None = None,
-    reference: Replay | None = None,
+    lines: Sequence[Line], title: str, cost: str = "generated tokens", reference: Replay | None = None
 ) -> Figure:
     """Accuracy against cost a question (log axis), one line a policy, settings in knob order, mixtures between.
 
+    With rings and a reference, a second axes shows what lies around them.
+
     Args:
-        frontiers: what is drawn, later ones on top.
+        lines: in the order of the legend, earlier ones on top.
         title: above.
         cost: what the horizontal axis counts.
-        chosen: what each policy got at the setting that was chosen for it, by name: a ring.
         reference: FixedN(N_ref): a vertical line.
     """
-    from matplotlib.figure import Figure as MatplotlibFigure
-
-    zoomed = bool(chosen) and reference is not None
-    figure = MatplotlibFigure(figsize=(6.0, 8.4 if zoomed else 5.2), dpi=200, layout="constrained")
+    rings = [line.chosen for line in lines if line.chosen is not None]
+    zoomed = bool(rings) and reference is not None
+    figure = new_figure(8.4 if zoomed else 5.2)
     whole, *detail = figure.subplots(2 if zoomed else 1, 1, squeeze=False)[:, 0]
     for axes in (whole, *detail):
-        _draw(axes, frontiers, chosen or {}, reference)
+        _draw(axes, lines, reference)
     for axes in detail:
-        assert chosen is not None
         assert reference is not None
-        _zoom(axes, [*map(_point, chosen.values()), _point(reference)])
+        _zoom(axes, [_point(replay) for replay in (*rings, reference)])
     for axes in (whole, *detail):
-        _log_axis(axes)
+        log_axis(axes)
+        light_grid(axes)
         axes.set_ylabel("accuracy, %")
-        axes.grid(alpha=0.3)
     axes.set_xlabel(f"{cost} per question (log scale)")
     whole.set_title(title, parse_math=False)  # a name may hold a dollar sign
-    figure.legend(*whole.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside lower center", ncols=2)
+    handles, names = whole.get_legend_handles_labels()
+    figure.legend(handles, names, frameon=False, fontsize=SMALL, loc="outside lower center", ncols=2, handlelength=4.5)
     return figure
 
 
-def _draw(
-    axes: Axes, frontiers: Sequence[Frontier], chosen: Mapping[str, Replay], reference: Replay | None = None
-) -> None:
-    """All lines, rings and references."""
+def _draw(axes: Axes, lines: Sequence[Line], reference: Replay | None) -> None:
+    members = [(_family(line), line.frontier.policy) for line in lines]
+    for place, (line, look) in enumerate(zip(lines, looks(members), strict=True)):
+        _draw_line(axes, line, look, order=3 - place / len(lines))
     if reference is not None:
-        axes.axvline(_point(reference)[0], color="black", linestyle=":", linewidth=1, label="FixedN(N_ref)")
-    for frontier, (colour, marker, line) in zip(frontiers, _styles([f.name for f in frontiers]), strict=True):
-        style: dict[str, Any] = {"color": colour, "marker": marker, "label": frontier.name}
-        tokens, accuracy = frontier.tokens_P, 100 * frontier.accuracy_P
-        if len(tokens) == 1:
-            axes.plot(tokens, accuracy, markersize=10, markeredgewidth=2, linestyle="none", **style)
-        else:
-            axes.plot(_mixed(tokens), _mixed(accuracy), line, markevery=_STEPS, linewidth=1.2, markersize=3, **style)
-        if frontier.name in chosen:
-            ring: dict[str, Any] = {"markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.3, "zorder": 4}
-            axes.plot(*_point(chosen[frontier.name]), "o", color=colour, **ring)
+        axes.axvline(_point(reference)[0], color=INK, linestyle=":", linewidth=1, label="FixedN(N_ref)")
 
 
-def _styles(names: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Colour, marker and line of each name; no two the same while there are enough."""
-    found: dict[str, tuple[str, str, str]] = {name: _REFERENCES[name] for name in names if name in _REFERENCES}
-    for name in names:
-        own = next((style for suffix, style in _STYLES.items() if name.endswith(suffix)), None)
-        if own is not None and (*own, "-") not in found.values():
-            found[name] = (*own, "-")
-    for name in names:
-        free = [style for style in _OTHERS if (*style, "-") not in found.values()] or _OTHERS
-        found.setdefault(name, (*free[0], "-"))
-    return [found[name] for name in names]
+def _family(line: Line) -> Family:
+    return family_of(line.frontier.policy, line.frontier.source, line.is_control)
+
+
+def _draw_line(axes: Axes, line: Line, look: Look, order: float) -> None:
+    tokens, accuracy = line.frontier.tokens_P, 100 * line.frontier.accuracy_P
+    style: dict[str, Any] = {**look.line, "label": line.frontier.name, "zorder": order}
+    if len(tokens) == 1:
+        axes.plot(tokens, accuracy, **{**style, "linestyle": "none"}, markersize=10, markeredgewidth=2)
+    else:
+        axes.plot(_mixed(tokens), _mixed(accuracy), markevery=_STEPS, linewidth=1.2, markersize=4, **style)
+    if line.chosen is not None:
+        # Settings are chosen in each fold, so a ring may lie beside its line: the marker in it says whose it is.
+        where, colour = _point(line.chosen), look.family.colour
+        axes.plot(*where, look.marker, color=colour, markersize=4, zorder=4)
+        axes.plot(*where, "o", color=colour, markersize=11, markerfacecolor="none", markeredgewidth=1.3, zorder=4)
 
 
 def _zoom(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
@@ -122,17 +146,3 @@ def _mixed(value_P: Tensor) -> Tensor:
 def _point(replay: Replay) -> tuple[float, float]:
     """Tokens a question and accuracy in percent."""
     return float(replay.generated_tokens.mean()), 100 * float(replay.correct.mean())
-
-
-def _log_axis(axes: Axes) -> None:
-    """Ticks at round numbers, written out."""
-    from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
-
-    axes.set_xscale("log")
-    low, high = axes.get_xlim()
-    steps = (1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 4, 5, 6, 8)
-    ticks = [t for d in range(7) for m in steps if low <= (t := m * 10**d) <= high]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter())

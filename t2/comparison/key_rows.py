@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from t2.comparison.identity import ORACLES, Role
 from t2.comparison.report import claims_markdown
 from t2.comparison.rows import Row
 from t2.comparison.summary import Summary
 from t2.comparison.tables import contenders_table, without_setting
-from t2.pages.table import Table, markdown_table
 
 _COLUMNS = (
     *("policy", "setting", "accuracy, %", "vs FixedN(N_ref), points", "generated tokens", "cost in samples", "ratio"),
@@ -44,10 +45,7 @@ def key_rows(summary: Summary) -> list[int]:
 
 def key_markdown(summary: Summary, header: str, cost_unit: str = "tokens") -> str:
     """The header, the rows and the claims."""
-    table = contenders_table(summary, cost_unit)
-    columns = [index for index, column in enumerate(table.columns) if column in _COLUMNS]
-    places = key_rows(summary)
-    rows = tuple(tuple(table.rows[place][index] for index in columns) for place in places)
-    lines, _ = markdown_table(Table(tuple(table.columns[index] for index in columns), rows))
+    table, places = contenders_table(summary, cost_unit).only(_COLUMNS), key_rows(summary)
+    key = replace(table, rows=tuple(table.rows[place] for place in places), note="")
     exceptions = without_setting(summary.rows[place] for place in sorted(places))
-    return "\n\n".join([header, lines, *exceptions, *claims_markdown(summary, cost_unit)]) + "\n"
+    return "\n\n".join([header, key.markdown(), *exceptions, *claims_markdown(summary, cost_unit)]) + "\n"

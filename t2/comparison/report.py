@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from t2.comparison.compare import Comparison, Outcome
-from t2.comparison.frontier_figure import frontier_figure
-from t2.comparison.identity import BEST_LAYER, Key
+from t2.comparison.compare import Comparison
+from t2.comparison.frontier_figure import Line, frontier_figure, pictured
 from t2.comparison.ladder_figure import ladder_figure
 from t2.comparison.summary import Summary
 from t2.comparison.tables import (
-    COST_WORDS,
     REPEATED_NOTE,
     claims_table,
     contenders_table,
@@ -25,9 +22,8 @@ from t2.comparison.tables import (
 )
 from t2.pages.html import Figure, Section, render_page
 from t2.pages.pictures import png_of
-from t2.pages.table import markdown_table
-from t2.pages.text import clean, number
-from t2.store.files import write_atomically, write_text_atomically
+from t2.pages.text import COST_WORDS, clean, number
+from t2.store.files import write_bytes_atomically, write_text_atomically
 
 HOW_TO_READ = (
     "FixedN(N) is the majority of N samples for every question, N_ref the smallest N that is enough for the whole "
@@ -41,28 +37,29 @@ HOW_TO_READ = (
     "chosen, on other questions than those it is scored on.",
 )
 FRONTIER_CAPTION = (
-    "Marks are the settings of a policy, lines what a coin for each question makes of two neighbours. A ring is the "
-    "setting that was chosen out of fold to lose at most 1 point against FixedN(N_ref), the dotted line: the rows of "
-    "the table."
+    "Marks are the settings of a policy, lines what a coin for each question makes of two neighbours. A ring is what "
+    "the settings got that were chosen out of fold to lose at most 1 point against FixedN(N_ref), the dotted line: the "
+    "rows of the table. Eight of the contenders are drawn. Colour and line style say what a policy knows: nothing "
+    "(black), activations (blue), the answers so far (green), both (red), what a control knows (orange)."
 )
 
 
 def markdown(summary: Summary, header: str, cost_unit: str = "tokens") -> str:
     """The report as Markdown."""
-    parts = [header, *markdown_table(contenders_table(summary, cost_unit))]
+    parts = [header, contenders_table(summary, cost_unit).markdown()]
     parts += ["Claims", *claims_markdown(summary, cost_unit)]
-    parts += ["Waste ladder", *markdown_table(ladder_table(summary, cost_unit)), "![Waste ladder](ladder.png)"]
+    parts += ["Waste ladder", ladder_table(summary, cost_unit).markdown(), "![Waste ladder](ladder.png)"]
     if summary.targets:
-        parts += ["Reliability of what a head may learn", *markdown_table(targets_table(summary))]
+        parts += ["Reliability of what a head may learn", targets_table(summary).markdown()]
     return "\n\n".join(parts) + "\n"
 
 
 def claims_markdown(summary: Summary, cost_unit: str = "tokens") -> list[str]:
     """The claims as tables, and those on new questions."""
-    parts = [*markdown_table(claims_table(summary.claims, cost_unit)), named_sentence(summary)]
+    parts = [claims_table(summary.claims, cost_unit).markdown(), named_sentence(summary)]
     if summary.repeated:
-        lines, _ = markdown_table(claims_table(summary.repeated, cost_unit))
-        parts += [repeated_title(summary.repeated), REPEATED_NOTE, lines]
+        again = replace(claims_table(summary.repeated, cost_unit), note="")
+        parts += [repeated_title(summary.repeated), REPEATED_NOTE, again.markdown()]
     return parts
 
 
@@ -89,13 +86,11 @@ def write_report(
         cost_unit: of the pool: where tokens are unknown, cost is counted in samples.
         first: sections above all others of the page.
     """
-    outcomes = pictured(comparison)
-    frontiers = [outcome.frontier for outcome in outcomes]
-    chosen = {outcome.name: outcome.tuned[-1] for outcome in outcomes if outcome.kind != "reference"}
     cost = COST_WORDS[cost_unit]
+    lines, heading = frontier_lines(comparison), clean(title, 90)
     pictures = {
-        "frontier.png": png_of(frontier_figure(frontiers, clean(title, 90), cost, chosen, comparison.reference)),
-        "ladder.png": png_of(ladder_figure(summary.ladder, clean(title, 90), cost)),
+        "frontier.png": png_of(frontier_figure(lines, heading, cost, comparison.reference)),
+        "ladder.png": png_of(ladder_figure(summary.ladder, heading, cost)),
     }
     texts = {
         "report.json": json.dumps(asdict(summary), indent=1, allow_nan=False) + "\n",
@@ -105,8 +100,18 @@ def write_report(
     for name, text in texts.items():
         write_text_atomically(folder / name, text)
     for name, png in pictures.items():
-        write_atomically(folder / name, partial(_write_bytes, png))
+        write_bytes_atomically(folder / name, png)
     return [folder / name for name in (*texts, *pictures)]
+
+
+def frontier_lines(comparison: Comparison) -> list[Line]:
+    """The contenders in the frontier picture, each but the references with a ring at what its tuned settings got."""
+    return pictured(
+        Line(outcome.frontier, outcome.source in comparison.controls, outcome.tuned[-1])
+        if outcome.kind != "reference"
+        else Line(outcome.frontier)
+        for outcome in comparison.outcomes.values()
+    )
 
 
 def _sections(summary: Summary, pictures: dict[str, bytes], cost_unit: str) -> list[Section]:
@@ -135,18 +140,3 @@ def _sections(summary: Summary, pictures: dict[str, bytes], cost_unit: str) -> l
     if summary.targets:
         sections.append(Section("Reliability of what a head may learn", tables=(targets_table(summary),)))
     return sections
-
-
-def pictured(comparison: Comparison) -> list[Outcome]:
-    """What the frontier picture shows: references, the first head, the paper's estimator, a control."""
-    wanted = [
-        *(Key("Greedy"), Key("FixedN"), Key("OwnOracle"), Key("Utility", BEST_LAYER, in_bins=True)),
-        Key("PredictedN", "LayerwiseRegression"),
-        *(Key(policy, head) for head in comparison.heads[:1] for policy in ("Utility", "HeadThenStop")),
-        *(Key("NoHeadThenStop"), Key("ASC")),
-    ]
-    return [comparison.outcomes[key] for key in wanted if key in comparison.outcomes]
-
-
-def _write_bytes(content: bytes, path: Path) -> None:
-    path.write_bytes(content)

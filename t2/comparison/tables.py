@@ -8,7 +8,7 @@ from t2.comparison.claims import Claim, Claims
 from t2.comparison.rows import Row
 from t2.comparison.summary import Summary
 from t2.pages.table import Table
-from t2.pages.text import NOTHING, number, span
+from t2.pages.text import COST_WORDS, NOTHING, number, span
 from t2.stats.reliability import target_title
 
 COLUMNS = (
@@ -33,8 +33,6 @@ COLUMNS = (
     "crosses -1 point at",
     "other fold seeds: points / ratio / area",
 )
-COST_WORDS: dict[str, str] = {"tokens": "generated tokens", "samples": "cost in samples"}
-"""What a pool without token counts calls its cost."""
 CLAIMS = {
     "a": "a head's stopping rule against the best-tuned of ASC, ESC and Doubling",
     "b": "against the same rule with one prior for all: what a head's prior adds",
@@ -119,11 +117,9 @@ def contenders_table(summary: Summary, cost_unit: str = "tokens") -> Table:
     hidden = set() if any(row.other_seeds for row in summary.rows) else {COLUMNS[-1]}
     if cost_unit == "samples":
         hidden |= {"prompt tokens", "total tokens", "re-prefilled"}
-    places = [index for index, column in enumerate(COLUMNS) if column not in hidden]
-    columns = tuple(COLUMNS[index].replace("generated tokens", COST_WORDS[cost_unit]) for index in places)
-    rows = tuple(tuple(cells(row)[index] for index in places) for row in summary.rows)
     note = " ".join([CONTENDERS_NOTE, *without_setting(summary.rows)])
-    return Table(columns, rows, note=note, text_columns=(0, 1))
+    table = Table(COLUMNS, tuple(map(cells, summary.rows)), note=note, text_columns=(0, 1))
+    return table.without(hidden).titled({"generated tokens": COST_WORDS[cost_unit]})
 
 
 def without_setting(rows: Iterable[Row]) -> list[str]:

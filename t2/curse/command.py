@@ -16,11 +16,11 @@ from t2.spec import DEFAULT_GRID
 
 @dataclass(frozen=True)
 class CurseAnswer:
-    """What `t2 curse` shows and has written."""
+    """The report of `t2 curse`, as text and as files."""
 
-    shown: Group
+    text: Group
     """for a terminal"""
-    written: list[Path]
+    files: list[Path]
     """the page last"""
 
 
@@ -46,5 +46,5 @@ def curse_of(
         eps = data.eps if data else EPS
     report = curse_report(loaded.pool, data.grid if data and data.grid else DEFAULT_GRID, eps)
     notes, unit, about = loaded.source_notes, loaded.cost_unit, loaded.description
-    written = write_curse_report(report, out, f"Overscaling: {loaded.name}", notes, unit, about)
-    return CurseAnswer(terminal_table(report, unit, notes, about), written)
+    files = write_curse_report(report, out, f"Overscaling: {loaded.name}", notes, unit, about)
+    return CurseAnswer(terminal_table(report, unit, notes, about), files)

@@ -33,9 +33,7 @@ from t2.curves.types import TYPE_TOLERANCE, sample_types
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
 from t2.stats.bootstrap import Interval, clusters_of, mean_interval
-from t2.stats.reliability import reliability, reliability_of, spearman_brown
-
-__all__ = ["CurseReport", "TypeRow", "curse_report", "reliability", "spearman_brown"]
+from t2.stats.reliability import reliability_of, spearman_brown
 
 EPS = 0.02
 """Accuracy given up on a question to call a budget enough."""
@@ -80,7 +78,7 @@ class CurseReport:
     type_kappa: Interval | None
     """Cohen's kappa between the halves; None without halves, or if one type is all there is"""
     reliability: dict[str, Interval]
-    """Spearman correlation between the halves of each target, see `reliability`"""
+    """Spearman correlation between the halves of each target, see `t2.stats.reliability`"""
     notes: tuple[str, ...]
     """what could not be computed and what to beware of, a sentence each"""
 
@@ -150,16 +148,16 @@ def curse_report(
     acc_QK, halves = accuracy_on_grid(pool, budgets), half_curves(pool, budgets)
     whole = Curves(label_grid, acc_QK[:, : len(label_grid)], pool.mean_tokens_Q)
     curves = curves_by_samples(whole, halves)
-    main = Setting("as asked", eps, dataset_eps, label_grid[-1])
+    setting = Setting("as asked", eps, dataset_eps, label_grid[-1])
     settings = swept_settings(eps, dataset_eps, label_grid, halves)
     columns = {
         "curve": acc_QK,
-        **overscaling_columns(curves, (main, *settings)),
+        **overscaling_columns(curves, (setting, *settings)),
         **type_columns(whole, sample_types(whole.acc_QK), eps),
         **({} if halves is None else {"joint": joint_types(halves)}),
     }
     means = rows_of_means(columns, num_resamples, seed, clusters_Q)
-    asked = overscaling(means, main, label_grid)
+    main = overscaling(means, setting, label_grid)
     report = CurseReport(
         num_questions=len(pool),
         num_units=len(set(pool.dedup_keys)),
@@ -172,13 +170,13 @@ def curse_report(
         curve=tuple(interval_of(column_R) for column_R in means["curve"].T),
         greedy=_greedy(pool, num_resamples, seed),
         greedy_questions=int(pool.greedy_present_Q.sum()),
-        main=asked,
+        main=main,
         n_ref=budgets[dataset_optimum(acc_QK, dataset_eps)],
-        rise=float(rise(means[f"accuracy of {WHOLE}"], label_grid, asked.n_d)[0]),
+        rise=float(rise(means[f"accuracy of {WHOLE}"], label_grid, main.n_d)[0]),
         n_star_shares=tuple(interval_of(column_R) for column_R in means["n_star_is"].T),
         n_d_shares=_n_d_shares(means, label_grid, dataset_eps),
-        sweep=tuple(overscaling(means, setting, curves[setting.samples].grid) for setting in settings),
-        types=type_rows(means, label_grid, asked.n_d, dataset_eps),
+        sweep=tuple(overscaling(means, other, curves[other.samples].grid) for other in settings),
+        types=type_rows(means, label_grid, main.n_d, dataset_eps),
         type_agreement=None if halves is None else interval_of(same_type_share(means["joint"])),
         type_kappa=None if halves is None else interval_or_none(kappa(means["joint"])),
         reliability={} if halves is None else reliability_of(halves, clusters_Q, eps, num_resamples, seed),

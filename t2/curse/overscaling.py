@@ -109,14 +109,14 @@ def swept_settings(
 ) -> tuple[Setting, ...]:
     """The paper's plain rule, then one thing varied at a time: eps, eps_D, N_max, the samples."""
     top = label_grid[-1]
-    found = [Setting(PLAIN_RULE, 0.0, 0.0, top)]
-    found += [Setting("eps", e, dataset_eps, top) for e in sorted({*SWEPT_EPS, eps})]
-    found += [Setting("eps_D", eps, e, top) for e in sorted({*SWEPT_DATASET_EPS, dataset_eps})]
-    found += [Setting("N_max", eps, dataset_eps, n) for n in label_grid if n > 1]
+    settings = [Setting(PLAIN_RULE, 0.0, 0.0, top)]
+    settings += [Setting("eps", e, dataset_eps, top) for e in sorted({*SWEPT_EPS, eps})]
+    settings += [Setting("eps_D", eps, e, top) for e in sorted({*SWEPT_DATASET_EPS, dataset_eps})]
+    settings += [Setting("N_max", eps, dataset_eps, n) for n in label_grid if n > 1]
     if halves is not None and halves.samples >= 2:
         half_top = half_label_grid(halves)[-1]
-        found += [Setting("half the pool", eps, dataset_eps, half_top, half) for half in HALVES]
-    return tuple(found)
+        settings += [Setting("half the pool", eps, dataset_eps, half_top, half) for half in HALVES]
+    return tuple(settings)
 
 
 def half_label_grid(halves: Halves) -> tuple[int, ...]:
@@ -126,12 +126,12 @@ def half_label_grid(halves: Halves) -> tuple[int, ...]:
 
 def curves_by_samples(whole: Curves, halves: Halves | None) -> dict[str, Curves]:
     """The curves that a setting's `samples` may name."""
-    found = {WHOLE: whole}
+    curves = {WHOLE: whole}
     if halves is not None:
         grid = half_label_grid(halves)
         for half, name in enumerate(HALVES):
-            found[name] = Curves(grid, halves.acc_QK[half][:, : len(grid)], halves.tokens_Q[half])
-    return found
+            curves[name] = Curves(grid, halves.acc_QK[half][:, : len(grid)], halves.tokens_Q[half])
+    return curves
 
 
 def overscaling_columns(curves: Mapping[str, Curves], settings: Sequence[Setting]) -> dict[str, Tensor]:

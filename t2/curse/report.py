@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from rich.console import Group
@@ -17,11 +16,26 @@ from t2.errors import T2Error
 from t2.pages.html import Figure, Section, render_page
 from t2.pages.pictures import png_of
 from t2.pages.terminal import rich_table
-from t2.pages.text import clean, number, span
-from t2.store.files import write_atomically, write_text_atomically
+from t2.pages.text import COST_WORDS, clean, number, span
+from t2.store.files import write_bytes_atomically, write_text_atomically
 
 FORMAT, FORMAT_VERSION = "t2-curse", 1
-_COST_UNITS = ("tokens", "samples")
+DEFINITIONS = (
+    "N* of a question is the smallest budget whose accuracy is within eps of its best; N_D of the data set is the "
+    "same rule on the mean curve, within eps_D. The overscaling index is M_D = mean N* / N_D: below 1, one budget "
+    "for all draws more than questions need on average. 1 - M_D is an oracle's waste, not what a prompt can reveal.",
+    "M_D weighted with tokens is the sum of N* t over N_D times the sum of t, where t is the mean generated tokens "
+    "of a question's samples: what the oracle generates, as a share of what one budget for all does.",
+)
+"""The second one where tokens are counted."""
+ABOUT_CURVE = (
+    "A(N) is the expected accuracy of a majority vote over N of a question's samples, exact over all subsets; a "
+    "tie pays the correct answer its share, no vote pays nothing."
+)
+ABOUT_RELIABILITY = (
+    "Reliability of a target is its rank correlation between the halves, over questions. Against a target from the "
+    "whole pool, a head's correlation cannot be expected above about the square root of the last column."
+)
 
 
 def write_curse_report(
@@ -48,8 +62,8 @@ def write_curse_report(
     Raises:
         T2Error: an unknown unit, or a folder that cannot be written.
     """
-    if cost_unit not in _COST_UNITS:
-        raise T2Error(f"Expected `cost_unit` to be one of {', '.join(_COST_UNITS)}, got {cost_unit!r}.")
+    if cost_unit not in COST_WORDS:
+        raise T2Error(f"Expected `cost_unit` to be one of {', '.join(COST_WORDS)}, got {cost_unit!r}.")
     folder = Path(folder)
     all_notes = (*notes, *report.notes)
     pictures = {
@@ -60,12 +74,13 @@ def write_curse_report(
     }
     head = {"format": FORMAT, "format_version": FORMAT_VERSION, "title": title, "about": about, "cost_unit": cost_unit}
     values = json.dumps({**head, **report.as_json(), "notes": all_notes}, indent=1, allow_nan=False)
+    subtitle = f"How much of self-consistency one budget for all wastes. Questions: {report.num_questions:,}. {about}"
     sections = _sections(report, pictures, cost_unit)
-    page = render_page(title, sections, _subtitle(report, about), report.verdict, all_notes)
+    page = render_page(title, sections, subtitle.strip(), report.verdict, all_notes)
     try:
         write_text_atomically(folder / "curse.json", values + "\n")
         for name, png in pictures.items():
-            write_atomically(folder / name, partial(_write_bytes, png))
+            write_bytes_atomically(folder / name, png)
         write_text_atomically(folder / "index.html", page)
     except OSError as error:
         raise T2Error(f"Expected a folder to write the report into, got {folder}: {error}. Choose another.") from error
@@ -82,101 +97,47 @@ def terminal_table(report: CurseReport, cost_unit: str = "tokens", notes: Sequen
     ]
     if report.reliability:
         tables.append(reliability_table(report, cost_unit))
-    head = [Text(clean(about))] if about else []
-    lines = [*head, Text(clean(report.verdict), style="bold"), Text()]
+    parts = [Text(clean(about))] if about else []
+    parts += [Text(clean(report.verdict), style="bold"), Text()]
     remarks = [_agreement(report)] if report.type_agreement else []
-    listed = [Text(f"- {clean(note)}") for note in (*remarks, *notes, *report.notes)]
-    return Group(*lines, *(part for table in tables for part in (rich_table(table), Text())), *listed)
-
-
-def _write_bytes(content: bytes, path: Path) -> None:
-    path.write_bytes(content)
-
-
-def _subtitle(report: CurseReport, about: str) -> str:
-    return (
-        f"How much of self-consistency one budget for all wastes. Questions: {report.num_questions:,}. {about}".strip()
-    )
+    all_notes = [Text(f"- {clean(note)}") for note in (*remarks, *notes, *report.notes)]
+    return Group(*parts, *(part for table in tables for part in (rich_table(table), Text())), *all_notes)
 
 
 def _sections(report: CurseReport, pictures: dict[str, bytes], cost_unit: str) -> list[Section]:
     """The page, top down: the answer, the curve, what questions need, what triggers it, how sure all that is."""
-    return [
-        _answer_section(report, cost_unit),
-        _curve_section(report, pictures["curve.png"]),
-        _budget_section(report, pictures["budgets.png"]),
-        _trigger_section(report, pictures["types.png"]),
-        _rules_section(report, pictures["rules.png"], cost_unit),
-        *_reliability_section(report, cost_unit),
-    ]
-
-
-def _answer_section(report: CurseReport, cost_unit: str) -> Section:
-    definitions = (
-        "N* of a question is the smallest budget whose accuracy is within eps of its best; N_D of the data set is the "
-        "same rule on the mean curve, within eps_D. The overscaling index is M_D = mean N* / N_D: below 1, one budget "
-        "for all draws more than questions need on average. 1 - M_D is an oracle's waste, not what a prompt can reveal."
-    )
-    weighted = (
-        "M_D weighted with tokens is the sum of N* t over N_D times the sum of t, where t is the mean generated tokens "
-        "of a question's samples: what the oracle generates, as a share of what one budget for all does."
-    )
-    paragraphs = (definitions, weighted) if cost_unit == "tokens" else (definitions,)
-    return Section("The answer", paragraphs, tables=(summary_table(report, cost_unit),))
-
-
-def _curve_section(report: CurseReport, png: bytes) -> Section:
-    rule = (
-        "A(N) is the expected accuracy of a majority vote over N of a question's samples, exact over all subsets; a "
-        "tie pays the correct answer its share, no vote pays nothing."
-    )
-    first, last = span(report.curve[0], 1, 100), span(report.curve[-1], 1, 100)
-    alt = f"Line: accuracy is {first} percent with one sample and {last} percent with {report.grid[-1]}."
-    return Section("Accuracy against samples", (rule,), (Figure(png, alt),))
-
-
-def _budget_section(report: CurseReport, png: bytes) -> Section:
-    alt = (
-        "Bars: share of the questions by N*, and share of the bootstrap resamples by N_D; "
-        f"N_D of the data set is {report.main.n_d}."
-    )
-    heading = "What questions need, and what the data set needs"
-    return Section(heading, figures=(Figure(png, alt),), tables=(budget_table(report),))
-
-
-def _trigger_section(report: CurseReport, png: bytes) -> Section:
-    types = (
+    n_d, first, last = report.main.n_d, span(report.curve[0], 1, 100), span(report.curve[-1], 1, 100)
+    alts = {
+        "curve.png": f"Line: accuracy is {first} percent with one sample and {last} percent with {report.grid[-1]}.",
+        "budgets.png": "Bars: share of the questions by N*, and share of the bootstrap resamples by N_D; "
+        f"N_D of the data set is {n_d}.",
+        "types.png": "Bars: share of the questions of each type, its part of the rise, and how far the halves agree.",
+        "rules.png": "Points: M_D with its interval under each rule, and with each sample type left out.",
+    }
+    curve, budgets, types, rules = ((Figure(pictures[name], alt),) for name, alt in alts.items())
+    about_types = (
         "The type of a question is what its curve does up to M/2, with a tolerance of "
         f"{report.type_tolerance:g}: flat (always right, never right, indifferent), rising, falling, rise then fall, "
         "fall then rise. The paper names five types, but its list could not be read, so these are ours."
     )
-    parts = (
-        f"Each type adds its part to the rise of the data set's curve from 1 to N_D = {report.main.n_d} samples, "
+    about_parts = (
+        f"Each type adds its part to the rise of the data set's curve from 1 to N_D = {n_d} samples, "
         f"{number(100 * report.rise)} points. The table also leaves a type out and computes N_D and M_D anew."
     )
-    figure = Figure(
-        png, "Bars: share of the questions of each type, its part of the rise, and how far the halves agree on it."
-    )
-    return Section("What triggers it", (types, parts), (figure,), (type_table(report),))
-
-
-def _rules_section(report: CurseReport, png: bytes, cost_unit: str) -> Section:
-    figure = Figure(png, "Points: M_D with its interval under each rule, and with each sample type left out.")
-    return Section("Other rules", (), (figure,), (sweep_table(report, cost_unit),))
-
-
-def _reliability_section(report: CurseReport, cost_unit: str) -> list[Section]:
-    """What the two halves of each pool agree on; nothing if there are no halves."""
-    if report.type_agreement is None:
-        return []
-    agreement = _agreement(report)
-    meaning = (
-        "Reliability of a target is its rank correlation between the halves, over questions. Against a target from the "
-        "whole pool, a head's correlation cannot be expected above about the square root of the last column."
-    )
-    if not report.reliability:
-        return [Section("How sure is it", (agreement,))]
-    return [Section("How sure is it", (agreement, meaning), (), (reliability_table(report, cost_unit),))]
+    definitions = DEFINITIONS if cost_unit == "tokens" else DEFINITIONS[:1]
+    sections = [
+        Section("The answer", definitions, (), (summary_table(report, cost_unit),)),
+        Section("Accuracy against samples", (ABOUT_CURVE,), curve),
+        Section("What questions need, and what the data set needs", (), budgets, (budget_table(report),)),
+        Section("What triggers it", (about_types, about_parts), types, (type_table(report),)),
+        Section("Other rules", (), rules, (sweep_table(report, cost_unit),)),
+    ]
+    if report.reliability:
+        table = reliability_table(report, cost_unit)
+        sections.append(Section("How sure is it", (_agreement(report), ABOUT_RELIABILITY), (), (table,)))
+    elif report.type_agreement:
+        sections.append(Section("How sure is it", (_agreement(report),)))
+    return sections
 
 
 def _agreement(report: CurseReport) -> str:

@@ -7,25 +7,14 @@ from dataclasses import replace
 from t2.curse.measure import CurseReport
 from t2.curse.overscaling import PLAIN_RULE, Overscaling, Setting
 from t2.pages.table import Table
-from t2.pages.text import NOTHING, number, span
-
-COST_NAMES = {"tokens": "generated tokens", "samples": "samples: token counts are not known"}
-"""What the costs of a pool are, by its `cost_unit`."""
-_TARGET_NAMES = {
-    "first_accuracy": "A(1), accuracy of one sample",
-    "top_accuracy": "A({top}), accuracy of {top} samples",
-    "gain": "gain A({top}) - A(1)",
-    "n_star": "N*",
-    "log_tokens": "log mean {unit} of a sample",
-}
+from t2.pages.text import COST_WORDS, NOTHING, number, span
+from t2.stats.reliability import target_title
 
 
 def summary_table(report: CurseReport, cost_unit: str) -> Table:
     """The numbers to quote."""
     main, top = report.main, report.label_grid[-1]
-    sizes = f"{report.samples}"
-    if report.most_samples > report.samples:
-        sizes += f" to {report.most_samples}"
+    sizes = " to ".join(dict.fromkeys([f"{report.samples}", f"{report.most_samples}"]))
     rows = [
         ("questions x samples", f"{report.num_questions:,} x {sizes}"),
         ("accuracy of one sample, A(1), %", span(report.curve[0], 1, 100)),
@@ -38,7 +27,8 @@ def summary_table(report: CurseReport, cost_unit: str) -> Table:
     ]
     if is_weighted(main, cost_unit):
         rows.append((f"M_D weighted with {cost_unit}", span(main.m_d_tokens)))
-    rows.append(("cost is counted in", COST_NAMES[cost_unit]))
+    unit = COST_WORDS["tokens"] if cost_unit == "tokens" else "samples: token counts are not known"
+    rows.append(("cost is counted in", unit))
     return Table(
         ("quantity", "value [95% interval]"),
         tuple(rows),
@@ -76,14 +66,14 @@ def sweep_table(report: CurseReport, cost_unit: str) -> Table:
         n_d = f"{row.n_d} [{row.n_d_low}, {row.n_d_high}]"
         cells = (changed(row.setting), n_d, span(row.mean_n_star), span(row.m_d))
         rows.append((*cells, span(row.m_d_tokens)) if weighted else cells)
-    asked = report.main.setting
+    main = report.main.setting
     return Table(
         (*columns, f"M_D weighted with {cost_unit}") if weighted else columns,
         tuple(rows),
         caption="N_D and M_D under other rules",
-        note=f"Marked: as asked, eps {asked.eps:g}, eps_D {asked.dataset_eps:g}, N up to {asked.n_max}; the other rows "
+        note=f"Marked: as asked, eps {main.eps:g}, eps_D {main.dataset_eps:g}, N up to {main.n_max}; the other rows "
         "change what they name and no more. Halves of the pool allow budgets up to M/4.",
-        marked_rows=tuple(k for k, row in enumerate(report.sweep) if replace(row.setting, label=asked.label) == asked),
+        marked_rows=tuple(k for k, row in enumerate(report.sweep) if replace(row.setting, label=main.label) == main),
     )
 
 
@@ -129,9 +119,10 @@ def type_table(report: CurseReport) -> Table:
 
 def reliability_table(report: CurseReport, cost_unit: str) -> Table:
     """How far the two halves of the pool agree."""
-    whole = report.reliability_whole
-    names = {name: text.format(top=report.label_grid[-1], unit=cost_unit) for name, text in _TARGET_NAMES.items()}
-    rows = tuple((names[name], span(half), span(whole[name])) for name, half in report.reliability.items())
+    whole, top = report.reliability_whole, report.label_grid[-1]
+    rows = tuple(
+        (target_title(name, top, cost_unit), span(half), span(whole[name])) for name, half in report.reliability.items()
+    )
     return Table(
         ("target", "Spearman between halves", "stepped up to the whole pool"),
         rows,

@@ -78,7 +78,7 @@ def type_rows(means: Means, grid: tuple[int, ...], n_d: int, dataset_eps: float)
     for code, name in enumerate(TYPE_NAMES):
         share_R, n_star_R = means["is_type"][:, code], means["n_star_in_type"][:, code]
         left_R = 1 - share_R
-        left_R = torch.where(left_R > 1e-12, left_R, torch.nan)  # nobody is left: nothing to say
+        left_R = torch.where(left_R > 1e-12, left_R, torch.nan)  # no question is left: N_D and M_D are undefined
         acc_left_RK = (means[f"accuracy of {WHOLE}"] - acc_RTK[:, code]) / left_R[:, None]
         n_d_R = dataset_optima(acc_left_RK, grid, dataset_eps, grid[-1])
         m_d = interval_or_none((means["n_star"][:, 0] - n_star_R) / left_R / n_d_R)

@@ -28,7 +28,14 @@ from t2.judging.as_exported import (
 )
 from t2.judging.live import LIVE_FILE, check_live, run_live
 from t2.judging.questions import HeadQuestions, eps_of, load_questions
-from t2.judging.report import Evaluated, live_table, rivals_table, write_evaluation
+from t2.judging.report import (
+    IN_TERMINAL,
+    NOT_IN_TERMINAL,
+    Evaluated,
+    live_table,
+    rivals_table,
+    write_evaluation,
+)
 from t2.pages.terminal import rich_table
 from t2.stats.bootstrap import clusters_of
 
@@ -156,6 +163,6 @@ def _print(evaluated: Evaluated, summary: Summary, console: Console) -> None:
     if promise := evaluated.exported.promise:
         console.print(promise.verdict, highlight=False)
     if evaluated.live:
-        console.print(rich_table(live_table(evaluated, short=True)))
+        console.print(rich_table(live_table(evaluated).without(NOT_IN_TERMINAL).titled(IN_TERMINAL)))
     for note in evaluated.notes:
         console.print(f"Note: {note}", highlight=False, markup=False)

@@ -15,7 +15,7 @@ from t2.comparison.summary import Summary
 from t2.judging.as_exported import AsExported
 from t2.judging.live_run import LiveRow
 from t2.pages.html import Section
-from t2.pages.table import Table, markdown_table
+from t2.pages.table import Table
 from t2.pages.text import NOTHING, number, span
 from t2.store.files import write_text_atomically
 
@@ -107,41 +107,25 @@ def exported_section(evaluated: Evaluated, summary: Summary) -> Section:
     return Section("As exported", tuple(sentences), tables=(rivals_table(evaluated, summary),))
 
 
-LIVE_COLUMNS = {
-    "policy": "policy",
-    "accuracy, %": "right, %",
-    "replay, %": "replay",
-    "live - replay, points": "",
-    "cost": "cost",
-    "replayed cost": "replay",
-    "live - replay, cost": "",
-    "samples": "",
-    "rounds": "rounds",
-    "seconds": "seconds",
-    "sequences at once": "at once",
-    "KV cache, %": "KV, %",
-    "prefix hits, %": "hits, %",
-    "agrees": "agrees",
-}
-"""Columns of the live table on the page and in a terminal, where some are left out."""
+LIVE_COLUMNS = (
+    *("policy", "accuracy, %", "replay, %", "live - replay, points", "cost", "replayed cost", "live - replay, cost"),
+    *("samples", "rounds", "seconds", "sequences at once", "KV cache, %", "prefix hits, %", "agrees"),
+)
+IN_TERMINAL = {"accuracy, %": "right, %", "replay, %": "replay", "replayed cost": "replay"}
+IN_TERMINAL |= {"sequences at once": "at once", "KV cache, %": "KV, %", "prefix hits, %": "hits, %"}
+"""Shorter titles of the live table's columns in a terminal."""
+NOT_IN_TERMINAL = ("live - replay, points", "live - replay, cost", "samples")
+"""Columns of the live table that a terminal has no room for."""
 
 
-def live_table(evaluated: Evaluated, short: bool = False) -> Table:
-    """Every live run: what it got and paid, what the engine did, whether replay had told so.
-
-    Args:
-        evaluated: with live runs.
-        short: for a terminal.
-    """
+def live_table(evaluated: Evaluated) -> Table:
+    """Every live run: what it got and paid, what the engine did, whether replay had told so."""
     assert evaluated.live is not None
     live = evaluated.live
     fitted = f"settings and N_ref from {live.num_fitted} other questions" if live.num_fitted else "nothing was fitted"
-    columns = LIVE_COLUMNS if short else {name: name for name in LIVE_COLUMNS}
-    shown = [index for index, title in enumerate(columns.values()) if title]
-    rows = [_live_cells(name, row) for name, row in live.rows.items()]
     return Table(
-        tuple(title for title in columns.values() if title),
-        tuple(tuple(row[index] for index in shown) for row in rows),
+        LIVE_COLUMNS,
+        tuple(_live_cells(name, row) for name, row in live.rows.items()),
         caption=f"Live, {live.num_questions} questions",
         note=f"One draw of each question on one engine, one policy after the other, prefix cache emptied between; "
         f"{fitted}. Cost is generated {evaluated.cost_unit} a question. A policy agrees with its replay if 0 lies in "
@@ -233,6 +217,6 @@ def _markdown(sections: Iterable[Section], notes: Iterable[str]) -> str:
         lines += [f"## {section.heading}", ""]
         lines += [line for paragraph in section.paragraphs for line in (paragraph, "")]
         for table in section.tables:
-            lines += [part for text in markdown_table(table) for part in (text, "")]
+            lines += [table.markdown(), ""]
     lines += [f"- {note}" for note in notes]
     return "\n".join([*lines, ""])

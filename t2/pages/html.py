@@ -10,16 +10,12 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from t2.errors import T2Error
 from t2.pages.table import Table
 from t2.pages.text import clean
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

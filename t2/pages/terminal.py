@@ -15,7 +15,7 @@ _SHORT = 16
 
 def rich_table(table: Table) -> RichTable:
     """A page's table for the terminal. Cells are plain text: square brackets are no markup."""
-    shown = RichTable(
+    drawn = RichTable(
         title=Text(clean(table.caption), style="bold"),
         title_justify="left",
         caption=Text(clean(table.note), style="dim") if table.note else None,
@@ -26,7 +26,7 @@ def rich_table(table: Table) -> RichTable:
     for index, column in enumerate(table.columns):
         is_text = index in table.text_columns
         longest = max(len(text) for text in (column, *(row[index] for row in table.rows)))
-        shown.add_column(
+        drawn.add_column(
             Text(clean(column)),
             justify="left" if is_text else "right",
             no_wrap=is_text and longest <= _SHORT,
@@ -34,5 +34,5 @@ def rich_table(table: Table) -> RichTable:
         )
     for index, row in enumerate(table.rows):
         style = "bold" if index in table.marked_rows else ""
-        shown.add_row(*(Text(clean(cell), style=style) for cell in row))
-    return shown
+        drawn.add_row(*(Text(clean(cell), style=style) for cell in row))
+    return drawn

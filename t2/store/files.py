@@ -24,7 +24,16 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_text_atomically(path: Path, text: str) -> None:
     """`write_atomically` for a UTF-8 text."""
-    write_atomically(path, lambda scratch: _write_text(scratch, text))
+    write_bytes_atomically(path, text.encode("utf-8"))
+
+
+def write_bytes_atomically(path: Path, content: bytes) -> None:
+    """`write_atomically` for bytes."""
+
+    def write(scratch: Path) -> None:
+        scratch.write_bytes(content)
+
+    write_atomically(path, write)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -42,10 +51,6 @@ def append_line(path: Path, line: str) -> None:
             raise
     if new:
         _sync_folder(path.parent)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _sync_folder(folder: Path) -> None:

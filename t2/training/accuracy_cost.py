@@ -15,7 +15,7 @@ from torch import Tensor
 
 from t2.comparison.contenders import fixed_frontier, head_frontiers, reference_frontiers
 from t2.comparison.fits import one_round
-from t2.comparison.frontier_figure import frontier_figure
+from t2.comparison.frontier_figure import Line, frontier_figure, pictured
 from t2.comparison.slices import Slice
 from t2.curves.labels import BudgetLabels, dataset_optimum
 from t2.errors import T2Error
@@ -94,7 +94,9 @@ class AccuracyCost(L.Callback):
         data.wait_for("train")  # training may have ended before all were labelled
         frontiers = evaluation.all_frontiers(*data.split("train"))
         rows = table_rows(frontiers)
-        figure = frontier_figure(frontiers, f"validation, {len(evaluation.pool)} questions")
+        own = evaluation.own
+        lines = [Line(frontier, chosen=evaluation.replay if frontier is own else None) for frontier in frontiers]
+        figure = frontier_figure(pictured(lines, own), f"validation, {len(evaluation.pool)} questions")
         for logger in trainer.loggers:
             log_table_and_figure(logger, rows, figure)
         Console(soft_wrap=True).print(evaluation.verdict(), style="bold", highlight=False)

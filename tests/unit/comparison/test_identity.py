@@ -15,7 +15,7 @@ from t2.comparison.compare import compare
 from t2.comparison.identity import GENERATOR, TFIDF, Key, Role, display_name_of
 from t2.comparison.key_rows import key_markdown, key_rows
 from t2.comparison.ladder import KNOWS
-from t2.comparison.report import pictured
+from t2.comparison.report import frontier_lines
 from t2.comparison.sources import FoldKnown, Known, Source
 from t2.comparison.summary import summarise
 from t2.heads.base import Prediction
@@ -48,8 +48,7 @@ def everything() -> dict[str, Any]:
     summary = summarise([comparison], clusters_of(POOL.dedup_keys), 0.02, torch.arange(30, len(POOL)))
     report: dict[str, Any] = json.loads(json.dumps(asdict(summary)))
     shown = [line.split(" | ")[0].removeprefix("| ") for line in key_markdown(summary, "").splitlines()]
-    frontiers = [outcome.frontier for outcome in pictured(comparison)]
-    assert [frontier.name for frontier in frontiers] == [outcome.name for outcome in pictured(comparison)]
+    frontiers = [line.frontier for line in frontier_lines(comparison)]
     truth = Prediction(LABELS.log_tokens_Q.float(), LABELS.acc_QK)
     own = ValidationResult("Truth", Utility(5.0), POOL, LABELS, truth).own
     assert (own.policy, own.source) == ("Utility", "Truth")
@@ -89,7 +88,7 @@ def test_another_display_name_changes_no_row(monkeypatch: pytest.MonkeyPatch) ->
     assert "FixedN(N_ref)" in kept
     assert "FixedN" not in kept
     pictures = [row["name"] for row in plain["picture"]]
-    assert pictures[:3] == ["Greedy", "FixedN", "OwnOracle"]
+    assert pictures[:3] == ["Oracle head + Utility", "FixedN", "Greedy"]
     assert {"best layer ridge + bins + Utility", "LayerwiseRegression + PredictedN"} <= set(pictures)
 
 

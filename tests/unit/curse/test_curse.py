@@ -15,13 +15,13 @@ from scipy.stats import spearmanr
 from sklearn.metrics import cohen_kappa_score
 from torch import Tensor
 
-from t2.curse.measure import CurseReport, curse_report, reliability, spearman_brown
+from t2.curse.measure import CurseReport, curse_report
 from t2.curse.overscaling import PLAIN_RULE
 from t2.curves.labels import accuracy_on_grid, dataset_optimum, smallest_enough
 from t2.curves.types import TYPE_NAMES, sample_types
 from t2.grading.graded import GradedPool
 from t2.stats.bootstrap import Interval, clusters_of, resampled_rows
-from t2.stats.reliability import TARGETS, equal_groups, spearman
+from t2.stats.reliability import TARGETS, equal_groups, reliability, spearman, spearman_brown
 
 GRID = (1, 3, 5, 8, 16)
 LABEL_GRID = (1, 3, 5, 8)

@@ -57,13 +57,13 @@ def config(tmp_path: Path) -> Callable[..., str]:
 
 
 def found(answer: CurseAnswer) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(answer.written[0].read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads(answer.files[0].read_text(encoding="utf-8"))
     return content
 
 
 def shown(answer: CurseAnswer, width: int = 200) -> str:
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
-    console.print(answer.shown)
+    console.print(answer.text)
     assert isinstance(console.file, io.StringIO)
     return " ".join(console.file.getvalue().split())
 
@@ -177,7 +177,7 @@ def test_names_are_escaped(pool: Callable[..., Path], tmp_path: Path) -> None:
     folder = pool(model=evil)
     folder = folder.rename(folder.with_name("<script>alert(2)<\u2215script>"))
     answer = curse_of(str(folder), tmp_path / "out")
-    page = answer.written[-1].read_text(encoding="utf-8")
+    page = answer.files[-1].read_text(encoding="utf-8")
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;\ufffd\ufffd[31m" in page
     assert "&lt;script&gt;alert(2)" in page

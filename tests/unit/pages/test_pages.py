@@ -111,6 +111,48 @@ def test_a_page_needs_nothing_from_outside(pictures: list[bytes]) -> None:
     assert base64.b64decode(page.addresses[0].partition(",")[2]) == pictures[0]
 
 
+def narrowest_table(html: str) -> float:
+    """Pixels of the page's table where everything breaks that may, at 0.6 em a character (DejaVu Sans, a wide face)."""
+    css = dict(re.findall(r"^ +([a-z.]+) \{([^}]*)\}", html, re.MULTILINE))
+    em = 16 * float(re.search(r"font-size: ([\d.]+)rem", css["table"])[1])
+    least = {kind: float(re.search(r"min-width: (\d+)rem", css[f"td.{kind}"])[1]) for kind in ("long", "wide")}
+    widths: list[list[float]] = []
+    for row in re.findall("<tr.*?</tr>", html):
+        widths.append([])
+        for tag, kinds, text in re.findall(r'<(t[dh])[^>]*?(?: class="([a-z ]+)")?>([^<]*)<', row):
+            breaks = tag == "th" or {"text", "long", "wide"} & set(kinds.split())
+            longest = max(map(len, text.split(" "))) if breaks else len(text)
+            widths[-1].append(max([0.6 * em * longest, *(16 * least[kind] for kind in kinds.split() if kind in least)]))
+    padding = 2 * 16 * float(re.search(r"padding: [\d.]+rem ([\d.]+)rem", html.partition("th, td {")[2])[1])
+    return sum(max(column) + padding for column in zip(*widths, strict=True))
+
+
+@pytest.mark.parametrize("seeds", ["", "0.87 / -0.25 / 3.27; 0.89 / -0.21 / 3.70"])
+def test_wide_tables_of_a_report_fit_a_window_of_1200_pixels(seeds: str) -> None:
+    """The ladder's last column was cut off: the page used 900 pixels of them, and texts broke too late."""
+    heads = ("CurveHead", "OrdinalHead", "LayerwiseRegression")
+    made_of = ", ".join(f"{head} + own and bins + Utility" for head in heads)
+    numbers = ("0.79 [0.78, 0.81]", "-8.88 [-10.56, -7.21]", "0.93 [0.87, 1.01]")
+    row = ("activations, then answers so far", "best control's HeadThenStop", *numbers, made_of)
+    columns = ("knows of a question", "contender", "vs FixedN(N_ref), points", *("ratio at same accuracy",) * 2, "of")
+    table = Table(columns, (row,), text_columns=(0, 1, 5))
+    if seeds:
+        row = ("d, in bins", "best one-round head by area", "best layer ridge + bins + Utility", *numbers, seeds)
+        table = Table(("claim", *columns), (row,), text_columns=(0, 1, 2))
+    html = render_page("t", [Section("h", tables=(table,))])
+    window = min(1200, int(re.search(r"main \{ max-width: (\d+)px", html)[1]))
+    assert narrowest_table(html) < window - 2 * 16
+    narrow = narrowest_table(render_page("t", [Section("h", tables=(Table(("a", "b"), (("x", "1"),)),))]))
+    assert narrow < 60, "a column of letters takes no more room than they need"
+
+
+def test_a_list_of_numbers_breaks_between_its_members() -> None:
+    table = Table(("a", "seeds"), (("x", "0.87 / 0.25; 0.89 / 0.21"), ("y", "0.5 [0.4, 0.6]")))
+    html = render_page("t", [Section("h", tables=(table,))])
+    assert '<td class="long">0.87\u00a0/\u00a00.25; 0.89\u00a0/\u00a00.21</td>' in html
+    assert "<td>0.5 [0.4, 0.6]</td>" in html
+
+
 @given(st.text(max_size=80))
 def test_clean_texts_hold_nothing_that_cannot_be_shown(text: str) -> None:
     found = clean(text)

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from t2.comparison.bins import fit_bins
 from t2.comparison.contenders import fixed_frontier, head_frontiers, reference_frontiers
-from t2.comparison.frontier_figure import frontier_figure
 from t2.comparison.slices import Slice
 from t2.comparison.sweeps import FULL
 from t2.comparison.tuning import cheapest_within
@@ -196,12 +195,6 @@ def test_validation_sweeps_batch_budget_too() -> None:
     assert "BatchBudget(tokens_per_question=150.0)" in result.verdict()
 
 
-def looks_of(name: str) -> tuple[str, str]:
-    """Colour and marker of a policy in a picture of its own."""
-    (line,) = frontier_figure([Frontier(name, (1.0,), (replay([1], [50]),))], "").axes[0].lines
-    return line.get_color(), line.get_marker()
-
-
 def test_tokens_reaching_is_where_the_line_first_has_the_accuracy() -> None:
     """Against a search on a fine grid of the line that areas are made of."""
     generator = torch.Generator().manual_seed(0)
@@ -224,37 +217,6 @@ def test_ratio_at_the_same_accuracy() -> None:
     # 0.5 is half way from 0.3 to 0.7: 20 tokens; below and above the line its ends count.
     assert [one.value for one in found] == pytest.approx([11 / 20, 5 / 10, 60 / 30])
     assert all(one.low <= one.value <= one.high for one in found)
-
-
-def test_figure_builds() -> None:
-    pool = mixed_pool()
-    on = Slice.of(pool, budget_labels(pool, (1, 3, 5, 7, 9), eps=0.02), seed=0)
-    found = [
-        *reference_frontiers(on, on, cap=9),
-        Frontier("A + HeadThenStop", (1.0,), (replay([1], [50]),)),
-        Frontier("B + HeadThenStop", (1.0,), (replay([1], [60]),)),
-    ]
-    chosen, reference = {"B + HeadThenStop": replay([1], [60])}, replay([0.5], [70])
-    figure = frontier_figure(found, "validation, $x^ 24 questions", "samples", chosen, reference)
-    figure.draw_without_rendering()  # as TeX the title would raise
-    (axes, detail), (legend,) = figure.axes, figure.legends
-    assert detail.get_xlabel().startswith("samples")
-    assert [text.get_text() for text in legend.get_texts()] == ["FixedN(N_ref)", *(f.name for f in found)]
-    line, *_, ring = axes.lines
-    assert list(line.get_xdata()) == [70, 70]
-    assert [(*ring.get_xdata(), *ring.get_ydata())] == [(60, 100)]
-    for shown in (70, 60):
-        assert detail.get_xlim()[0] < shown < detail.get_xlim()[1] < axes.get_xlim()[1]
-    looks = {line.get_label(): (line.get_color(), line.get_marker()) for line in axes.lines}
-    assert looks["NoHeadThenStop"] == looks_of("NoHeadThenStop")
-    assert looks["A + HeadThenStop"] == looks_of("Any + HeadThenStop"), "a policy looks the same in all pictures"
-    assert looks["B + HeadThenStop"] not in (looks["A + HeadThenStop"], looks["NoHeadThenStop"])
-    place = [f.name for f in found].index("FixedN")
-    tokens, accuracy = (torch.as_tensor(values) for values in axes.lines[1 + place].get_data())
-    inside = interpolated(found[place].tokens_P, found[place].accuracy_P, tokens)
-    torch.testing.assert_close(accuracy, 100 * inside)  # what is drawn is what areas are made of
-    assert axes.get_title() == "validation, $x^ 24 questions"
-    assert axes.get_xscale() == "log"
 
 
 def test_cheapest_setting_within_the_allowance() -> None:
