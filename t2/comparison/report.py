@@ -107,7 +107,7 @@ def write_report(
 def frontier_lines(comparison: Comparison) -> list[Line]:
     """The contenders in the frontier picture, each but the references with a ring at what its tuned settings got."""
     return pictured(
-        Line(outcome.frontier, outcome.source in comparison.controls, outcome.tuned[-1])
+        Line(outcome.frontier, outcome.frontier.source in comparison.controls, outcome.tuned[-1])
         if outcome.kind != "reference"
         else Line(outcome.frontier)
         for outcome in comparison.outcomes.values()
