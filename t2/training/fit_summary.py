@@ -1,0 +1,93 @@
+"""The block that ends `fit`: what the exported head is worth, for a reader who has seen nothing else. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from t2.calibration.settings import in_words
+from t2.curves.labels import BudgetLabels
+from t2.grading.graded import GradedPool
+from t2.heads.base import Prediction
+from t2.judging.as_exported import AsExported, as_exported, chosen_budgets
+from t2.policies.base import OneRound, Replay, replay_one_round
+from t2.policies.one_round import FixedN
+from t2.stats.bootstrap import Interval
+
+MIN_TEST = 40
+"""Fewest labelled test questions that the block is about; with fewer it is about validation, and says so."""
+_LABEL_WIDTH = 34
+
+
+@dataclass(frozen=True)
+class FitSummary:
+    """The exported policy beside one N for all, on the same questions."""
+
+    exported: AsExported
+    fixed: Replay
+    n_ref: int
+    """samples of the reference"""
+    split: str
+    """"test" or "validation": whose questions these are"""
+
+    @classmethod
+    def of(
+        cls, policy: OneRound, prediction: Prediction, pool: GradedPool, labels: BudgetLabels, n_ref: int, split: str
+    ) -> FitSummary:
+        """Replay both on a split.
+
+        Args:
+            policy: of the export.
+            prediction: of the exported head for the questions of `pool`.
+            pool: graded samples.
+            labels: of the pool, on the head's grid.
+            n_ref: N_D of train and validation questions, samples.
+            split: name of the split that the questions are from.
+        """
+        at_ref_Q = torch.full((len(pool),), labels.grid.index(n_ref))
+        fixed = replay_one_round(at_ref_Q, labels.acc_QK, labels.grid, pool)
+        chosen_Q = chosen_budgets(policy, prediction, labels.grid)
+        return cls(as_exported(policy, chosen_Q, pool, labels, fixed), fixed, n_ref, split)
+
+    def lines(self) -> Iterator[str]:
+        """The block up to where things lie."""
+        exported, fixed = self.exported, self.fixed
+        count = f"{len(fixed.correct)} {self.split} questions"
+        if self.split == "test":
+            yield f"What the exported head is worth, on {count}, which have decided nothing so far:"
+        else:
+            yield f"What the exported head is worth, on {count}, which chose the checkpoint: slightly too good:"
+        yield from (
+            _row(f"one N for all, {in_words(FixedN(self.n_ref))}", float(fixed.samples.mean()), fixed.correct),
+            _row(f"this head, {exported.policy}", exported.samples, exported.accuracy.value),
+            f"  {'tokens saved':<{_LABEL_WIDTH}} {_percent(exported.ratio)}",
+            f"  {'accuracy difference':<{_LABEL_WIDTH}} {_points(exported.difference)}",
+            f"  {self.verdict}",
+        )
+
+    @property
+    def verdict(self) -> str:
+        """What the two intervals say together."""
+        loss = f"loses at most {max(0.0, -self.exported.difference.low):.1f} points"
+        if self.exported.ratio.high < 1:
+            return f"So it saves tokens, and {loss} (both with 95% confidence, each alone)."
+        if self.exported.ratio.low > 1:
+            return f"So it spends more tokens than one N for all: do not use it. It {loss}."
+        return f"So it is not clear that it saves tokens; it {loss} (95% confidence)."
+
+
+def _row(label: str, samples: float, right: float | torch.Tensor) -> str:
+    percent = right if isinstance(right, float) else 100 * float(right.mean())
+    return f"  {label:<{_LABEL_WIDTH}} {samples:5.1f} samples a question, {percent:.1f}% right"
+
+
+def _percent(ratio: Interval) -> str:
+    """1 - ratio in percent, with its interval."""
+    saved, low, high = (100 * (1 - part) for part in (ratio.value, ratio.high, ratio.low))
+    return f"{saved:.0f}% [{low:.0f}%, {high:.0f}%]"
+
+
+def _points(difference: Interval) -> str:
+    return f"{difference.value:+.1f} points [{difference.low:+.1f}, {difference.high:+.1f}]"
