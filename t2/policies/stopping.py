@@ -84,7 +84,7 @@ class TableRule(Sequential):
         """Samples are drawn in batches, see `stop_table`."""
         stop_RQN, state_RQN = self._stops(orders)
         last_RQ = stop_RQN.int().argmax(2)
-        rounds_RQ, peak_RQ = self._batches(state_RQN, last_RQ + 1, orders.limit_Q)
+        rounds_RQ, peak_RQ = self._batches(state_RQN, last_RQ + 1, orders)
         spent_RQN = orders.tokens_RQM[..., : state_RQN.shape[2]].cumsum(2)
         return replay_of(
             orders,
@@ -128,17 +128,17 @@ class TableRule(Sequential):
     def _prior(self, orders: Orders) -> Tensor:
         return torch.zeros_like(orders.limit_Q) if self.prior_Q is None else self.prior_Q
 
-    def _batches(self, state_RQN: Tensor, stop_after_RQ: Tensor, limit_Q: Tensor) -> tuple[Tensor, Tensor]:
+    def _batches(self, state_RQN: Tensor, stop_after_RQ: Tensor, orders: Orders) -> tuple[Tensor, Tensor]:
         """Rounds, and the largest batch."""
         # Batches never overshoot (`stop_table`), so walking along them meets the sample after which the rule stops;
         # only the end of a question's samples can cut the last one short.
-        prior_RQ = (torch.zeros_like(limit_Q) if self.prior_Q is None else self.prior_Q).expand(stop_after_RQ.shape)
+        prior_RQ = self._prior(orders).expand(stop_after_RQ.shape)
         drawn_RQ = torch.zeros_like(stop_after_RQ)
         rounds_RQ, peak_RQ = torch.zeros_like(drawn_RQ), torch.zeros_like(drawn_RQ)
         start = self.table.states.index_NVV[0, 0, 0]
         while bool((going_RQ := drawn_RQ < stop_after_RQ).any()):
             state_RQ = torch.where(drawn_RQ > 0, _at(state_RQN, (drawn_RQ - 1).clamp(min=0)), start)
-            batch_RQ = torch.minimum(self.table.batch_PS[prior_RQ, state_RQ].long(), limit_Q - drawn_RQ)
+            batch_RQ = torch.minimum(self.table.batch_PS[prior_RQ, state_RQ].long(), orders.limit_Q - drawn_RQ)
             batch_RQ = torch.where(going_RQ, batch_RQ.clamp(min=1), 0)
             drawn_RQ, rounds_RQ = drawn_RQ + batch_RQ, rounds_RQ + going_RQ.long()
             peak_RQ = torch.maximum(peak_RQ, batch_RQ)

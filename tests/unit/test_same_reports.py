@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-from same_reports import main
 
 REPORT: dict[str, Any] = {
     "n_ref": 24,
     "rows": [{"name": "ASC", "ratio": {"value": 0.1}}, {"name": "ESC", "ratio": {"value": 0.3}}],
     "claims": [{"letter": "a", "first": "x", "second": "y", "points": [1.0, None]}],
 }
+
+
+def main(arguments: list[str]) -> int:
+    """Of the script."""
+    path = Path(__file__).parents[2] / "scripts" / "same_reports.py"
+    spec = importlib.util.spec_from_file_location("same_reports", path)
+    assert spec is not None
+    assert spec.loader is not None
+    same_reports = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(same_reports)
+    return int(same_reports.main(arguments))
 
 
 def written(folder: Path, content: dict[str, Any], name: str = "report.json") -> str:

@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 from t2.comparison.claims import Claim, Claims
 from t2.comparison.compare import compare
-from t2.comparison.identity import TFIDF, Key, Role
+from t2.comparison.identity import ORACLES, TFIDF, Key, Role
 from t2.comparison.ladder import KNOWS, named_out_of_fold
 from t2.comparison.ladder_figure import ladder_figure
 from t2.comparison.report import markdown
@@ -59,15 +59,9 @@ def test_ladder() -> None:
     names = [rung.name for rung in summarised().ladder]
     best = ["best one-round head", "NoHeadThenStop", "best HeadThenStop"]
     assert names == ["FixedN(N_ref)", *best, "BayesOracle", "OwnOracle"]
-    roles = [
-        Role.REFERENCE,
-        Role.ONE_ROUND,
-        Key("NoHeadThenStop"),
-        Role.THEN_STOP,
-        Key("BayesOracle"),
-        Key("OwnOracle"),
-    ]
-    assert [rung.knows for rung in summarised().ladder] == [KNOWS[which] for which in roles]
+    which: list[Key | Role] = [Role.REFERENCE, Role.ONE_ROUND, Key("NoHeadThenStop"), Role.THEN_STOP]
+    expected = [KNOWS[each] for each in (*which, *map(Key, ORACLES))]
+    assert [rung.knows for rung in summarised().ladder] == expected
     (then_stop,) = [rung for rung in summarised().ladder if rung.name == "best HeadThenStop"]
     assert then_stop.made_of == ("Oracle head + HeadThenStop",)
     assert summarised().ladder[0].made_of == ()
