@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
@@ -27,6 +27,7 @@ from t2.model_files import resolve_model
 from t2.pools.prepare import prepare
 from t2.spec import DEFAULT_GRID, LabelJob
 from t2.splits import SplitFractions, labelling_order, split_of
+from t2.training.data import BudgetData
 
 MIN_QUESTIONS = {"train": 8, "validation": 4, "test": 4}
 """Fewest questions of a split for its numbers to mean anything at all."""
@@ -166,7 +167,8 @@ class BudgetDataModule(L.LightningDataModule):
         """Batches of the current epoch, in an order that depends on seed and epoch alone."""
         epoch = self.trainer.current_epoch if self.trainer else 0
         partial = schedule.ready(0, len(self._rows["train"]), self.max_epochs) < len(self._rows["train"])
-        if partial and self.trainer and self.trainer.reload_dataloaders_every_n_epochs != 1:
+        every = getattr(self.trainer, "reload_dataloaders_every_n_epochs", 1)  # no trainer, no epoch but the first
+        if partial and every != 1:
             raise T2Error("Expected `trainer.reload_dataloaders_every_n_epochs: 1`, since the train set grows. Set it.")
         pooled_QLD, targets = self.train_set(epoch)
         order = torch.randperm(len(pooled_QLD), generator=torch.Generator().manual_seed(self.seed * 100_003 + epoch))
@@ -308,3 +310,7 @@ class BudgetDataModule(L.LightningDataModule):
 def _collate(rows: list[tuple[Tensor, ...]]) -> tuple[Tensor, Targets]:
     pooled, *targets = (torch.stack(column) for column in zip(*rows, strict=True))
     return pooled, Targets(*targets)
+
+
+if TYPE_CHECKING:  # the type checker sees to it that training finds here what it asks for
+    _: type[BudgetData] = BudgetDataModule

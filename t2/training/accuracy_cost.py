@@ -29,6 +29,7 @@ from t2.policies.record import policy_record
 from t2.stats.bootstrap import clusters_of, mean_interval
 from t2.stats.frontier import Frontier
 from t2.stats.resampled import Resampled
+from t2.training.data import needed_data
 from t2.training.module import BudgetProbe
 
 TABLE_COLUMNS = ["policy", "setting", "accuracy", "generated_tokens", "total_tokens", "samples", "rounds", "peak"]
@@ -90,7 +91,7 @@ class AccuracyCost(L.Callback):
             state = torch.load(checkpoint, map_location=pl_module.device, weights_only=True)["state_dict"]
             pl_module.load_state_dict({k: v for k, v in state.items() if k.startswith("head.")}, strict=False)
         evaluation = self._evaluate(trainer, pl_module)
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by Trainer when a DataModule is used
+        data = needed_data(trainer, self)
         data.wait_for("train")  # training may have ended before all were labelled
         frontiers = evaluation.all_frontiers(*data.split("train"))
         rows = table_rows(frontiers)
@@ -100,7 +101,7 @@ class AccuracyCost(L.Callback):
         Console(soft_wrap=True).print(evaluation.verdict(), style="bold", highlight=False)
 
     def _evaluate(self, trainer: L.Trainer, pl_module: BudgetProbe) -> ValidationResult:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by Trainer when a DataModule is used
+        data = needed_data(trainer, self)
         pool, labels = data.split("validation")
         prediction = predict(pl_module.head, data.features("validation"), pl_module.device)
         return ValidationResult(type(pl_module.head).__name__, self.policy, pool, labels, prediction)

@@ -34,6 +34,7 @@ from t2.policies.one_round import FixedN
 from t2.policies.record import policy_from_record, policy_record
 from t2.store.files import write_atomically
 from t2.training.accuracy_cost import ValidationResult, best_checkpoint, predict
+from t2.training.data import BudgetData, needed_data
 
 Mode = Literal["auto", "required", "skip"]
 
@@ -88,7 +89,7 @@ class CalibrateHead(L.Callback):
         record = content[CHECKPOINT_KEY]
         before = record.get("calibration", {})  # of an earlier end of the same run
         configured = policy_from_record(before.get("configured_policy", record["policy"]))
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by Trainer when a DataModule is used
+        data = needed_data(trainer, self)
         if self.mode == "required":
             check_policy(type(configured).__name__)
         if self.mode == "skip" or isinstance(configured, FixedN):
@@ -103,7 +104,7 @@ class CalibrateHead(L.Callback):
                 logger.log_metrics(scalars, step=trainer.global_step)
         Console(soft_wrap=True).print(outcome.line, style="bold", highlight=False)
 
-    def _without(self, configured: OneRound, data: Any) -> Outcome | None:
+    def _without(self, configured: OneRound, data: BudgetData) -> Outcome | None:
         """Why there is no promise, known before any calibration label is; None: there can be one.
 
         Raises:
@@ -130,7 +131,7 @@ class CalibrateHead(L.Callback):
         scalars = {"num_questions": float(found), "needed": float(self.needed)}
         return Outcome(self._record("too_few_questions", configured, found, said), configured, said + advice, scalars)
 
-    def _with(self, configured: OneRound, head: Head, data: Any) -> Outcome:
+    def _with(self, configured: OneRound, head: Head, data: BudgetData) -> Outcome:
         """Freeze, wait for the calibration labels, calibrate."""
         n_ref, settings = self._freeze(configured, head, data)
         self._announce_wait(data)
@@ -160,7 +161,7 @@ class CalibrateHead(L.Callback):
         }
         return Outcome(record, chosen, f"Calibration: {said} {more}", _scalars(result, chosen, n_ref, ratio), keys)
 
-    def _freeze(self, configured: OneRound, head: Head, data: Any) -> tuple[int, tuple[OneRound, ...]]:
+    def _freeze(self, configured: OneRound, head: Head, data: BudgetData) -> tuple[int, tuple[OneRound, ...]]:
         """N_ref and the list of settings, from train and validation questions: before any calibration label is read."""
         data.wait_for("train")  # training may have ended before all were labelled
         (_, train), (_, validation) = data.split("train"), data.split("validation")
@@ -187,7 +188,7 @@ class CalibrateHead(L.Callback):
             "configured_policy": policy_record(configured),
         }
 
-    def _announce_wait(self, data: Any) -> None:
+    def _announce_wait(self, data: BudgetData) -> None:
         """Training is over, and yet the run goes on: say why, and what may be done about it."""
         if not data.all_labelled("calibration"):
             Console(soft_wrap=True).print(
@@ -211,13 +212,15 @@ def check_policy(name: str) -> None:
         )
 
 
-def write_outcome(path: str, content: dict[str, Any], data: Any, outcome: Outcome | None, policy: OneRound) -> None:
+def write_outcome(
+    path: str, content: dict[str, Any], data: BudgetData, outcome: Outcome | None, policy: OneRound
+) -> None:
     """Write a checkpoint anew, whole or not at all: policy, calibration, and metrics of the policy that is exported.
 
     Args:
         path: of the checkpoint.
         content: its content; the `t2` entry is replaced.
-        data: a `BudgetDataModule`, for the metrics on validation.
+        data: for the metrics on validation.
         outcome: of calibration; None takes an earlier one out.
         policy: to be exported.
     """

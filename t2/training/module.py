@@ -16,6 +16,7 @@ from t2.errors import T2Error
 from t2.export import CHECKPOINT_KEY
 from t2.heads.base import Head, HeadShape, Prediction, Targets
 from t2.heads.record import head_record, shape_of
+from t2.training.data import data_of
 from t2.training.metrics import BudgetMetrics
 
 Batch = tuple[Tensor, Targets]
@@ -65,8 +66,7 @@ class BudgetProbe(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Ask the DataModule for the shape of the features."""
-        data: Any = getattr(self.trainer, "datamodule", None)
-        if data is not None:
+        if (data := data_of(self.trainer)) is not None:
             self.build(data.head_shape)
         elif self.head is None:
             raise T2Error("Expected a BudgetDataModule or a head built with `build`, got neither.")
@@ -89,8 +89,7 @@ class BudgetProbe(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Take the epoch's training questions; at the first and the first full epoch the head takes its statistics."""
-        data: Any = getattr(self.trainer, "datamodule", None)
-        if data is not None:
+        if (data := data_of(self.trainer)) is not None:
             pooled_QLD, targets = data.train_set(self.current_epoch)
             self.train_pooled_QLD = pooled_QLD.to(self.device)
             self.train_targets = Targets(*(value.to(self.device) for value in targets))
@@ -188,7 +187,7 @@ class BudgetProbe(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what export needs: primitives only, so that the file loads without pickle's dangers."""
         assert self.head is not None
-        data: Any = getattr(self.trainer, "datamodule", None)
+        data = data_of(self.trainer)
         # Asked now, not at setup: the training questions may have been labelled since.
         facts = data.export_info if data is not None else {}
         checkpoint.setdefault(CHECKPOINT_KEY, {}).update({**head_record(self.head), **facts})

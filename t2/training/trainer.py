@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 from rich.console import Console
@@ -23,6 +22,7 @@ from t2.errors import T2Error
 from t2.heads import HEADS
 from t2.heads.base import HeadShape
 from t2.training.cross_validation import FitsOnCores, MakeHead, TrainSettings, unfitted_sources
+from t2.training.data import as_budget_data
 from t2.training.module import BudgetProbe
 
 
@@ -59,7 +59,7 @@ class T2Trainer(L.Trainer):
             T2Error: fold seeds that are none or not all different, or `out` is a folder; before anything is loaded.
         """
         assert isinstance(model, BudgetProbe)
-        data: Any = datamodule
+        data = as_budget_data(datamodule)
         seeds = checked_seeds(fold_seeds if fold_seeds is not None else list(FOLD_SEEDS))
         path = Path(out) if out else Path(data.job.path) / PREDICTIONS_FILE
         if path.is_dir():

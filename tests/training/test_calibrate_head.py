@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.budget_data import NoBudgetData
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
@@ -53,7 +54,7 @@ def pool_of(name: str, num: int, seed: int) -> GradedPool:
     )
 
 
-class Splits:
+class Splits(NoBudgetData):
     """What `CalibrateHead` asks of a DataModule; remembers the order. Asking for test questions is a KeyError."""
 
     fractions = SplitFractions()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from helpers.budget_data import NoBudgetData
 
 import t2
 from data_modules import BudgetDataModule
@@ -162,7 +163,7 @@ def test_required_of_a_policy_that_cannot_be_calibrated(
     )
 
 
-class SomeKeys:
+class SomeKeys(NoBudgetData):
     """The part of a DataModule that is asked before any label."""
 
     fractions = SplitFractions()

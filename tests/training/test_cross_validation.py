@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.budget_data import NoBudgetData
 from torch import Tensor
 
 from t2.comparison.predictions import PredictionsOf, load_predictions
@@ -149,7 +150,7 @@ def test_another_change_of_settings_overwrites_nothing(tmp_path: Path) -> None:
 # The command
 
 
-class FakeData:
+class FakeData(NoBudgetData):
     """What `cross_validate` asks of a `BudgetDataModule`."""
 
     def __init__(self, folder: Path, eps: float = 0.02) -> None:
