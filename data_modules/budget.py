@@ -20,8 +20,9 @@ from t2.activations.layers import LayerChoice, choose_layers
 from t2.comparison.sources import FOLD_SEEDS, check_enough
 from t2.curves.labels import BudgetLabels, budget_labels, check_grid, cut_grid
 from t2.errors import T2Error
-from t2.export import SEEN_KEY, key_digest
+from t2.export import key_digest
 from t2.grading.graded import GradedPool
+from t2.head_record import BaseModel, DataRecord, Features, Labels, Prompt
 from t2.heads.base import HeadShape, Targets, targets_of
 from t2.model_files import resolve_model
 from t2.pools.prepare import prepare
@@ -131,25 +132,31 @@ class BudgetDataModule(L.LightningDataModule):
         return HeadShape(len(self.feature_spec.layers), width, self.grid, label_grid)
 
     @property
-    def export_info(self) -> dict[str, Any]:
-        """What an exported head records of its data, JSON values."""
-        spec = self.prepared.spec
+    def export_info(self) -> DataRecord:
+        """What an exported head records of its data."""
+        spec, reads = self.prepared.spec, self.feature_spec
         train = self.split("train") if self.all_labelled("train") else None
-        return {
-            "base_model": {name: spec.model.get(name) for name in ("id", "revision", "fingerprint")},
-            "features": {**asdict(self.feature_spec), "layers": list(self.feature_spec.layers), **self._proxy_facts},
-            "prompt": spec.prompt,
-            "sampling": spec.sampling,
-            "labels": {
-                "eps": self.eps,
-                "samples_per_question": self.job.samples_per_question,
-                "grader": self.job.task.grader.version,
-                "cost_unit": spec.cost_unit,
-                "questions": {name: len(rows) for name, rows in self._rows.items()},
-            },
-            "mean_tokens_per_sample": float(train[0].mean_tokens_Q.mean()) if train else None,
-            SEEN_KEY: sorted(map(key_digest, {*self.dedup_keys("train"), *self.dedup_keys("validation")})),
-        }
+        return DataRecord(
+            base_model=BaseModel(*(spec.model.get(name) for name in ("id", "revision", "fingerprint"))),
+            features=Features(
+                model_fingerprint=reads.model_fingerprint,
+                layers=reads.layers,
+                pooling=reads.pooling,
+                model_id=self._proxy_files.id if self._proxy_files else None,
+                model_revision=self._proxy_files.revision if self._proxy_files else None,
+            ),
+            prompt=Prompt.from_json(spec.prompt, "the pool's spec"),
+            sampling=spec.sampling,
+            labels=Labels(
+                eps=self.eps,
+                samples_per_question=self.job.samples_per_question,
+                grader=self.job.task.grader.version,
+                cost_unit=spec.cost_unit,
+                questions={name: len(rows) for name, rows in self._rows.items()},
+            ),
+            mean_tokens_per_sample=float(train[0].mean_tokens_Q.mean()) if train else None,
+            seen_questions=tuple(sorted(map(key_digest, {*self.dedup_keys("train"), *self.dedup_keys("validation")}))),
+        )
 
     def train_set(self, epoch: int) -> tuple[Tensor, Targets]:
         """Features and targets of the first `ready(epoch)` train questions; waits until they are labelled."""
@@ -275,8 +282,7 @@ class BudgetDataModule(L.LightningDataModule):
 
     def _features(self) -> tuple[FeatureSpec, Tensor]:
         """From the cache, or from the LLM, which is freed before a labeller starts."""
-        proxy = resolve_model(self.proxy) if self.proxy else None
-        self._proxy_facts = {"model_id": proxy.id, "model_revision": proxy.revision} if proxy else {}
+        self._proxy_files = proxy = resolve_model(self.proxy) if self.proxy else None
         facts = self.prepared.spec.model if proxy is None else proxy.as_json()
         layers = choose_layers(self.layer_choice, facts["num_layers"])
         spec = FeatureSpec(facts["fingerprint"], layers)

@@ -128,9 +128,9 @@ def promise_of(
     record = head.calibration
     if record is None:
         return None, []
-    if record["status"] != "calibrated":
-        return None, [record["promise"]]
-    n_ref = None if record.get("form") == "every_fixed" else int(record["n_ref"])
+    if record.status != "calibrated":
+        return None, [record.promise]
+    n_ref = None if record.form == "every_fixed" else record.n_ref
     if n_ref is not None and n_ref not in asked.labels.grid:
         return None, [
             f"The head's promise is against FixedN({n_ref}); this pool allows {asked.labels.grid[-1]} samples, so it "
@@ -143,7 +143,7 @@ def promise_of(
             f"The head's promise needs budgets up to {head.grid[-1]}; this pool allows {asked.labels.grid[-1]} "
             "samples, so it cannot be checked here."
         ]
-    return observed_promise(index_Q, asked.pool, asked.labels, n_ref, record["alpha"], record["delta"]), []
+    return observed_promise(index_Q, asked.pool, asked.labels, n_ref, record.alpha, record.delta), []
 
 
 def _print(evaluated: Evaluated, summary: Summary, console: Console) -> None:

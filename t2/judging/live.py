@@ -93,7 +93,9 @@ def run_live(head: BudgetHead, asked: HeadQuestions, known: Known, num_live: int
 
 def n_ref_of(head: BudgetHead, asked: HeadQuestions) -> int:
     """The reference budget that the head recorded, as far as the pool allows; without a record the largest."""
-    recorded = (head.calibration or {}).get("n_ref") or head.config.get("metrics", {}).get("n_ref")
+    calibration, metrics = head.calibration, head.record.metrics
+    calibrated = calibration.n_ref if calibration else None
+    recorded = calibrated or (metrics.n_ref if metrics else None)
     return max(n for n in asked.labels.grid if recorded is None or n <= recorded)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import lightning as L
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from t2.curves.labels import BudgetLabels
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
+from t2.head_record import DataRecord
 from t2.heads.base import HeadShape, Targets
 from t2.spec import LabelJob
 from t2.splits import SplitFractions
@@ -36,8 +37,8 @@ class BudgetData(Protocol):
         """Shape of features and grids; after `setup`."""
 
     @property
-    def export_info(self) -> dict[str, Any]:
-        """What an exported head records of its data, JSON values; after `setup`."""
+    def export_info(self) -> DataRecord:
+        """What an exported head records of its data; after `setup`."""
 
     def prepare_data(self) -> None:
         """Check the questions."""

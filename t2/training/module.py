@@ -14,8 +14,8 @@ from t2.activations.layers import LayerChoice
 from t2.activations.pooling import pool_last_token
 from t2.errors import T2Error
 from t2.export import CHECKPOINT_KEY
+from t2.head_record import NO_DATA, HeadRecord
 from t2.heads.base import Head, HeadShape, Prediction, Targets
-from t2.heads.record import head_record, shape_of
 from t2.training.data import data_of
 from t2.training.metrics import BudgetMetrics
 
@@ -189,15 +189,22 @@ class BudgetProbe(L.LightningModule):
         assert self.head is not None
         data = data_of(self.trainer)
         # Asked now, not at setup: the training questions may have been labelled since.
-        facts = data.export_info if data is not None else {}
-        checkpoint.setdefault(CHECKPOINT_KEY, {}).update({**head_record(self.head), **facts})
+        record = HeadRecord.of(self.head, data.export_info if data is not None else NO_DATA)
+        # `AccuracyCost` has put policy and metrics there already: Lightning asks callbacks first.
+        checkpoint[CHECKPOINT_KEY] = {**checkpoint.get(CHECKPOINT_KEY, {}), **record.as_json()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Build the head that the checkpoint holds if none is there yet."""
         self.restored = True
-        if (record := checkpoint.get(CHECKPOINT_KEY)) is None:
+        if CHECKPOINT_KEY not in checkpoint:
             return
-        mine = head_record(self.build(shape_of(record)))
-        if changed := [key for key in ("head", "head_arguments") if record.get(key) != mine[key]]:
-            told = "; ".join(f"{record.get(key)} then, {mine[key]} now" for key in changed)
-            raise T2Error(f"Expected the head of the checkpoint, got another: {told}. Change `model.head` back.")
+        then = HeadRecord.from_json(checkpoint[CHECKPOINT_KEY], "the checkpoint")
+        now = HeadRecord.of(self.build(then.shape))
+        if changed := [
+            f"{getattr(then, name)} then, {getattr(now, name)} now"
+            for name in ("head", "head_arguments")
+            if getattr(then, name) != getattr(now, name)
+        ]:
+            raise T2Error(
+                f"Expected the head of the checkpoint, got another: {'; '.join(changed)}. Change `model.head` back."
+            )

@@ -69,14 +69,15 @@ class T2Trainer(L.Trainer):
         pool, labels, pooled_QLD, texts = data.complete_questions(seeds)
         how = TrainSettings(max_epochs=epochs)
         shape = HeadShape(pooled_QLD.shape[1], pooled_QLD.shape[2], labels.grid, labels.label_grid)
-        heads = _heads(model, shape, only_configured_head)
+        heads, features = _heads(model, shape, only_configured_head), data.export_info.features
+        assert features is not None, "a pool's features are always of some LLM"
         of = PredictionsOf(
             question_ids=pool.question_ids,
             grid=labels.grid,
             eps=data.eps,
             samples_per_question=int(pool.present_QM.sum(1).min()),
             grader=data.job.task.grader.version,
-            features=data.export_info["features"],
+            features=features.as_json(),
             training={**vars(how), "heads": {name: make(shape).arguments for name, make in heads.items()}},
             keys_digest=keys_digest(pool.dedup_keys),
             labels_digest=labels_digest(pool, labels),
