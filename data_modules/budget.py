@@ -249,12 +249,31 @@ class BudgetDataModule(L.LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Refuse other labels or splits (test questions could have been trained on); to resume, also another order."""
-        mine = self.state_dict()
-        if self.trainer is not None and self.trainer.state.fn != "fit":
-            mine = {key: value for key, value in mine.items() if key not in ("seed", "max_epochs", "train_questions")}
-        if changed := [f"{key}: {state_dict.get(key)} then, {mine[key]} now" for key in mine if state_dict.get(key) != mine[key]]:  # fmt: skip  # noqa: E501
+        """Refuse other labels or splits (test questions could have been trained on); to resume, also another order.
+
+        A resumed run keeps the pace at which the train set of the run before grew, so that each epoch sees what it
+        would have seen there; its own `trainer.max_epochs` only says when it ends.
+        """
+        resumes = self.trainer is None or self.trainer.state.fn == "fit"
+        compared = self.state_dict().keys() - {"max_epochs"} - (set() if resumes else {"seed", "train_questions"})
+        mine = {key: value for key, value in self.state_dict().items() if key in compared}
+        if changed := [
+            f"{key}: {state_dict.get(key)} then, {value} now"
+            for key, value in mine.items()
+            if state_dict.get(key) != value
+        ]:
             raise T2Error(f"Expected the data settings of the checkpoint, got {'; '.join(changed)}.")
+        if not resumes:
+            return
+        pace = state_dict["max_epochs"]
+        partial = schedule.epochs_before_all(len(self._rows["train"]), pace)
+        if 0 <= self.max_epochs <= partial:  # -1: without end
+            raise T2Error(
+                f"Expected `trainer.max_epochs` of at least {partial + 1} to go on from a checkpoint of {pace} epochs, "
+                f"got {self.max_epochs}: its first {partial} do not use all train questions. Raise it, or "
+                "train anew."
+            )
+        self.max_epochs = pace
 
     def _rows_by_split(self) -> dict[str, list[int]]:
         """Indices of the job's questions by split, each in labelling order."""
