@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from t2.comparison.compare import Comparison
 from t2.comparison.frontier_figure import frontier_figure
@@ -75,6 +76,8 @@ def write_report(
     *,
     cost_unit: str = "tokens",
     first: Sequence[Section] = (),
+    first_markdown: str = "",
+    further: Mapping[str, object] = MappingProxyType({}),
 ) -> list[Path]:
     """Write report.json, report.md, index.html, frontier.png and ladder.png.
 
@@ -87,6 +90,8 @@ def write_report(
         notes: on the pool.
         cost_unit: of the pool: where tokens are unknown, cost is counted in samples.
         first: sections above all others of the page.
+        first_markdown: what stands above the comparison in report.md.
+        further: keys that report.json has besides the summary's.
     """
     shown = [comparison.outcomes[name] for name in pictured(comparison)]
     frontiers = [outcome.frontier for outcome in shown]
@@ -97,8 +102,8 @@ def write_report(
         "ladder.png": png_of(ladder_figure(summary.ladder, clean(title, 90), cost)),
     }
     texts = {
-        "report.json": json.dumps(asdict(summary), indent=1, allow_nan=False) + "\n",
-        "report.md": markdown(summary, header, cost_unit),
+        "report.json": json.dumps({**asdict(summary), **further}, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+        "report.md": first_markdown + markdown(summary, header, cost_unit),
         "index.html": render_page(title, [*first, *_sections(summary, pictures, cost_unit)], lead=header, notes=notes),
     }
     for name, text in texts.items():
