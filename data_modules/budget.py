@@ -126,7 +126,6 @@ class BudgetDataModule(L.LightningDataModule):
 
     @property
     def head_shape(self) -> HeadShape:
-        """Shape of features and grids."""
         width = self.features_QLD.shape[2]
         label_grid = cut_grid(self.grid, max(1, self.job.samples_per_question // 2))
         return HeadShape(len(self.feature_spec.layers), width, self.grid, label_grid)
@@ -215,7 +214,6 @@ class BudgetDataModule(L.LightningDataModule):
         self.filling.wait_for(self._rows[name])
 
     def all_labelled(self, name: str) -> bool:
-        """Whether a split is complete."""
         return self.filling.all_labelled(self._rows[name])
 
     def complete_questions(
@@ -291,11 +289,11 @@ class BudgetDataModule(L.LightningDataModule):
 
     def _check_calibration(self) -> None:
         """Before the LLM is loaded and anything is labelled: are there enough questions for what was asked?"""
-        found = len(set(self.dedup_keys("calibration")))
-        if found < self.min_calibration:
+        num_questions = len(set(self.dedup_keys("calibration")))
+        if num_questions < self.min_calibration:
             raise T2Error(
                 f"Expected at least {self.min_calibration} calibration questions with keys of their own for "
-                f"`calibration.mode: required`, got {found}. Add questions, raise `data.splits.calibration`, "
+                f"`calibration.mode: required`, got {num_questions}. Add questions, raise `data.splits.calibration`, "
                 "`calibration.alpha` or `calibration.delta`, or choose mode auto."
             )
 
@@ -306,7 +304,7 @@ class BudgetDataModule(L.LightningDataModule):
         layers = choose_layers(self.layer_choice, facts["num_layers"])
         spec = FeatureSpec(facts["fingerprint"], layers)
 
-        def find() -> Path:
+        def model_folder() -> Path:
             files = proxy or self.prepared.model_files or resolve_model(self.job.model, self.job.revision)
             if files.fingerprint != spec.model_fingerprint:
                 raise T2Error(
@@ -315,7 +313,7 @@ class BudgetDataModule(L.LightningDataModule):
                 )
             return files.folder
 
-        return spec, pooled_features(self.features_root, spec, self.prepared.prompts, find)
+        return spec, pooled_features(self.features_root, spec, self.prepared.prompts, model_folder)
 
     def _labelled(self, key: str, rows: Sequence[int]) -> tuple[GradedPool, BudgetLabels]:
         if key not in self._labels:

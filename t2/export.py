@@ -144,10 +144,10 @@ class BudgetHead:
         self.check_model(files.fingerprint)
         tokenizer, prompt = load_tokenizer(files.folder), self.prompt
         expected = self.record.prompt.fingerprint if self.record.prompt else ""
-        if (found := prompt_fingerprint(tokenizer, prompt)) != expected:
+        if (fingerprint := prompt_fingerprint(tokenizer, prompt)) != expected:
             raise T2Error(
                 f"Expected the chat template that the head was trained with ({expected[:12]}...), got another "
-                f"({found[:12]}...) in {files.folder}. Use the revision of the LLM that the head names."
+                f"({fingerprint[:12]}...) in {files.folder}. Use the revision of the LLM that the head names."
             )
         prompts = [render(tokenizer, prompt, question) for question in questions]
         return computed(files.folder, prompts, FeatureSpec(files.fingerprint, self.layers))

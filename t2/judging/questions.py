@@ -137,8 +137,19 @@ def usable_grid(head: BudgetHead, pool: GradedPool, name: str) -> tuple[int, ...
 def _reading(
     head: BudgetHead, loaded: LoadedPool, rows: list[int], questions: tuple[Question, ...], proxy: str | None
 ) -> _Reading:
-    """Stored prompts where the LLM answered that the head reads; else they are rendered for that LLM."""
-    files = resolve_model(proxy) if proxy else None
+    """Stored prompts where the LLM answered that the head reads; else they are rendered for that LLM.
+
+    Two LLMs are at play: one has answered (the pool's, whose prompts are stored), one is read (the head's, or the
+    proxy that gave the head its features).
+
+        one and the same LLM     the stored prompts are what it reads: neither LLM nor tokenizer is needed, unless
+                                 features are missing
+        two LLMs, or imported    the stored prompts are of another tokenizer, or there are none: the questions are
+                                 rendered anew, with the tokenizer of the LLM that is read, which must be at hand
+
+    `find_model` is called only where features are missing, so that a head can be judged without its LLM.
+    """
+    files = resolve_model(proxy) if proxy else None  # of the LLM that is read, where the user names it
     if files:
         head.check_model(files.fingerprint)
     if not loaded.spec.imported and loaded.spec.model["fingerprint"] == head.features.model_fingerprint:

@@ -126,7 +126,7 @@ def best_checkpoint(trainer: L.Trainer) -> str:
 
 
 class ValidationResult:
-    """Predictions, replayed."""
+    """A policy on the validation questions, replayed, beside the sweeps that it is judged by."""
 
     def __init__(
         self, head: str, policy: OneRound, pool: GradedPool, labels: BudgetLabels, prediction: Prediction

@@ -102,7 +102,6 @@ class BudgetProbe(L.LightningModule):
         head.start_stage(pooled_QLD, targets)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """The head's loss on a batch of cached features."""
         assert self.head is not None
         pooled_BLD, targets = batch
         loss = self.head.loss(self.head(pooled_BLD), targets)
@@ -116,11 +115,9 @@ class BudgetProbe(L.LightningModule):
         self._check_trained()
 
     def on_test_start(self) -> None:
-        """Refuse to score an untrained head."""
         self._check_trained()
 
     def on_predict_start(self) -> None:
-        """Refuse to predict with an untrained head."""
         self._check_trained()
 
     def _check_trained(self) -> None:
@@ -128,7 +125,7 @@ class BudgetProbe(L.LightningModule):
             raise T2Error("Expected a trained head, got none. Add `--ckpt_path FILE`.")
 
     def on_train_epoch_end(self) -> None:
-        """The same where there is no validation."""
+        """Where nothing is validated, the epoch is finished here."""
         self.finish_epoch()
 
     def finish_epoch(self) -> None:
@@ -146,7 +143,6 @@ class BudgetProbe(L.LightningModule):
         return self.head, self.train_pooled_QLD, self.train_targets
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Loss and metrics on validation questions."""
         assert self.head is not None
         pooled_BLD, targets = batch
         raw_BO = self.head(pooled_BLD)
@@ -154,16 +150,13 @@ class BudgetProbe(L.LightningModule):
         self.val_metrics.update(self.head.predict(raw_BO), targets)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the standard metrics."""
         self._log_metrics("val", self.val_metrics)
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
-        """Metrics on test questions."""
         pooled_BLD, targets = batch
         self.test_metrics.update(self(pooled_BLD), targets)
 
     def on_test_epoch_end(self) -> None:
-        """Log the standard metrics."""
         self._log_metrics("test", self.test_metrics)
 
     def predict_step(self, batch: Batch, batch_index: int) -> dict[str, Tensor]:

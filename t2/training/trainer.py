@@ -145,13 +145,13 @@ def keep_unless_contained(path: Path, of: PredictionsOf, by_seed: Mapping[int, S
     if not path.exists():
         return
     try:
-        found = load_predictions(path)
+        before = load_predictions(path)
     except T2Error:
         keep_aside(path, "is no predictions file of this version")
         return
-    if changed := found.of.difference(of):
+    if changed := before.of.difference(of):
         keep_aside(path, f"is of other {', '.join(changed)}")
-    elif not pairs(found.by_seed) <= pairs(by_seed):
+    elif not pairs(before.by_seed) <= pairs(by_seed):
         keep_aside(path, "has fold seeds or sources that are not among the new ones")
 
 
