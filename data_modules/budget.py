@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
@@ -21,13 +21,15 @@ from t2.comparison.sources import FOLD_SEEDS, check_enough
 from t2.config import DataSettings
 from t2.curves.labels import BudgetLabels, budget_labels, check_grid, cut_grid
 from t2.errors import T2Error
-from t2.export import SEEN_KEY, key_digest
+from t2.export import key_digest
 from t2.grading.graded import GradedPool
+from t2.head_record import BaseModel, DataRecord, Features, Labels, Prompt
 from t2.heads.base import HeadShape, Targets, targets_of
 from t2.model_files import resolve_model
 from t2.pools.prepare import prepare
 from t2.spec import DEFAULT_GRID, LabelJob
 from t2.splits import labelling_order, split_of
+from t2.training.data import BudgetData
 
 MIN_QUESTIONS = {"train": 8, "validation": 4, "test": 4}
 """Fewest questions of a split for its numbers to mean anything at all."""
@@ -96,31 +98,36 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
 
     @property
     def head_shape(self) -> HeadShape:
-        """Shape of features and grids."""
         width = self.features_QLD.shape[2]
         label_grid = cut_grid(self.budgets, max(1, self.job.samples_per_question // 2))
         return HeadShape(len(self.feature_spec.layers), width, self.budgets, label_grid)
 
     @property
-    def export_info(self) -> dict[str, Any]:
-        """What an exported head records of its data, JSON values."""
-        spec = self.prepared.spec
+    def export_info(self) -> DataRecord:
+        """What an exported head records of its data."""
+        spec, reads = self.prepared.spec, self.feature_spec
         train = self.split("train") if self.all_labelled("train") else None
-        return {
-            "base_model": {name: spec.model.get(name) for name in ("id", "revision", "fingerprint")},
-            "features": {**asdict(self.feature_spec), "layers": list(self.feature_spec.layers), **self._proxy_facts},
-            "prompt": spec.prompt,
-            "sampling": spec.sampling,
-            "labels": {
-                "eps": self.eps,
-                "samples_per_question": self.job.samples_per_question,
-                "grader": self.job.task.grader.version,
-                "cost_unit": spec.cost_unit,
-                "questions": {name: len(rows) for name, rows in self._rows.items()},
-            },
-            "mean_tokens_per_sample": float(train[0].mean_tokens_Q.mean()) if train else None,
-            SEEN_KEY: sorted(map(key_digest, {*self.dedup_keys("train"), *self.dedup_keys("validation")})),
-        }
+        return DataRecord(
+            base_model=BaseModel(*(spec.model.get(name) for name in ("id", "revision", "fingerprint"))),
+            features=Features(
+                model_fingerprint=reads.model_fingerprint,
+                layers=reads.layers,
+                pooling=reads.pooling,
+                model_id=self._proxy_files.id if self._proxy_files else None,
+                model_revision=self._proxy_files.revision if self._proxy_files else None,
+            ),
+            prompt=Prompt.from_json(spec.prompt, "the pool's spec"),
+            sampling=spec.sampling,
+            labels=Labels(
+                eps=self.eps,
+                samples_per_question=self.job.samples_per_question,
+                grader=self.job.task.grader.version,
+                cost_unit=spec.cost_unit,
+                questions={name: len(rows) for name, rows in self._rows.items()},
+            ),
+            mean_tokens_per_sample=float(train[0].mean_tokens_Q.mean()) if train else None,
+            seen_questions=tuple(sorted(map(key_digest, {*self.dedup_keys("train"), *self.dedup_keys("validation")}))),
+        )
 
     def train_set(self, epoch: int) -> tuple[Tensor, Targets]:
         """Features and targets of the first `ready(epoch)` train questions; waits until they are labelled."""
@@ -138,7 +145,8 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         """Batches of the current epoch, in an order that depends on seed and epoch alone."""
         epoch = self.trainer.current_epoch if self.trainer else 0
         partial = schedule.ready(0, len(self._rows["train"]), self.max_epochs) < len(self._rows["train"])
-        if partial and self.trainer and self.trainer.reload_dataloaders_every_n_epochs != 1:
+        every = getattr(self.trainer, "reload_dataloaders_every_n_epochs", 1)  # no trainer, no epoch but the first
+        if partial and every != 1:
             raise T2Error("Expected `trainer.reload_dataloaders_every_n_epochs: 1`, since the train set grows. Set it.")
         pooled_QLD, targets = self.train_set(epoch)
         order = torch.randperm(len(pooled_QLD), generator=torch.Generator().manual_seed(self.seed * 100_003 + epoch))
@@ -178,7 +186,6 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         self.filling.wait_for(self._rows[name])
 
     def all_labelled(self, name: str) -> bool:
-        """Whether a split is complete."""
         return self.filling.all_labelled(self._rows[name])
 
     def complete_questions(
@@ -212,12 +219,31 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Refuse other labels or splits (test questions could have been trained on); to resume, also another order."""
-        mine = self.state_dict()
-        if self.trainer is not None and self.trainer.state.fn != "fit":
-            mine = {key: value for key, value in mine.items() if key not in ("seed", "max_epochs", "train_questions")}
-        if changed := [f"{key}: {state_dict.get(key)} then, {mine[key]} now" for key in mine if state_dict.get(key) != mine[key]]:  # fmt: skip  # noqa: E501
+        """Refuse other labels or splits (test questions could have been trained on); to resume, also another order.
+
+        A resumed run keeps the pace at which the train set of the run before grew, so that each epoch sees what it
+        would have seen there; its own `trainer.max_epochs` only says when it ends.
+        """
+        resumes = self.trainer is None or self.trainer.state.fn == "fit"
+        compared = self.state_dict().keys() - {"max_epochs"} - (set() if resumes else {"seed", "train_questions"})
+        mine = {key: value for key, value in self.state_dict().items() if key in compared}
+        if changed := [
+            f"{key}: {state_dict.get(key)} then, {value} now"
+            for key, value in mine.items()
+            if state_dict.get(key) != value
+        ]:
             raise T2Error(f"Expected the data settings of the checkpoint, got {'; '.join(changed)}.")
+        if not resumes:
+            return
+        pace = state_dict["max_epochs"]
+        partial = schedule.epochs_before_all(len(self._rows["train"]), pace)
+        if 0 <= self.max_epochs <= partial:  # -1: without end
+            raise T2Error(
+                f"Expected `trainer.max_epochs` of at least {partial + 1} to go on from a checkpoint of {pace} epochs, "
+                f"got {self.max_epochs}: its first {partial} do not use all train questions. Raise it, or "
+                "train anew."
+            )
+        self.max_epochs = pace
 
     def _rows_by_split(self) -> dict[str, list[int]]:
         """Indices of the job's questions by split, each in labelling order."""
@@ -235,23 +261,22 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
 
     def _check_calibration(self) -> None:
         """Before the LLM is loaded and anything is labelled: are there enough questions for what was asked?"""
-        found = len(set(self.dedup_keys("calibration")))
-        if found < self.min_calibration:
+        num_questions = len(set(self.dedup_keys("calibration")))
+        if num_questions < self.min_calibration:
             raise T2Error(
                 f"Expected at least {self.min_calibration} calibration questions with keys of their own for "
-                f"`calibration.mode: required`, got {found}. Add questions, raise `data.splits.calibration`, "
+                f"`calibration.mode: required`, got {num_questions}. Add questions, raise `data.splits.calibration`, "
                 "`calibration.alpha` or `calibration.delta`, or choose mode auto."
             )
 
     def _features(self) -> tuple[FeatureSpec, Tensor]:
         """From the cache, or from the LLM, which is freed before a labeller starts."""
-        proxy = resolve_model(self.allow_proxy) if self.allow_proxy else None
-        self._proxy_facts = {"model_id": proxy.id, "model_revision": proxy.revision} if proxy else {}
+        self._proxy_files = proxy = resolve_model(self.allow_proxy) if self.allow_proxy else None
         facts = self.prepared.spec.model if proxy is None else proxy.as_json()
         layers = choose_layers(self.layers, facts["num_layers"])
         spec = FeatureSpec(facts["fingerprint"], layers)
 
-        def find() -> Path:
+        def model_folder() -> Path:
             files = proxy or self.prepared.model_files or resolve_model(self.job.model, self.job.revision)
             if files.fingerprint != spec.model_fingerprint:
                 raise T2Error(
@@ -260,7 +285,7 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
                 )
             return files.folder
 
-        return spec, pooled_features(self.features_root, spec, self.prepared.prompts, find)
+        return spec, pooled_features(self.features_root, spec, self.prepared.prompts, model_folder)
 
     def _labelled(self, key: str, rows: Sequence[int]) -> tuple[GradedPool, BudgetLabels]:
         if key not in self._labels:
@@ -280,3 +305,7 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
 def _collate(rows: list[tuple[Tensor, ...]]) -> tuple[Tensor, Targets]:
     pooled, *targets = (torch.stack(column) for column in zip(*rows, strict=True))
     return pooled, Targets(*targets)
+
+
+if TYPE_CHECKING:  # the type checker sees to it that training finds here what it asks for
+    _: type[BudgetData] = BudgetDataModule

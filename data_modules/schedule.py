@@ -17,14 +17,19 @@ def stage_sizes(num_questions: int, max_epochs: int) -> list[int]:
     return [*partial, num_questions]
 
 
+def epochs_before_all(num_questions: int, max_epochs: int) -> int:
+    """How many epochs see a part of the train questions alone; at most half of them."""
+    partial_stages = len(stage_sizes(num_questions, max_epochs)) - 1
+    return partial_stages * max(1, max_epochs // 2 // partial_stages) if partial_stages else 0
+
+
 def ready(epoch: int, num_questions: int, max_epochs: int) -> int:
-    """How many train questions (the first in labelling order) epoch `epoch` uses; at least half the epochs use all."""
-    sizes = stage_sizes(num_questions, max_epochs)
-    partial_stages = len(sizes) - 1
-    if partial_stages == 0:
-        return num_questions
-    epochs_per_stage = max(1, max_epochs // 2 // partial_stages)
-    return sizes[min(epoch // epochs_per_stage, partial_stages)]
+    """How many train questions (the first in labelling order) epoch `epoch` uses; at least half the epochs use all.
+
+    130 questions and 9 epochs: 64 64 | 128 128 | 130 130 130 130 130.
+    """
+    sizes, partial_epochs = stage_sizes(num_questions, max_epochs), epochs_before_all(num_questions, max_epochs)
+    return sizes[epoch * (len(sizes) - 1) // partial_epochs] if epoch < partial_epochs else num_questions
 
 
 def is_stage_start(epoch: int, num_questions: int, max_epochs: int) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from t2.errors import T2Error
+from t2.head_record import Calibration, Features, HeadRecord
 from t2.heads.base import Head, Prediction
-from t2.heads.record import head_from_record
 from t2.model_card import model_card
 from t2.model_files import resolve_model
 from t2.policies.base import Costs
-from t2.policies.record import policy_from_record
-from t2.spec import PromptSpec, Shot
+from t2.policies.one_round import FixedN
+from t2.policies.record import PolicyRecord
+from t2.spec import PromptSpec
 from t2.store.files import write_atomically, write_text_atomically
 
 HEAD_FORMAT = "t2-head"
@@ -30,8 +32,6 @@ HEAD_FORMAT_VERSION = 1
 CHECKPOINT_KEY = "t2"
 """Where a Lightning checkpoint holds what export needs, as primitives."""
 _STATE_PREFIX = "head."
-SEEN_KEY = "seen_questions"
-"""Of a checkpoint's record: digests of the questions that chose weights, checkpoint or setting. A file in an export."""
 SEEN_QUESTIONS_FILE = "seen_questions.txt"
 
 
@@ -43,12 +43,12 @@ def key_digest(dedup_key: str) -> str:
 class BudgetHead:
     """An exported head with its policy: pooled activations in, numbers of samples out."""
 
-    def __init__(self, config: dict[str, Any], head: Head, seen: Iterable[str] | None = None) -> None:
+    def __init__(self, record: HeadRecord, head: Head) -> None:
         """Use `from_pretrained`."""
-        self.seen: frozenset[str] = frozenset(seen or ())
-        self.records_seen = seen is not None
-        self.config, self.head = config, head.eval()
-        self.policy = policy_from_record(config.get("policy", {}))
+        if record.policy is None:
+            raise T2Error("Expected a head with a policy, got a record without. Export the head again.")
+        self.record, self.head, self.policy = record, head.eval(), record.policy.policy()
+        self.seen, self.records_seen = frozenset(record.seen_questions or ()), record.seen_questions is not None
 
     @classmethod
     def from_pretrained(cls, name: str | Path, revision: str | None = None) -> BudgetHead:
@@ -62,19 +62,30 @@ class BudgetHead:
             T2Error: no such head, another format, or tensors that are missing or unexpected.
         """
         folder = _folder_of(name, revision)
-        config = _read_config(folder / "config.json")
-        head = head_from_record(config)
+        record = _read_config(folder / "config.json")
+        head = record.untrained_head()
         try:
             state = load_file(folder / "model.safetensors")
         except (OSError, SafetensorError) as error:
             raise T2Error(f"Expected the head's weights in {folder / 'model.safetensors'}, got {error}.") from error
         load_exactly(head, state, str(folder))
-        return cls(config, head, _read_seen(folder / SEEN_QUESTIONS_FILE))
+        return cls(replace(record, seen_questions=_read_seen(folder / SEEN_QUESTIONS_FILE)), head)
+
+    @property
+    def features(self) -> Features:
+        """The activations that the head reads.
+
+        Raises:
+            T2Error: the head does not say.
+        """
+        if self.record.features is None:
+            raise T2Error("Expected a head that records which activations it reads, got one trained without any LLM.")
+        return self.record.features
 
     @property
     def layers(self) -> tuple[int, ...]:
         """Tapped layers, see `t2.activations.layers`."""
-        return tuple(self.config["features"]["layers"])
+        return self.features.layers
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -82,24 +93,28 @@ class BudgetHead:
         return self.head.shape.grid
 
     @property
-    def calibration(self) -> dict[str, Any] | None:
+    def calibration(self) -> Calibration | None:
         """How calibration went and what it promises; None: it was off, or the head is older than calibration."""
-        found: dict[str, Any] | None = self.config.get("calibration")
-        return found
+        return self.record.calibration
 
     @property
     def prompt(self) -> PromptSpec:
-        """How a question becomes the prompt that the head reads; the LLM must be asked with the same."""
-        prompt = self.config["prompt"]
-        return PromptSpec(prompt["template"], prompt["system"], [Shot(**shot) for shot in prompt["shots"]])
+        """How a question becomes the prompt that the head reads; the LLM must be asked with the same.
+
+        Raises:
+            T2Error: the head does not say.
+        """
+        if self.record.prompt is None:
+            raise T2Error("Expected a head that records its prompt, got one without. Export the head again.")
+        return self.record.prompt.spec
 
     @property
     def reads(self) -> tuple[str, str | None]:
         """Hub id or folder, and revision, of the LLM whose activations the head reads: its proxy's, if it has one."""
-        features, base = self.config["features"], self.config["base_model"]
-        if features.get("model_id"):
-            return features["model_id"], features.get("model_revision")
-        return base["id"], base.get("revision")
+        features, base = self.features, self.record.base_model
+        if features.model_id:
+            return features.model_id, features.model_revision
+        return base.id or "", base.revision
 
     def has_seen(self, dedup_key: str) -> bool:
         """Whether the head learned from a question with this key, or was chosen or calibrated on one.
@@ -127,13 +142,14 @@ class BudgetHead:
 
         files = resolve_model(str(model)) if model is not None else resolve_model(*self.reads)
         self.check_model(files.fingerprint)
-        tokenizer, expected = load_tokenizer(files.folder), self.config["prompt"]["fingerprint"]
-        if (found := prompt_fingerprint(tokenizer, self.prompt)) != expected:
+        tokenizer, prompt = load_tokenizer(files.folder), self.prompt
+        expected = self.record.prompt.fingerprint if self.record.prompt else ""
+        if (fingerprint := prompt_fingerprint(tokenizer, prompt)) != expected:
             raise T2Error(
                 f"Expected the chat template that the head was trained with ({expected[:12]}...), got another "
-                f"({found[:12]}...) in {files.folder}. Use the revision of the LLM that the head names."
+                f"({fingerprint[:12]}...) in {files.folder}. Use the revision of the LLM that the head names."
             )
-        prompts = [render(tokenizer, self.prompt, question) for question in questions]
+        prompts = [render(tokenizer, prompt, question) for question in questions]
         return computed(files.folder, prompts, FeatureSpec(files.fingerprint, self.layers))
 
     def predict(self, pooled_BLD: Tensor) -> Prediction:
@@ -146,7 +162,7 @@ class BudgetHead:
         if pooled_BLD.dim() != 3 or tuple(pooled_BLD.shape[1:]) != expected:
             raise T2Error(
                 f"Expected features of {expected[0]} layers x {expected[1]} (layers {list(self.layers)} of "
-                f"{self.config['base_model']['id']}), got shape {tuple(pooled_BLD.shape)}. Is this head for this model?"
+                f"{self.record.base_model.id}), got shape {tuple(pooled_BLD.shape)}. Is this head for this model?"
             )
         with torch.no_grad():
             return self.head.predict(self.head(pooled_BLD))
@@ -163,10 +179,10 @@ class BudgetHead:
         Raises:
             T2Error: it is another one.
         """
-        expected = self.config["features"]["model_fingerprint"]
+        expected = self.features.model_fingerprint
         if fingerprint != expected:
             raise T2Error(
-                f"Expected the model {self.config['base_model']['id']} ({expected[:12]}...), got another "
+                f"Expected the model {self.record.base_model.id} ({expected[:12]}...), got another "
                 f"({fingerprint[:12]}...). A head works on the activations of one model alone."
             )
 
@@ -177,56 +193,70 @@ def export_checkpoint(checkpoint: str | Path, folder: str | Path) -> Path:
     Raises:
         T2Error: no such file, not a checkpoint of T2, or tensors that are missing or unexpected.
     """
-    content = read_checkpoint(checkpoint)
-    return save_head(head_of_checkpoint(content, str(checkpoint)), content[CHECKPOINT_KEY], folder)
+    content = Checkpoint.read(checkpoint)
+    return save_head(content.head(), content.record, folder)
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """A Lightning checkpoint, whole, on the CPU, without pickle's dangers.
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint of train.py, on the CPU."""
 
-    Raises:
-        T2Error: no such file, or not a checkpoint of T2.
-    """
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise T2Error(f"Expected a checkpoint, got no file {path}.") from error
-    except Exception as error:  # torch raises many kinds for a file that is no checkpoint
-        raise T2Error(
-            f"Expected a checkpoint of primitives and tensors, got {path} ({type(error).__name__})."
-        ) from error
-    if not isinstance(content, dict) or CHECKPOINT_KEY not in content:
-        raise T2Error(f"Expected a checkpoint of train.py with the key {CHECKPOINT_KEY!r}, got {path} without it.")
-    return content
+    path: Path
+    content: dict[str, Any]
+    """as Lightning wrote it"""
+    record: HeadRecord
+
+    @classmethod
+    def read(cls, path: str | Path) -> Checkpoint:
+        """Read it whole, without pickle's dangers.
+
+        Raises:
+            T2Error: no such file, not a checkpoint of T2, or a damaged record.
+        """
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError as error:
+            raise T2Error(f"Expected a checkpoint, got no file {path}.") from error
+        except Exception as error:  # torch raises many kinds for a file that is no checkpoint
+            raise T2Error(
+                f"Expected a checkpoint of primitives and tensors, got {path} ({type(error).__name__})."
+            ) from error
+        if not isinstance(content, dict) or CHECKPOINT_KEY not in content:
+            raise T2Error(f"Expected a checkpoint of train.py with the key {CHECKPOINT_KEY!r}, got {path} without it.")
+        return cls(Path(path), content, HeadRecord.from_json(content[CHECKPOINT_KEY], str(path)))
+
+    def head(self) -> Head:
+        """The trained head, in eval mode.
+
+        Raises:
+            T2Error: a head that is unknown, or tensors that are missing or unexpected.
+        """
+        head, state = self.record.untrained_head(), self.content["state_dict"]
+        own = {k.removeprefix(_STATE_PREFIX): v for k, v in state.items() if k.startswith(_STATE_PREFIX)}
+        load_exactly(head, own, str(self.path))
+        return head.eval()
+
+    def rewrite(self, record: HeadRecord) -> None:
+        """Write the file anew with another record, whole or not at all."""
+        content = {**self.content, CHECKPOINT_KEY: record.as_json()}
+        write_atomically(self.path, lambda scratch: torch.save(content, scratch))
 
 
-def head_of_checkpoint(content: dict[str, Any], where: str) -> Head:
-    """The trained head in a checkpoint, in eval mode.
-
-    Raises:
-        T2Error: a head that is unknown, or tensors that are missing or unexpected.
-    """
-    head = head_from_record(content[CHECKPOINT_KEY])
-    state = {k.removeprefix(_STATE_PREFIX): v for k, v in content["state_dict"].items() if k.startswith(_STATE_PREFIX)}
-    load_exactly(head, state, where)
-    return head.eval()
-
-
-def save_head(head: Head, record: dict[str, Any], folder: str | Path) -> Path:
+def save_head(head: Head, record: HeadRecord, folder: str | Path) -> Path:
     """Write config, weights and card.
 
     Args:
         head: trained.
-        record: what `head_record`, the DataModule and our callbacks put into a checkpoint.
+        record: of it; without a policy the largest constant is recorded.
         folder: created; files of an earlier export are replaced.
 
     Raises:
         T2Error: a number in the record is NaN or infinite, which JSON has no word for; nothing is written.
     """
     folder = Path(folder)
-    config = {"format": HEAD_FORMAT, "format_version": HEAD_FORMAT_VERSION, **record}
-    seen = config.pop(SEEN_KEY, None)
-    config.setdefault("policy", {"name": "FixedN", "arguments": {"n": head.shape.grid[-1]}})
+    record = replace(record, policy=record.policy or PolicyRecord.of(FixedN(head.shape.grid[-1])))
+    values = replace(record, seen_questions=None).as_json()
+    config = {"format": HEAD_FORMAT, "format_version": HEAD_FORMAT_VERSION, **values}
     if wrong := _not_finite(config):
         raise T2Error(
             f"Expected finite numbers in what is recorded of the head, got {', '.join(wrong)}. Set those that are "
@@ -237,9 +267,10 @@ def save_head(head: Head, record: dict[str, Any], folder: str | Path) -> Path:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
     (folder / "config.json").unlink(missing_ok=True)  # an earlier head's must never stand beside these weights
     write_atomically(folder / "model.safetensors", lambda path: save_file(tensors, path))
-    write_text_atomically(folder / "README.md", model_card(config))
-    if seen is not None:
-        write_text_atomically(folder / SEEN_QUESTIONS_FILE, "".join(f"{each}\n" for each in sorted(set(seen))))
+    write_text_atomically(folder / "README.md", model_card(record))
+    if record.seen_questions is not None:
+        lines = "".join(f"{digest}\n" for digest in sorted(set(record.seen_questions)))
+        write_text_atomically(folder / SEEN_QUESTIONS_FILE, lines)
     else:
         (folder / SEEN_QUESTIONS_FILE).unlink(missing_ok=True)  # of an earlier export: another head's
     # The config goes last: where it is, the export is complete.
@@ -264,14 +295,14 @@ def load_exactly(head: Head, state: dict[str, Tensor], where: str) -> None:
     head.load_state_dict(state)
 
 
-def _not_finite(value: Any, where: str = "") -> list[str]:
+def _not_finite(value: object, where: str = "") -> list[str]:
     """Where in a record there is NaN or infinity, as "policy.arguments.shift nan"."""
     if isinstance(value, float):
         return [] if isfinite(value) else [f"{where} {value}"]
-    if not isinstance(value, dict | list | tuple):
+    if not isinstance(value, dict | list):
         return []
     parts = value.items() if isinstance(value, dict) else enumerate(value)
-    return [found for name, part in parts for found in _not_finite(part, f"{where}.{name}" if where else str(name))]
+    return [wrong for key, part in parts for wrong in _not_finite(part, f"{where}.{key}" if where else str(key))]
 
 
 def _folder_of(name: str | Path, revision: str | None) -> Path:
@@ -289,9 +320,9 @@ def _folder_of(name: str | Path, revision: str | None) -> Path:
         ) from error
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _read_config(path: Path) -> HeadRecord:
     try:
-        config: Any = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise T2Error(f"Expected an exported head with config.json, got {path.parent}: {error}.") from error
     if not isinstance(config, dict):
@@ -299,10 +330,10 @@ def _read_config(path: Path) -> dict[str, Any]:
     version = (config.get("format"), config.get("format_version"))
     if version != (HEAD_FORMAT, HEAD_FORMAT_VERSION):
         raise T2Error(f"Expected {HEAD_FORMAT} version {HEAD_FORMAT_VERSION}, got {version} in {path}.")
-    return config
+    return HeadRecord.from_json(config, str(path))
 
 
-def _read_seen(path: Path) -> list[str] | None:
+def _read_seen(path: Path) -> tuple[str, ...] | None:
     """Digests of the questions that the head learned from; None: the head was exported without them."""
     try:
         lines = path.read_text(encoding="utf-8").split()
@@ -312,4 +343,4 @@ def _read_seen(path: Path) -> list[str] | None:
         raise T2Error(f"Expected digests of questions in {path}, got {error}. Export the head again.") from error
     if wrong := [line for line in lines if not re.fullmatch("[0-9a-f]{16}", line)]:
         raise T2Error(f"Expected 16 hex digits a line in {path}, got {wrong[0][:40]!r}. Export the head again.")
-    return lines
+    return tuple(lines)

@@ -21,9 +21,9 @@ Pure.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import ceil, log, log1p
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -67,10 +67,6 @@ class CalibrationResult:
     """questions from which a setting passes that never loses, see `questions_needed_lossless`"""
     form: Form
     """"reference": within alpha of FixedN(N_ref); "every_fixed": within alpha of FixedN(N) for every N in the grid"""
-
-    def as_json(self) -> dict[str, Any]:
-        """The fields as JSON values, for exports."""
-        return {**asdict(self), "p_values": list(self.p_values)}
 
 
 def questions_needed(alpha: float = ALPHA, delta: float = DELTA) -> int:
@@ -145,14 +141,21 @@ def betting_p_values(differences_QS: Tensor, alpha: float = ALPHA, delta: float 
         raise T2Error("Expected at least one calibration question, got none.")
     if not bool((differences_QS.abs() <= 1 + _ROUNDING).all()):  # NaN fails too
         raise T2Error("Expected differences of accuracies in [-1, 1], got NaN or a larger one. Check the curves.")
+    # Bet against "the mean of X is at least m" question by question. Each factor 1 + bet (m - X) has mean at most 1 if
+    # that is true, so wealth that grows is evidence against it: wealth 20 at any time is p = 1/20. For this the bet
+    # must be settled before its question is looked at, hence the shift by one place:
+    #
+    #     question        1      2        3
+    #     bet made from   start  X_1      X_1 X_2
     x_QS = (differences_QS.double().clamp(-1, 1) + 1) / 2
     m, n = (1 + alpha) / 2, len(x_QS)
     seen_QS = torch.arange(1, n + 1, dtype=torch.float64).view(-1, *[1] * (x_QS.dim() - 1))
-    # Running mean and variance start at 1/2 and 1/4, as one pseudo-observation.
+    # One pseudo-observation: mean 1/2, variance 1/4, the largest that a number in [0, 1] can have.
     mean_QS = (0.5 + x_QS.cumsum(0)) / (seen_QS + 1)
     variance_QS = (0.25 + (x_QS - mean_QS).square().cumsum(0)) / (seen_QS + 1)
-    before_QS = torch.cat([torch.full_like(x_QS[:1], 0.25), variance_QS[:-1]])  # a bet may not know its own question
+    before_QS = torch.cat([torch.full_like(x_QS[:1], 0.25), variance_QS[:-1]])
     bet_QS = (2 * log(1 / delta) / (n * before_QS)).sqrt().clamp(max=_LARGEST_LOSS / (1 - m))
+    # Logarithms, since 1,000 factors overflow. The largest wealth on the way counts, not the last (Ville).
     log_wealth_QS = torch.log1p(bet_QS * (m - x_QS)).cumsum(0)
     return (-log_wealth_QS.amax(0).clamp(min=0)).exp()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from t2.comparison.compare import Comparison
 from t2.comparison.frontier_figure import Line, frontier_figure, pictured
@@ -73,6 +74,8 @@ def write_report(
     *,
     cost_unit: str = "tokens",
     first: Sequence[Section] = (),
+    first_markdown: str = "",
+    further: Mapping[str, object] = MappingProxyType({}),
 ) -> list[Path]:
     """Write report.json, report.md, index.html, frontier.png and ladder.png.
 
@@ -85,6 +88,8 @@ def write_report(
         notes: on the pool.
         cost_unit: of the pool: where tokens are unknown, cost is counted in samples.
         first: sections above all others of the page.
+        first_markdown: what stands above the comparison in report.md.
+        further: keys that report.json has besides the summary's.
     """
     cost = COST_WORDS[cost_unit]
     lines, heading = frontier_lines(comparison), clean(title, 90)
@@ -93,8 +98,8 @@ def write_report(
         "ladder.png": png_of(ladder_figure(summary.ladder, heading, cost)),
     }
     texts = {
-        "report.json": json.dumps(asdict(summary), indent=1, allow_nan=False) + "\n",
-        "report.md": markdown(summary, header, cost_unit),
+        "report.json": json.dumps({**asdict(summary), **further}, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+        "report.md": first_markdown + markdown(summary, header, cost_unit),
         "index.html": render_page(title, [*first, *_sections(summary, pictures, cost_unit)], lead=header, notes=notes),
     }
     for name, text in texts.items():

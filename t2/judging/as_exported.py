@@ -37,22 +37,20 @@ class Promise:
 
     @property
     def within(self) -> bool:
-        """Whether the observed loss is below alpha."""
         return self.loss.value < self.alpha
 
     @property
     def verdict(self) -> str:
-        """One sentence."""
-        seen = f"{100 * self.loss.value:.2f} points [{100 * self.loss.low:.2f}, {100 * self.loss.high:.2f}]"
+        observed = f"{100 * self.loss.value:.2f} points [{100 * self.loss.low:.2f}, {100 * self.loss.high:.2f}]"
         if self.loss.high < self.alpha:
-            say = "kept here"
+            verdict = "kept here"
         elif self.loss.low >= self.alpha:
-            say = "broken here"
+            verdict = "broken here"
         else:
-            say = f"{'kept' if self.within else 'broken'} on the mean, but the interval leaves it open"
+            verdict = f"{'kept' if self.within else 'broken'} on the mean, but the interval leaves it open"
         return (
             f"Promise: loses less than {100 * self.alpha:g} points against {self.rival}, except with probability "
-            f"{self.delta:g}. Observed loss {seen}: {say}."
+            f"{self.delta:g}. Observed loss {observed}: {verdict}."
         )
 
 

@@ -73,53 +73,53 @@ def evaluate_head(
     console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
     head = BudgetHead.from_pretrained(name)
     check_live(live, source, grader)
-    asked = load_questions(head, source, proxy, features, grader, min_samples)
-    prediction = head.predict(asked.pooled_QLD)
-    known = known_of(head.head, prediction, len(asked.labels.grid))
-    index_Q = _chosen(head, asked, prediction)
-    rows = run_live(head, asked, known, live, out) if live else None  # the engine needs all threads
+    judged = load_questions(head, source, proxy, features, grader, min_samples)
+    prediction = head.predict(judged.pooled_QLD)
+    known = known_of(head.head, prediction, len(judged.labels.grid))
+    index_Q = _chosen(head, judged, prediction)
+    rows = run_live(head, judged, known, live, out) if live else None  # the engine needs all threads
     with one_thread():
-        summary, comparison = compared(head, asked, known, console, sweeps)
-        promise, promise_notes = promise_of(head, asked, prediction, index_Q)
-        exported = as_exported(head.policy, index_Q, asked.pool, asked.labels, comparison.reference, promise)
+        summary, comparison = compared(head, judged, known, console, sweeps)
+        promise, promise_notes = promise_of(head, judged, prediction, index_Q)
+        exported = as_exported(head.policy, index_Q, judged.pool, judged.labels, comparison.reference, promise)
     evaluated = Evaluated(
         head=Path(name).resolve().name,
-        pool=asked.loaded.name,
-        num_questions=len(asked.pool),
-        num_samples=int(asked.pool.present_QM.sum(1).min()),
-        left_out=asked.left_out,
-        cost_unit=asked.loaded.cost_unit,
+        pool=judged.loaded.name,
+        num_questions=len(judged.pool),
+        num_samples=int(judged.pool.present_QM.sum(1).min()),
+        left_out=judged.left_out,
+        cost_unit=judged.loaded.cost_unit,
         exported=exported,
         live=rows,
-        notes=(*asked.notes, *promise_notes),
+        notes=(*judged.notes, *promise_notes),
     )
     paths = write_evaluation(evaluated, summary, comparison, out, FOLD_SEEDS)
     _print(evaluated, summary, console)
     return [*paths, out / LIVE_FILE] if rows else paths
 
 
-def _chosen(head: BudgetHead, asked: HeadQuestions, prediction: Prediction) -> Tensor:
+def _chosen(head: BudgetHead, judged: HeadQuestions, prediction: Prediction) -> Tensor:
     """What the head's own policy draws, as an index into the grid, (Q,): first of all, since it may be impossible.
 
     Raises:
         T2Error: the exported setting does not go with these questions.
     """
     try:
-        return chosen_budgets(head.policy, prediction, asked.labels.grid)
+        return chosen_budgets(head.policy, prediction, judged.labels.grid)
     except T2Error as error:
         raise T2Error(
-            f"Expected questions of pool {asked.loaded.name} that the head's policy {in_words(head.policy)} can be run "
-            f"on, got: {error} Train the head with another `accuracy_cost.policy`, or name another pool."
+            f"Expected questions of pool {judged.loaded.name} that the head's policy {in_words(head.policy)} can be "
+            f"run on, got: {error} Train the head with another `accuracy_cost.policy`, or name another pool."
         ) from error
 
 
 def compared(
-    head: BudgetHead, asked: HeadQuestions, known: Known, console: Console, sweeps: Sweeps
+    head: BudgetHead, judged: HeadQuestions, known: Known, console: Console, sweeps: Sweeps
 ) -> tuple[Summary, Comparison]:
     """`compare` at every fold seed, with the head and the controls that these questions themselves can train."""
-    pool, labels = asked.pool, asked.labels
-    texts = [question.text for question in asked.questions]
-    rivals = controls_of(pool, labels, texts, asked.pooled_QLD)  # they learn here: a head from elsewhere should win
+    pool, labels = judged.pool, judged.labels
+    texts = [question.text for question in judged.questions]
+    rivals = controls_of(pool, labels, texts, judged.pooled_QLD)  # they learn here: a head from elsewhere should win
     by_seed: dict[int, list[Source]] = {}
     for seed in FOLD_SEEDS:
         folds = Folds.of(pool.dedup_keys, seed)
@@ -134,28 +134,28 @@ def compared(
 
 
 def promise_of(
-    head: BudgetHead, asked: HeadQuestions, prediction: Prediction, index_Q: Tensor
+    head: BudgetHead, judged: HeadQuestions, prediction: Prediction, index_Q: Tensor
 ) -> tuple[Promise | None, list[str]]:
     """What calibration promised, held against what the policy chooses here (`index_Q`); or why it cannot be."""
     record = head.calibration
     if record is None:
         return None, []
-    if record["status"] != "calibrated":
-        return None, [record["promise"]]
-    n_ref = None if record.get("form") == "every_fixed" else int(record["n_ref"])
-    if n_ref is not None and n_ref not in asked.labels.grid:
+    if record.status != "calibrated":
+        return None, [record.promise]
+    n_ref = None if record.form == "every_fixed" else record.n_ref
+    if n_ref is not None and n_ref not in judged.labels.grid:
         return None, [
-            f"The head's promise is against FixedN({n_ref}); this pool allows {asked.labels.grid[-1]} samples, so it "
+            f"The head's promise is against FixedN({n_ref}); this pool allows {judged.labels.grid[-1]} samples, so it "
             "cannot be checked here."
         ]
     own_Q = choices(head.policy, prediction, head.grid)
-    cut = bool((own_Q >= len(asked.labels.grid)).any())
-    if cut or (n_ref is None and asked.labels.grid != head.grid):
+    cut = bool((own_Q >= len(judged.labels.grid)).any())
+    if cut or (n_ref is None and judged.labels.grid != head.grid):
         return None, [
-            f"The head's promise needs budgets up to {head.grid[-1]}; this pool allows {asked.labels.grid[-1]} "
+            f"The head's promise needs budgets up to {head.grid[-1]}; this pool allows {judged.labels.grid[-1]} "
             "samples, so it cannot be checked here."
         ]
-    return observed_promise(index_Q, asked.pool, asked.labels, n_ref, record["alpha"], record["delta"]), []
+    return observed_promise(index_Q, judged.pool, judged.labels, n_ref, record.alpha, record.delta), []
 
 
 def _print(evaluated: Evaluated, summary: Summary, console: Console) -> None:

@@ -48,28 +48,28 @@ def check_live(num_live: int, source: str, grader: str | None) -> None:
         )
 
 
-def run_live(head: BudgetHead, asked: HeadQuestions, known: Known, num_live: int, out: Path) -> LiveEvaluated:
+def run_live(head: BudgetHead, judged: HeadQuestions, known: Known, num_live: int, out: Path) -> LiveEvaluated:
     """Plan on the other questions, run one policy after the other on one engine, keep everything in live.json.
 
     Raises:
         T2Error: an imported pool, vLLM is not installed, or the config does not fit the pool, see `evaluate_live`.
     """
-    job = asked.loaded.job
+    job = judged.loaded.job
     assert job is not None  # `check_live` wants a config
-    if asked.loaded.spec.imported:
+    if judged.loaded.spec.imported:
         raise T2Error(
-            f"Expected a pool that `t2 label` has filled with `--live`, got the imported pool {asked.loaded.root}: the "
-            "LLM that answered is not known here."
+            f"Expected a pool that `t2 label` has filled with `--live`, got the imported pool {judged.loaded.root}: "
+            "the LLM that answered is not known here."
         )
-    everyone = Questions(asked.pool, asked.labels, known)
-    rows, other_rows = live_rows(asked.pool.question_ids, asked.pool.dedup_keys, num_live)
+    everyone = Questions(judged.pool, judged.labels, known)
+    rows, other_rows = live_rows(judged.pool.question_ids, judged.pool.dedup_keys, num_live)
     live, others = everyone.take(rows), everyone.take(other_rows)
     with one_thread():
-        planned = plan(live, others, head.policy, n_ref_of(head, asked))
+        planned = plan(live, others, head.policy, n_ref_of(head, judged))
     if bool(live.pool.greedy_present_Q.all()):
         greedy = Planned(tuple(GreedyAnswer() for _ in rows), replay_greedy(live.pool))
         planned = {"Greedy": greedy, **planned}  # first: what an engine does once, it does in the cheapest run
-    stored = dict(zip(asked.loaded.pool.question_ids, asked.loaded.prompts, strict=True))  # of the LLM that answers
+    stored = dict(zip(judged.loaded.pool.question_ids, judged.loaded.prompts, strict=True))  # of the LLM that answers
     fitted = len(other_rows) if enough_to_fit(others) else 0
     replays, done, console = {name: one.replay for name, one in planned.items()}, {}, Console(soft_wrap=True)
 
@@ -80,21 +80,22 @@ def run_live(head: BudgetHead, asked: HeadQuestions, known: Known, num_live: int
         samples = int(result.measured.samples.sum())
         console.print(f"live: {name}, {samples} samples in {result.seconds:.0f} s", highlight=False)
 
-    found = evaluate_live(
+    results = evaluate_live(
         job,
-        [asked.questions[row] for row in rows.tolist()],
+        [judged.questions[row] for row in rows.tolist()],
         [stored[name] for name in live.pool.question_ids],
         {name: one.rules for name, one in planned.items()},
         keep,
     )
-    shown = beside_replay(found, replays)
-    return LiveEvaluated(rows=shown, num_questions=len(rows), num_fitted=fitted)
+    return LiveEvaluated(beside_replay(results, replays), num_questions=len(rows), num_fitted=fitted)
 
 
-def n_ref_of(head: BudgetHead, asked: HeadQuestions) -> int:
+def n_ref_of(head: BudgetHead, judged: HeadQuestions) -> int:
     """The reference budget that the head recorded, as far as the pool allows; without a record the largest."""
-    recorded = (head.calibration or {}).get("n_ref") or head.config.get("metrics", {}).get("n_ref")
-    return max(n for n in asked.labels.grid if recorded is None or n <= recorded)
+    calibration, metrics = head.calibration, head.record.metrics
+    calibrated = calibration.n_ref if calibration else None
+    recorded = calibrated or (metrics.n_ref if metrics else None)
+    return max(n for n in judged.labels.grid if recorded is None or n <= recorded)
 
 
 def _write(path: Path, rows: dict[str, LiveRow], num_fitted: int) -> None:

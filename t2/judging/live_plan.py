@@ -55,7 +55,6 @@ class Questions:
     known: Known
 
     def take(self, rows: Tensor) -> Questions:
-        """Some of them."""
         return Questions(self.pool.take(rows), self.labels.take(rows), self.known.take(rows))
 
 
@@ -93,6 +92,12 @@ def plan(live: Questions, others: Questions, policy: OneRound, n_ref: int) -> di
     orders = Orders.of(live.pool, FULL.num_orders, seed=0)
     if not enough:
         return planned | {f"ASC({DEFAULT_THRESHOLD:g})": _by_table(ASC(DEFAULT_THRESHOLD, n_ref), orders)}
+    # Live questions must stay unknown to all that is fitted, and a setting must be chosen on questions that its own fit
+    # has not seen, or it looks better than it will be:
+    #
+    #     others, inner folds   fit on the rest -> frontier on the fold -> the cheapest setting near the reference
+    #     others, all of them   fit -> tables of that setting
+    #     live                  the tables alone; replayed here on stored samples, then run on the engine
     fit = Slice.of(others.pool, others.labels, seed=0)
     reference = float(others.labels.acc_QK[:, grid.index(n_ref)].mean())
     inner = inner_folds(fit, Folds.of(others.pool.dedup_keys, fold_seed=0).inner_Q)

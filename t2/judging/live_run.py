@@ -30,7 +30,7 @@ from t2.store.seeds import fresh_engine_seed
 from t2.voting import majority
 
 PER_QUESTION = ("correct", "samples", "generated_tokens", "prompt_tokens", "rounds", "peak")
-"""What is told of each question: the fields of `Replay` that are measured."""
+"""Columns of each question in live.json: the fields of `Replay` that are measured."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def evaluate_live(
         questions: what is asked.
         prompts: token ids of each question's prompt, as the pool stores them.
         contenders: name of a policy -> one rule a question.
-        on_done: told of each policy when it has run; the next may take an hour.
+        on_done: called with each policy that has run; the next may take an hour.
 
     Raises:
         T2Error: no pool, no such model, vLLM is not installed, the job's model or sampling setting is not the pool's,
@@ -129,12 +129,12 @@ def evaluate_live(
     try:
         sampler.open(str(model.folder), seed)
         sampler.check_prompts({question.id: tuple(ids) for question, ids in zip(questions, prompts, strict=True)})
-        found: dict[str, LiveResult] = {}
+        results: dict[str, LiveResult] = {}
         for name, rules in contenders.items():
-            found[name] = live_run(sampler, job.task.grader, questions, prompts, rules)
+            results[name] = live_run(sampler, job.task.grader, questions, prompts, rules)
             if on_done:
-                on_done(name, found[name])
-        return found
+                on_done(name, results[name])
+        return results
     finally:
         sampler.close()
 
@@ -155,7 +155,7 @@ def live_run(
         prompts: token ids of each.
         rules: one a question.
     """
-    asked = {
+    by_id = {
         question.id: _Asked(question.id, tuple(prompt), rule, grader)
         for question, prompt, rule in zip(questions, prompts, rules, strict=True)
     }
@@ -163,14 +163,14 @@ def live_run(
     queue = _Queue()
     sampler.cool()
     start = time.perf_counter()
-    for one in asked.values():
+    for one in by_id.values():
         queue.add(one.next_request())
     for result in sampler.stream(queue):
-        one = asked[result.request.question_id]
+        one = by_id[result.request.question_id]
         one.take(result.samples)
         queue.add(one.next_request())
     seconds = time.perf_counter() - start
-    everyone = list(asked.values())
+    everyone = list(by_id.values())
     measured = Replay(
         correct=_column(majority(one.votes) == gold for one, gold in zip(everyone, golds, strict=True)),
         samples=_column(len(one.votes) for one in everyone),
@@ -179,7 +179,7 @@ def live_run(
         rounds=_column(one.rounds for one in everyone),
         peak=_column(one.peak for one in everyone),
     )
-    return LiveResult(tuple(asked), measured, seconds, sampler.engine_facts)
+    return LiveResult(tuple(by_id), measured, seconds, sampler.engine_facts)
 
 
 @dataclass
@@ -219,7 +219,7 @@ class _Queue(Iterator[SampleRequest]):
         self._waiting: deque[SampleRequest] = deque()
 
     def add(self, request: SampleRequest | None) -> None:
-        """Append a request; None is none."""
+        """Append a request; with None, that of a rule that has stopped, nothing happens."""
         if request is not None:
             self._waiting.append(request)
 

@@ -79,8 +79,7 @@ def load_questions(
     labels = budget_labels(pool, usable_grid(head, pool, loaded.name), eps_of(head))
     reading = _reading(head, loaded, rows, questions, proxy)
     root = Path(features) if features else loaded.data.features_root if loaded.data else loaded.root / "features"
-    wanted = head.config["features"]
-    spec = FeatureSpec(wanted["model_fingerprint"], head.layers, wanted.get("pooling", "last-token"))
+    spec = FeatureSpec(head.features.model_fingerprint, head.layers, head.features.pooling or "last-token")
     pooled_QLD = pooled_features(root, spec, reading.prompts, lambda: _folder(head, reading, root))
     notes = (*_notes(head, loaded, labels, reading), *_seen_notes(head, left_out, len(loaded.pool)), *loaded.notes)
     return HeadQuestions(loaded, pool, labels, questions, reading.prompts, pooled_QLD, left_out, notes)
@@ -92,16 +91,16 @@ def check_samples_model(head: BudgetHead, loaded: LoadedPool, proxy: str | None)
     Raises:
         T2Error: they do not, and no `--proxy` says which LLM the head is to read.
     """
-    base, reads = head.config["base_model"], head.config["features"]
+    base = head.record.base_model
     if loaded.spec.imported and proxy is None:
         raise T2Error(
             f"Expected `--proxy` with the LLM that the head reads ({head.reads[0]}), got none: pool {loaded.root} was "
             "imported and has no prompts. Name a hub id or folder."
         )
-    theirs, expected = loaded.spec.model["fingerprint"], base.get("fingerprint") or reads["model_fingerprint"]
+    theirs, expected = loaded.spec.model["fingerprint"], base.fingerprint or head.features.model_fingerprint
     if proxy is None and theirs != expected:
         raise T2Error(
-            f"Expected a pool of {base.get('id')} ({expected[:12]}...), for which the head was trained, got pool "
+            f"Expected a pool of {base.id} ({expected[:12]}...), for which the head was trained, got pool "
             f"{loaded.root} of {loaded.spec.model['id']} ({theirs[:12]}...). A head works for one model; to have it "
             f"read {head.reads[0]} beside these samples all the same, name that LLM with `--proxy`."
         )
@@ -136,11 +135,22 @@ def usable_grid(head: BudgetHead, pool: GradedPool, name: str) -> tuple[int, ...
 def _reading(
     head: BudgetHead, loaded: LoadedPool, rows: list[int], questions: tuple[Question, ...], proxy: str | None
 ) -> _Reading:
-    """Stored prompts where the LLM answered that the head reads; else they are rendered for that LLM."""
-    files = resolve_model(proxy) if proxy else None
+    """Stored prompts where the LLM answered that the head reads; else they are rendered for that LLM.
+
+    Two LLMs are at play: one has answered (the pool's, whose prompts are stored), one is read (the head's, or the
+    proxy that gave the head its features).
+
+        one and the same LLM     the stored prompts are what it reads: neither LLM nor tokenizer is needed, unless
+                                 features are missing
+        two LLMs, or imported    the stored prompts are of another tokenizer, or there are none: the questions are
+                                 rendered anew, with the tokenizer of the LLM that is read, which must be at hand
+
+    `find_model` is called only where features are missing, so that a head can be judged without its LLM.
+    """
+    files = resolve_model(proxy) if proxy else None  # of the LLM that is read, where the user names it
     if files:
         head.check_model(files.fingerprint)
-    if not loaded.spec.imported and loaded.spec.model["fingerprint"] == head.config["features"]["model_fingerprint"]:
+    if not loaded.spec.imported and loaded.spec.model["fingerprint"] == head.features.model_fingerprint:
         prompts = tuple(loaded.prompts[row] for row in rows)
         return _Reading(prompts, loaded.spec.prompt["fingerprint"], lambda: files or _own_model(head, loaded.job))
     rendered_for = files or _tokenizer_files(head)
@@ -192,7 +202,7 @@ def _folder(head: BudgetHead, reading: _Reading, root: Path) -> Path:
 
 def eps_of(head: BudgetHead) -> float:
     """Tolerance of N* that the head was trained with, accuracy."""
-    return float(head.config.get("labels", {}).get("eps", 0.02))
+    return 0.02 if head.record.labels.eps is None else head.record.labels.eps
 
 
 def _seen_notes(head: BudgetHead, left_out: int | None, total: int) -> Iterator[str]:
@@ -207,17 +217,17 @@ def _seen_notes(head: BudgetHead, left_out: int | None, total: int) -> Iterator[
 
 def _notes(head: BudgetHead, loaded: LoadedPool, labels: BudgetLabels, reading: _Reading) -> Iterator[str]:
     """What differs from what the head was trained on."""
-    config, spec = head.config, loaded.spec
+    record, spec = head.record, loaded.spec
     if labels.grid != head.grid:
         yield f"The head's budgets go up to {head.grid[-1]}; this pool allows {labels.grid[-1]}, so they are cut there."
-    if spec.model["fingerprint"] != config["base_model"].get("fingerprint"):
-        yield f"The samples are those of {spec.model['id']}, the head learned from {config['base_model'].get('id')}'s."
-    if reading.prompt_fingerprint != (config.get("prompt") or {}).get("fingerprint"):
+    if spec.model["fingerprint"] != record.base_model.fingerprint:
+        yield f"The samples are those of {spec.model['id']}, the head learned from {record.base_model.id}'s."
+    if record.prompt is None or reading.prompt_fingerprint != record.prompt.fingerprint:
         yield "The prompt (template, system line or worked examples) is not the one that the head was trained with."
-    then, now = config.get("sampling") or {}, spec.sampling or {}
+    then, now = record.sampling or {}, spec.sampling or {}
     changed = [f"{key} {then.get(key)} then, {now[key]} here" for key in now if now[key] != then.get(key)]
     if changed and not spec.imported:
         yield f"Samples were drawn in another way than those that the head learned from: {'; '.join(changed)}."
-    unit = config.get("labels", {}).get("cost_unit", "tokens")
+    unit = record.labels.cost_unit or "tokens"
     if unit != loaded.cost_unit:
         yield f"The head's cost is in {unit}, this pool's in {loaded.cost_unit}: its exported setting misses its aim."

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from t2.comparison.compare import Comparison
 from t2.comparison.report import write_report
@@ -54,7 +52,6 @@ class Evaluated:
 
     @property
     def title(self) -> str:
-        """Heading."""
         return f"{self.head} on {self.pool}"
 
     @property
@@ -89,8 +86,8 @@ def rivals_table(evaluated: Evaluated, summary: Summary, short: bool = False) ->
 
 def _rival_cells(row: AsExported | Row, short: bool) -> tuple[str, ...]:
     accuracy, tokens = row.accuracy, row.tokens
-    shown = (number(accuracy.value, 1), number(tokens.value, 0)) if short else (span(accuracy, 1), span(tokens, 0))
-    return (shown[0], span(row.difference), shown[1], span(row.ratio))
+    cells = (number(accuracy.value, 1), number(tokens.value, 0)) if short else (span(accuracy, 1), span(tokens, 0))
+    return (cells[0], span(row.difference), cells[1], span(row.ratio))
 
 
 def exported_section(evaluated: Evaluated, summary: Summary) -> Section:
@@ -119,7 +116,7 @@ NOT_IN_TERMINAL = ("live - replay, points", "live - replay, cost", "samples")
 
 
 def live_table(evaluated: Evaluated) -> Table:
-    """Every live run: what it got and paid, what the engine did, whether replay had told so."""
+    """Every live run: what it got and paid, what the engine did, whether replay had predicted it."""
     assert evaluated.live is not None
     live = evaluated.live
     fitted = f"settings and N_ref from {live.num_fitted} other questions" if live.num_fitted else "nothing was fitted"
@@ -158,10 +155,10 @@ def _live_cells(name: str, row: LiveRow) -> tuple[str, ...]:
 
 def sections_of(evaluated: Evaluated, summary: Summary) -> list[Section]:
     """What stands above the comparison."""
-    found = [exported_section(evaluated, summary)]
+    sections = [exported_section(evaluated, summary)]
     if evaluated.live:
-        found.append(Section("Live on the engine", tables=(live_table(evaluated),)))
-    return found
+        sections.append(Section("Live on the engine", tables=(live_table(evaluated),)))
+    return sections
 
 
 def write_evaluation(
@@ -175,6 +172,7 @@ def write_evaluation(
         "intervals over questions at the first fold seed."
     )
     sections = sections_of(evaluated, summary)
+    key = _markdown(sections, evaluated.notes)
     paths = write_report(
         summary,
         comparison,
@@ -184,18 +182,14 @@ def write_evaluation(
         evaluated.notes,
         cost_unit=evaluated.cost_unit,
         first=sections,
+        first_markdown=f"{key}\n## Comparison\n\n",
+        further=record_of(evaluated),
     )
-    key = folder / "key.md"
-    write_text_atomically(key, _markdown(sections, evaluated.notes))
-    text, data = folder / "report.md", folder / "report.json"
-    comparison_text = text.read_text(encoding="utf-8")
-    write_text_atomically(text, f"{_markdown(sections, evaluated.notes)}\n## Comparison\n\n{comparison_text}")
-    found = {**json.loads(data.read_text(encoding="utf-8")), **record_of(evaluated)}
-    write_text_atomically(data, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    return [*paths, key]
+    write_text_atomically(folder / "key.md", key)
+    return [*paths, folder / "key.md"]
 
 
-def record_of(evaluated: Evaluated) -> dict[str, Any]:
+def record_of(evaluated: Evaluated) -> dict[str, object]:
     """The keys that `t2 evaluate` adds to report.json."""
     exported = asdict(evaluated.exported)
     if evaluated.exported.promise:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,16 @@ from t2.curves.labels import BudgetLabels, dataset_optimum
 from t2.errors import T2Error
 from t2.export import CHECKPOINT_KEY
 from t2.grading.graded import GradedPool
+from t2.head_record import Metrics
 from t2.heads.base import Head, Prediction
 from t2.policies import POLICIES
 from t2.policies.base import OneRound, Replay
 from t2.policies.one_round import Utility
-from t2.policies.record import policy_record
+from t2.policies.record import PolicyRecord
 from t2.stats.bootstrap import clusters_of, mean_interval
 from t2.stats.frontier import Frontier
 from t2.stats.resampled import Resampled
+from t2.training.data import needed_data
 from t2.training.module import BudgetProbe
 
 TABLE_COLUMNS = ["policy", "setting", "accuracy", "generated_tokens", "total_tokens", "samples", "rounds", "peak"]
@@ -57,7 +58,8 @@ class AccuracyCost(L.Callback):
         if type(self.policy).__name__ not in POLICIES:
             raise T2Error(f"Expected a policy among {sorted(POLICIES)}, got {type(self.policy).__name__}.")
         self.every_n_epochs = every_n_epochs
-        self.metrics: dict[str, Any] = {}
+        self.metrics: Metrics | None = None
+        """of the last replay"""
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Reject a head that lacks what the policy needs (train.py has done so already while parsing)."""
@@ -70,17 +72,15 @@ class AccuracyCost(L.Callback):
         if trainer.sanity_checking or trainer.current_epoch % self.every_n_epochs:
             return
         assert isinstance(pl_module, BudgetProbe)
-        evaluation = self._evaluate(trainer, pl_module)
-        self.metrics = evaluation.metrics
-        values = {f"val/{name}": entry["value"] for name, entry in self.metrics.items() if isinstance(entry, dict)}
-        for name, value in values.items():
-            pl_module.log(name, value, prog_bar=name == "val/area")
+        self.metrics = self._evaluate(trainer, pl_module).metrics
+        for name, interval in self.metrics.intervals.items():
+            pl_module.log(f"val/{name}", interval.value, prog_bar=name == "area")
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Put policy and metrics beside the head, so that an export needs nothing but the checkpoint."""
         record = checkpoint.setdefault(CHECKPOINT_KEY, {})
-        record["policy"] = policy_record(self.policy)
-        record["metrics"] = self.metrics
+        record["policy"] = PolicyRecord.of(self.policy).as_json()
+        record["metrics"] = self.metrics.as_json() if self.metrics else {}
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Table, picture and verdict of the best checkpoint (of the last weights if there is none)."""
@@ -90,7 +90,7 @@ class AccuracyCost(L.Callback):
             state = torch.load(checkpoint, map_location=pl_module.device, weights_only=True)["state_dict"]
             pl_module.load_state_dict({k: v for k, v in state.items() if k.startswith("head.")}, strict=False)
         evaluation = self._evaluate(trainer, pl_module)
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by Trainer when a DataModule is used
+        data = needed_data(trainer, self)
         data.wait_for("train")  # training may have ended before all were labelled
         frontiers = evaluation.all_frontiers(*data.split("train"))
         rows = table_rows(frontiers)
@@ -102,7 +102,7 @@ class AccuracyCost(L.Callback):
         Console(soft_wrap=True).print(evaluation.verdict(), style="bold", highlight=False)
 
     def _evaluate(self, trainer: L.Trainer, pl_module: BudgetProbe) -> ValidationResult:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by Trainer when a DataModule is used
+        data = needed_data(trainer, self)
         pool, labels = data.split("validation")
         prediction = predict(pl_module.head, data.features_of("validation"), pl_module.device)
         return ValidationResult(type(pl_module.head).__name__, self.policy, pool, labels, prediction)
@@ -128,7 +128,7 @@ def best_checkpoint(trainer: L.Trainer) -> str:
 
 
 class ValidationResult:
-    """Predictions, replayed."""
+    """A policy on the validation questions, replayed, beside the sweeps that it is judged by."""
 
     def __init__(
         self, head: str, policy: OneRound, pool: GradedPool, labels: BudgetLabels, prediction: Prediction
@@ -145,18 +145,17 @@ class ValidationResult:
         self.resampled = Resampled(replays, clusters_of(pool.dedup_keys))
 
     @property
-    def metrics(self) -> dict[str, Any]:
-        """Value and 95% interval of area, accuracy, tokens and samples; and N_ref."""
+    def metrics(self) -> Metrics:
+        """What the policy got and paid, with 95% intervals."""
         replay, clusters_Q = self.replay, clusters_of(self.pool.dedup_keys)
-        area_points = self.resampled.area(self.own, self.fixed, self.n_ref)
-        intervals = {
-            "area": area_points.scaled(0.01),
-            "accuracy": mean_interval(replay.correct, clusters_Q=clusters_Q),
-            "generated_tokens": mean_interval(replay.generated_tokens, clusters_Q=clusters_Q),
-            "total_tokens": mean_interval(replay.total_tokens, clusters_Q=clusters_Q),
-            "samples": mean_interval(replay.samples, clusters_Q=clusters_Q),
-        }
-        return {**{name: asdict(value) for name, value in intervals.items()}, "n_ref": self.n_ref}
+        return Metrics(
+            area=self.resampled.area(self.own, self.fixed, self.n_ref).scaled(0.01),
+            accuracy=mean_interval(replay.correct, clusters_Q=clusters_Q),
+            generated_tokens=mean_interval(replay.generated_tokens, clusters_Q=clusters_Q),
+            total_tokens=mean_interval(replay.total_tokens, clusters_Q=clusters_Q),
+            samples=mean_interval(replay.samples, clusters_Q=clusters_Q),
+            n_ref=self.n_ref,
+        )
 
     def all_frontiers(self, train_pool: GradedPool, train_labels: BudgetLabels) -> list[Frontier]:
         """The head's frontiers beside every reference; those that are fitted are fitted on training questions."""

@@ -6,10 +6,9 @@ was frozen before: the checkpoint, N_ref of train and validation questions toget
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import lightning as L
 import torch
@@ -26,24 +25,24 @@ from t2.calibration.settings import (
     why_not,
 )
 from t2.errors import T2Error
-from t2.export import CHECKPOINT_KEY, SEEN_KEY, head_of_checkpoint, key_digest, read_checkpoint
+from t2.export import Checkpoint, key_digest
+from t2.head_record import Calibration, CalibrationStatus
 from t2.heads.base import Head
 from t2.policies import POLICIES
 from t2.policies.base import OneRound, replay_one_round
 from t2.policies.one_round import FixedN
-from t2.policies.record import policy_from_record, policy_record
-from t2.store.files import write_atomically
+from t2.policies.record import PolicyRecord
 from t2.training.accuracy_cost import ValidationResult, best_checkpoint, predict
+from t2.training.data import BudgetData, needed_data
 
 Mode = Literal["auto", "required", "skip"]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CalibrationOutcome:
     """What calibration did, for checkpoint, loggers and terminal."""
 
-    record: dict[str, Any]
-    """the `calibration` entry of the export"""
+    record: Calibration
     policy: OneRound
     """to be exported"""
     line: str
@@ -77,61 +76,72 @@ class CalibrateHead(L.Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Calibrate the best checkpoint; nothing happens without one, or for `FixedN`, which has nothing to choose."""
-        checkpoint = best_checkpoint(trainer)
+        best = best_checkpoint(trainer)
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]  # a flag of Trainer
             return
-        if not checkpoint:
+        if not best:
             if self.mode == "required":
                 raise T2Error("Expected a best checkpoint by `val/area` to calibrate, got none. Let `fit` validate.")
             return
-        content = read_checkpoint(checkpoint)
-        record = content[CHECKPOINT_KEY]
-        before = record.get("calibration", {})  # of an earlier end of the same run
-        configured = policy_from_record(before.get("configured_policy", record["policy"]))
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by Trainer when a DataModule is used
+        checkpoint = Checkpoint.read(best)
+        before = checkpoint.record.calibration  # of an earlier end of the same run
+        recorded = before.configured_policy if before else checkpoint.record.policy
+        assert recorded is not None, "`AccuracyCost` records its policy in each checkpoint"
+        configured, data = recorded.policy(), needed_data(trainer, self)
         if self.mode == "required":
             check_policy(type(configured).__name__)
         if self.mode == "skip" or isinstance(configured, FixedN):
             if before:
-                write_outcome(checkpoint, content, data, None, configured)
+                write_outcome(checkpoint, data, configured, None)
             return
-        head = head_of_checkpoint(content, checkpoint)
-        outcome = self._without(configured, data) or self._with(configured, head, data)
-        write_outcome(checkpoint, content, data, outcome, outcome.policy)
+        outcome = self._without(configured, data) or self._with(configured, checkpoint.head(), data)
+        write_outcome(checkpoint, data, outcome.policy, outcome)
         if scalars := {f"calibration/{name}": value for name, value in outcome.scalars.items()}:
             for logger in trainer.loggers:
                 logger.log_metrics(scalars, step=trainer.global_step)
         Console(soft_wrap=True).print(outcome.line, style="bold", highlight=False)
 
-    def _without(self, configured: OneRound, data: Any) -> Outcome | None:
+    def _without(self, configured: OneRound, data: BudgetData) -> CalibrationOutcome | None:
         """Why there is no promise, known before any calibration label is; None: there can be one.
 
         Raises:
             T2Error: there must be one.
         """
-        name, found = in_words(configured), len(set(data.dedup_keys("calibration")))
+        num_questions = len(set(data.dedup_keys("calibration")))
         if reason := why_not(type(configured)):
-            said = f"Not calibrated, no accuracy is promised: {type(configured).__name__} {reason}."
-            return Outcome(self._record("not_possible", configured, found, said), configured, said)
-        if found >= self.needed:
+            sentence = f"Not calibrated, no accuracy is promised: {type(configured).__name__} {reason}."
+            record = self._untested("not_possible", configured, num_questions, sentence)
+            return CalibrationOutcome(record, configured, sentence)
+        if num_questions >= self.needed:
             return None
-        said = (
-            f"Not calibrated, no accuracy is promised: that takes {self.needed} calibration questions (alpha "
-            f"{self.alpha:g}, delta {self.delta:g}), and there are {found}. The head keeps {name}."
-        )
         if self.mode == "required":
             raise T2Error(
                 f"Expected at least {self.needed} calibration questions with keys of their own for "
-                f"`calibration.mode: required`, got {found}. Add questions, or choose mode auto."
+                f"`calibration.mode: required`, got {num_questions}. Add questions, or choose mode auto."
             )
+        sentence = (
+            f"Not calibrated, no accuracy is promised: that takes {self.needed} calibration questions (alpha "
+            f"{self.alpha:g}, delta {self.delta:g}), and there are {num_questions}. The head keeps "
+            f"{in_words(configured)}."
+        )
         share = data.splits.calibration
         total = f"About {ceil(self.needed / share):,} questions, or a" if share else "A"
-        advice = f" {total} larger `data.splits.calibration` (now {share:g}) would do."
-        scalars = {"num_questions": float(found), "needed": float(self.needed)}
-        return Outcome(self._record("too_few_questions", configured, found, said), configured, said + advice, scalars)
+        return CalibrationOutcome(
+            self._untested("too_few_questions", configured, num_questions, sentence),
+            configured,
+            f"{sentence} {total} larger `data.splits.calibration` (now {share:g}) would do.",
+            {"num_questions": float(num_questions), "needed": float(self.needed)},
+        )
 
-    def _with(self, configured: OneRound, head: Head, data: Any) -> Outcome:
-        """Freeze, wait for the calibration labels, calibrate."""
+    def _with(self, configured: OneRound, head: Head, data: BudgetData) -> CalibrationOutcome:
+        """Freeze, wait for the calibration labels, calibrate.
+
+        The promise holds only for what was settled before these labels were read, so nothing above `wait_for` may look
+        at them, and nothing below it may change N_ref or the settings:
+
+            train, validation --> N_ref, settings |  calibration labels --> p-values --> the setting
+                                           frozen |
+        """
         n_ref, settings = self._freeze(configured, head, data)
         self._announce_wait(data)
         data.wait_for("calibration")
@@ -142,25 +152,28 @@ class CalibrateHead(L.Callback):
         chosen = settings[result.chosen] if result.chosen is not None else FixedN(n_ref)
         replay = replay_one_round(choices(chosen, prediction, labels.grid), labels.acc_QK, labels.grid, pool)
         ratio = float(replay.generated_tokens.mean() / (n_ref * pool.mean_tokens_Q).mean())
-        said = promise(result, settings, n_ref)
+        sentence = promise(result, settings, n_ref)
         if result.chosen is not None:
-            status = "calibrated"
-            more = (
+            status: CalibrationStatus = "calibrated"
+            advice = (
                 f"It draws {float(replay.samples.mean()):.1f} samples a question there and spends {ratio:.2f} x the "
                 f"tokens of FixedN(n={n_ref})."
             )
         else:
             status = "no_setting_passed"
-            more = f"To keep {in_words(configured)} without a promise: `calibration.mode: skip`."
-        record = {
-            **self._record(status, configured, result.num_questions, said),
-            **result.as_json(),
-            "n_ref": n_ref,
-            "settings": [policy_record(each) for each in settings],
-        }
-        return Outcome(record, chosen, f"Calibration: {said} {more}", _scalars(result, chosen, n_ref, ratio), keys)
+            advice = f"To keep {in_words(configured)} without a promise: `calibration.mode: skip`."
+        record = replace(
+            self._untested(status, configured, result.num_questions, sentence),
+            n_ref=n_ref,
+            settings=tuple(map(PolicyRecord.of, settings)),
+            p_values=result.p_values,
+            chosen=result.chosen,
+            needed_lossless=result.needed_lossless,
+        )
+        scalars = _scalars(result, chosen, n_ref, ratio)
+        return CalibrationOutcome(record, chosen, f"Calibration: {sentence} {advice}", scalars, keys)
 
-    def _freeze(self, configured: OneRound, head: Head, data: Any) -> tuple[int, tuple[OneRound, ...]]:
+    def _freeze(self, configured: OneRound, head: Head, data: BudgetData) -> tuple[int, tuple[OneRound, ...]]:
         """N_ref and the list of settings, from train and validation questions: before any calibration label is read."""
         data.wait_for("train")  # training may have ended before all were labelled
         (_, train), (_, validation) = data.split("train"), data.split("validation")
@@ -170,24 +183,26 @@ class CalibrateHead(L.Callback):
         most = n_ref if self.form == "reference" else validation.grid[-1]
         return n_ref, settings_dearest_first(type(configured), prediction, validation, most)
 
-    def _record(self, status: str, configured: OneRound, num_questions: int, said: str) -> dict[str, Any]:
-        """What every export says of calibration."""
-        return {
-            "status": status,
-            "promise": said,
-            "alpha": self.alpha,
-            "delta": self.delta,
-            "form": self.form,
-            "num_questions": num_questions,
-            "needed": self.needed,
-            "n_ref": None,
-            "settings": [],
-            "p_values": [],
-            "chosen": None,
-            "configured_policy": policy_record(configured),
-        }
+    def _untested(
+        self, status: CalibrationStatus, configured: OneRound, num_questions: int, sentence: str
+    ) -> Calibration:
+        """The record as it stands before any setting is tested."""
+        return Calibration(
+            status=status,
+            promise=sentence,
+            alpha=self.alpha,
+            delta=self.delta,
+            form=self.form,
+            num_questions=num_questions,
+            needed=self.needed,
+            n_ref=None,
+            settings=(),
+            p_values=(),
+            chosen=None,
+            configured_policy=PolicyRecord.of(configured),
+        )
 
-    def _announce_wait(self, data: Any) -> None:
+    def _announce_wait(self, data: BudgetData) -> None:
         """Training is over, and yet the run goes on: say why, and what may be done about it."""
         if not data.all_labelled("calibration"):
             Console(soft_wrap=True).print(
@@ -211,28 +226,28 @@ def check_policy(name: str) -> None:
         )
 
 
-def write_outcome(path: str, content: dict[str, Any], data: Any, outcome: Outcome | None, policy: OneRound) -> None:
-    """Write a checkpoint anew, whole or not at all: policy, calibration, and metrics of the policy that is exported.
+def write_outcome(
+    checkpoint: Checkpoint, data: BudgetData, policy: OneRound, outcome: CalibrationOutcome | None
+) -> None:
+    """Write a checkpoint anew: policy, calibration, and metrics of the policy that is exported.
 
     Args:
-        path: of the checkpoint.
-        content: its content; the `t2` entry is replaced.
-        data: a `BudgetDataModule`, for the metrics on validation.
-        outcome: of calibration; None takes an earlier one out.
+        checkpoint: as it is; its file is replaced.
+        data: for the metrics on validation.
         policy: to be exported.
+        outcome: of calibration; None takes an earlier one out.
     """
-    record = {name: value for name, value in content[CHECKPOINT_KEY].items() if name != "calibration"}
-    if policy_record(policy) != record["policy"]:
-        head = head_of_checkpoint(content, path)
+    record = replace(checkpoint.record, calibration=outcome.record if outcome else None)
+    if PolicyRecord.of(policy) != record.policy:
+        head = checkpoint.head()
         pool, labels = data.split("validation")
         prediction = predict(head, data.features_of("validation"), torch.device("cpu"))
-        record["metrics"] = ValidationResult(type(head).__name__, policy, pool, labels, prediction).metrics
-        record["policy"] = policy_record(policy)
+        metrics = ValidationResult(type(head).__name__, policy, pool, labels, prediction).metrics
+        record = replace(record, policy=PolicyRecord.of(policy), metrics=metrics)
     if outcome is not None:
-        record["calibration"] = outcome.record
-        record[SEEN_KEY] = sorted({*record.get(SEEN_KEY, []), *map(key_digest, outcome.keys)})
-    changed = {**content, CHECKPOINT_KEY: record}
-    write_atomically(Path(path), lambda scratch: torch.save(changed, scratch))
+        seen = {*(record.seen_questions or ()), *map(key_digest, outcome.keys)}
+        record = replace(record, seen_questions=tuple(sorted(seen)))
+    checkpoint.rewrite(record)
 
 
 def _scalars(result: CalibrationResult, chosen: OneRound, n_ref: int, ratio: float) -> dict[str, float]:

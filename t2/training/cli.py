@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import yaml
 from jsonargparse import ArgumentError
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_warn
 
 import t2.policies  # noqa: F401  # its classes must be imported to be named in a config without a module path
@@ -28,6 +31,15 @@ from t2.training.trainer import T2Trainer
 
 class BestCheckpoint(ModelCheckpoint):
     """The best checkpoint by `val/area`, and the last; a resumed run in another folder remembers the best so far."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Lightning writes the last checkpoint where it has just written a better one, and only there.
+
+        A run that was resumed from it began again after its best epoch, be that 50 epochs ago.
+        """
+        super().on_train_epoch_end(trainer, pl_module)
+        if not self._should_skip_saving_checkpoint(trainer):  # it is skipped where this step has been saved
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Lightning forgets the best so far when the folder differs, as it does for every resumed run."""
@@ -48,6 +60,19 @@ class OneLineParser(LightningArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "exit_on_error": False})
+
+
+class LoggedConfig(SaveConfigCallback):
+    """Keeps the parsed configuration beside a run, and in the run of every logger: runs are compared by it.
+
+    Nothing of it is in a checkpoint.
+    """
+
+    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Give each logger the whole configuration as plain values: head, data, policy, optimizer, trainer, seed."""
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        for logger in trainer.loggers:
+            logger.log_hyperparams(config)
 
 
 class T2CLI(LightningCLI):
@@ -84,6 +109,43 @@ class T2CLI(LightningCLI):
             POLICIES.get(policy, POLICIES["Utility"]).check(HEADS[head].gives_curve, head)
         if config.calibration.mode == "required":
             check_policy(policy)
+
+    def instantiate_classes(self) -> None:
+        """Build what the configuration names.
+
+        Raises:
+            T2Error: a package that one of its classes needs, as that of a logger, is not installed.
+        """
+        try:
+            super().instantiate_classes()
+        except (ImportError, ValueError) as error:
+            if (missing := missing_module(error)) is None:
+                raise
+            package, words = package_of(missing), str(missing).split("\n")[0].rstrip(".")
+            raise T2Error(
+                f"Expected the package {package}, which a class of the configuration needs, got none ({words}). "
+                f"Install it (`pip install {package}`), or take the class out."
+            ) from error
+
+
+def missing_module(error: BaseException | None) -> ModuleNotFoundError | None:
+    """What is behind an error: jsonargparse wraps those of a class where a list of them would do as well."""
+    while error is not None and not isinstance(error, ModuleNotFoundError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def package_of(error: ModuleNotFoundError) -> str:
+    """The package that is missing: named by Python, or by Lightning in the words "Requirement 'wandb>=0.12.10' ..."."""
+    named = re.search(r"Requirement '([\w.-]+)", str(error))
+    return named[1] if named else (error.name or "that it names").split(".")[0]
+
+
+def usage_of_cross_validate() -> str:
+    """Its own options first: the help lists them after some 800 lines of those that all subcommands share."""
+    own = list(inspect.signature(T2Trainer.cross_validate).parameters)[3:]  # after self, model and datamodule
+    options = " ".join(f"[--{name} ...]" for name in own)
+    return f"train.py cross_validate --config FILE\n       {options}\n       [the options of every subcommand ...]"
 
 
 def add_callbacks(parser: LightningArgumentParser) -> None:
@@ -178,7 +240,9 @@ def run_cli(model: type[L.LightningModule], data: type[L.LightningDataModule], a
             parser_class=OneLineParser,
             trainer_defaults=trainer_defaults(),
             seed_everything_default=0,
+            save_config_callback=LoggedConfig,
             save_config_kwargs={"overwrite": True},
+            parser_kwargs={"cross_validate": {"usage": usage_of_cross_validate()}},
             auto_configure_optimizers=False,
             args=args,
         )

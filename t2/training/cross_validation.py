@@ -126,10 +126,9 @@ class FitsOnCores:
         self.num_processes = cpu_count() if num_processes is None else num_processes
 
     def __call__(self, fit_predict: FitPredict, fits: Sequence[tuple[Tensor, Tensor]]) -> list[Known]:
-        """All fits, in order."""
         jobs = (delayed(_on_one_thread)(fit_predict, learn, held) for learn, held in fits)
-        found: list[Known] = Parallel(n_jobs=min(self.num_processes, len(fits)))(jobs)
-        return found
+        known: list[Known] = Parallel(n_jobs=min(self.num_processes, len(fits)))(jobs)
+        return known
 
 
 def _on_one_thread(fit_predict: FitPredict, learn: Tensor, held: Tensor) -> Known:

@@ -21,7 +21,6 @@ class ExportHead(L.Callback):
         self.folder = folder
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Export the best checkpoint."""
         checkpoint = best_checkpoint(trainer)
         if self.folder and checkpoint and trainer.is_global_zero:
             folder = export_checkpoint(checkpoint, self.folder)

@@ -37,8 +37,8 @@ class BudgetMetrics(nn.Module):
             truth_B = grid[class_B].float().log2()
             self.mae_log2_n.update(prediction.log2_n_B, truth_B)
             self.spearman_n.update(prediction.log2_n_B.float(), truth_B)
-            said_B = index_of_at_least(self.label_grid, torch.exp2(prediction.log2_n_B.double()))
-            self.kappa.update(said_B, class_B)
+            predicted_B = index_of_at_least(self.label_grid, torch.exp2(prediction.log2_n_B.double()))
+            self.kappa.update(predicted_B, class_B)
         self.spearman_tokens.update(prediction.log_tokens_B.float(), targets.log_tokens_B.float())
         if prediction.accuracy_BK is not None:
             top = len(self.label_grid) - 1

@@ -14,8 +14,9 @@ from t2.activations.layers import LayerChoice
 from t2.activations.pooling import pool_last_token
 from t2.errors import T2Error
 from t2.export import CHECKPOINT_KEY
+from t2.head_record import NO_DATA, HeadRecord
 from t2.heads.base import Head, HeadShape, Prediction, Targets
-from t2.heads.record import head_record, shape_of
+from t2.training.data import data_of
 from t2.training.metrics import BudgetMetrics
 
 Batch = tuple[Tensor, Targets]
@@ -65,8 +66,7 @@ class BudgetProbe(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Ask the DataModule for the shape of the features."""
-        data: Any = getattr(self.trainer, "datamodule", None)
-        if data is not None:
+        if (data := data_of(self.trainer)) is not None:
             self.build(data.head_shape)
         elif self.head is None:
             raise T2Error("Expected a BudgetDataModule or a head built with `build`, got neither.")
@@ -89,8 +89,7 @@ class BudgetProbe(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Take the epoch's training questions; at the first and the first full epoch the head takes its statistics."""
-        data: Any = getattr(self.trainer, "datamodule", None)
-        if data is not None:
+        if (data := data_of(self.trainer)) is not None:
             pooled_QLD, targets = data.train_set(self.current_epoch)
             self.train_pooled_QLD = pooled_QLD.to(self.device)
             self.train_targets = Targets(*(value.to(self.device) for value in targets))
@@ -103,7 +102,6 @@ class BudgetProbe(L.LightningModule):
         head.start_stage(pooled_QLD, targets)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """The head's loss on a batch of cached features."""
         assert self.head is not None
         pooled_BLD, targets = batch
         loss = self.head.loss(self.head(pooled_BLD), targets)
@@ -117,11 +115,9 @@ class BudgetProbe(L.LightningModule):
         self._check_trained()
 
     def on_test_start(self) -> None:
-        """Refuse to score an untrained head."""
         self._check_trained()
 
     def on_predict_start(self) -> None:
-        """Refuse to predict with an untrained head."""
         self._check_trained()
 
     def _check_trained(self) -> None:
@@ -129,7 +125,7 @@ class BudgetProbe(L.LightningModule):
             raise T2Error("Expected a trained head, got none. Add `--ckpt_path FILE`.")
 
     def on_train_epoch_end(self) -> None:
-        """The same where there is no validation."""
+        """Where nothing is validated, the epoch is finished here."""
         self.finish_epoch()
 
     def finish_epoch(self) -> None:
@@ -147,7 +143,6 @@ class BudgetProbe(L.LightningModule):
         return self.head, self.train_pooled_QLD, self.train_targets
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Loss and metrics on validation questions."""
         assert self.head is not None
         pooled_BLD, targets = batch
         raw_BO = self.head(pooled_BLD)
@@ -155,16 +150,13 @@ class BudgetProbe(L.LightningModule):
         self.val_metrics.update(self.head.predict(raw_BO), targets)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the standard metrics."""
         self._log_metrics("val", self.val_metrics)
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
-        """Metrics on test questions."""
         pooled_BLD, targets = batch
         self.test_metrics.update(self(pooled_BLD), targets)
 
     def on_test_epoch_end(self) -> None:
-        """Log the standard metrics."""
         self._log_metrics("test", self.test_metrics)
 
     def predict_step(self, batch: Batch, batch_index: int) -> dict[str, Tensor]:
@@ -188,17 +180,24 @@ class BudgetProbe(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what export needs: primitives only, so that the file loads without pickle's dangers."""
         assert self.head is not None
-        data: Any = getattr(self.trainer, "datamodule", None)
+        data = data_of(self.trainer)
         # Asked now, not at setup: the training questions may have been labelled since.
-        facts = data.export_info if data is not None else {}
-        checkpoint.setdefault(CHECKPOINT_KEY, {}).update({**head_record(self.head), **facts})
+        record = HeadRecord.of(self.head, data.export_info if data is not None else NO_DATA)
+        # `AccuracyCost` has put policy and metrics there already: Lightning asks callbacks first.
+        checkpoint[CHECKPOINT_KEY] = {**checkpoint.get(CHECKPOINT_KEY, {}), **record.as_json()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Build the head that the checkpoint holds if none is there yet."""
         self.restored = True
-        if (record := checkpoint.get(CHECKPOINT_KEY)) is None:
+        if CHECKPOINT_KEY not in checkpoint:
             return
-        mine = head_record(self.build(shape_of(record)))
-        if changed := [key for key in ("head", "head_arguments") if record.get(key) != mine[key]]:
-            told = "; ".join(f"{record.get(key)} then, {mine[key]} now" for key in changed)
-            raise T2Error(f"Expected the head of the checkpoint, got another: {told}. Change `model.head` back.")
+        then = HeadRecord.from_json(checkpoint[CHECKPOINT_KEY], "the checkpoint")
+        now = HeadRecord.of(self.build(then.shape))
+        if changed := [
+            f"{getattr(then, name)} then, {getattr(now, name)} now"
+            for name in ("head", "head_arguments")
+            if getattr(then, name) != getattr(now, name)
+        ]:
+            raise T2Error(
+                f"Expected the head of the checkpoint, got another: {'; '.join(changed)}. Change `model.head` back."
+            )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 from rich.console import Console
@@ -23,6 +22,7 @@ from t2.errors import T2Error
 from t2.heads import HEADS
 from t2.heads.base import HeadShape
 from t2.training.cross_validation import FitsOnCores, MakeHead, TrainSettings, unfitted_sources
+from t2.training.data import as_budget_data
 from t2.training.module import BudgetProbe
 
 
@@ -59,7 +59,7 @@ class T2Trainer(L.Trainer):
             T2Error: fold seeds that are none or not all different, or `out` is a folder; before anything is loaded.
         """
         assert isinstance(model, BudgetProbe)
-        data: Any = datamodule
+        data = as_budget_data(datamodule)
         seeds = checked_seeds(fold_seeds if fold_seeds is not None else list(FOLD_SEEDS))
         path = Path(out) if out else Path(data.job.path) / PREDICTIONS_FILE
         if path.is_dir():
@@ -69,14 +69,15 @@ class T2Trainer(L.Trainer):
         pool, labels, pooled_QLD, texts = data.complete_questions(seeds)
         how = TrainSettings(max_epochs=epochs)
         shape = HeadShape(pooled_QLD.shape[1], pooled_QLD.shape[2], labels.grid, labels.label_grid)
-        heads = _heads(model, shape, only_configured_head)
+        heads, features = _heads(model, shape, only_configured_head), data.export_info.features
+        assert features is not None, "a pool's features are always of some LLM"
         of = PredictionsOf(
             question_ids=pool.question_ids,
             grid=labels.grid,
             eps=data.eps,
             samples_per_question=int(pool.present_QM.sum(1).min()),
             grader=data.job.task.grader.version,
-            features=data.export_info["features"],
+            features=features.as_json(),
             training={**vars(how), "heads": {name: make(shape).arguments for name, make in heads.items()}},
             keys_digest=keys_digest(pool.dedup_keys),
             labels_digest=labels_digest(pool, labels),
@@ -144,13 +145,13 @@ def keep_unless_contained(path: Path, of: PredictionsOf, by_seed: Mapping[int, S
     if not path.exists():
         return
     try:
-        found = load_predictions(path)
+        before = load_predictions(path)
     except T2Error:
         keep_aside(path, "is no predictions file of this version")
         return
-    if changed := found.made_for.difference(of):
+    if changed := before.made_for.difference(of):
         keep_aside(path, f"is of other {', '.join(changed)}")
-    elif not pairs(found.by_seed) <= pairs(by_seed):
+    elif not pairs(before.by_seed) <= pairs(by_seed):
         keep_aside(path, "has fold seeds or sources that are not among the new ones")
 
 

@@ -89,3 +89,10 @@ def test_a_best_checkpoint_that_was_left_behind_is_said_to_be_missing(tmp_path: 
     with pytest.warns(UserWarning, match=r"best checkpoint so far, .*best\.ckpt, is not there"):
         resumed = fit(tmp_path / "second", 4, tmp_path / "first" / "last.ckpt")
     assert (epoch_of(resumed), Path(resumed.best_model_path).parent.name) == (2, "second")
+
+
+def test_the_last_checkpoint_is_that_of_the_last_epoch(tmp_path: Path) -> None:
+    """It was that of the best epoch, here the second: Lightning writes both or none."""
+    fit(tmp_path, epochs=4)
+    last, best = (torch.load(tmp_path / f"{name}.ckpt", weights_only=True)["epoch"] for name in ("last", "best"))
+    assert (last, best) == (3, 1)

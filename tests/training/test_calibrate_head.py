@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.budget_data import NoBudgetData
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
@@ -19,10 +20,10 @@ from t2.curves.labels import BudgetLabels, budget_labels, dataset_optimum
 from t2.errors import T2Error
 from t2.export import BudgetHead, export_checkpoint, key_digest
 from t2.grading.graded import GradedPool
+from t2.head_record import HeadRecord
 from t2.heads import CurveHead, HeadShape, OrdinalHead
 from t2.heads.base import Head, targets_of
-from t2.heads.record import head_record
-from t2.policies.record import policy_from_record
+from t2.policies.record import PolicyRecord
 from t2.splits import SplitFractions
 from t2.training.accuracy_cost import ValidationResult, predict
 from t2.training.calibrate import CalibrateHead
@@ -53,10 +54,10 @@ def pool_of(name: str, num: int, seed: int) -> GradedPool:
     )
 
 
-class Splits:
+class Splits(NoBudgetData):
     """What `CalibrateHead` asks of a DataModule; remembers the order. Asking for test questions is a KeyError."""
 
-    fractions = SplitFractions()
+    splits = SplitFractions()
 
     def __init__(self, num_calibration: int = 150, labelled: bool = True, misleading: bool = False) -> None:
         sizes = {"train": 60, "validation": 40, "calibration": num_calibration}
@@ -121,7 +122,8 @@ def metrics_of(head: Head) -> dict[str, Any]:
     data = Splits()
     pool, labels = data.split("validation")
     prediction = predict(head, data.features_of("validation"), torch.device("cpu"))
-    return ValidationResult(type(head).__name__, policy_from_record(UTILITY), pool, labels, prediction).metrics
+    policy = PolicyRecord.from_json(UTILITY, "the test").policy()
+    return ValidationResult(type(head).__name__, policy, pool, labels, prediction).metrics.as_json()
 
 
 class Run:
@@ -130,9 +132,9 @@ class Run:
     def __init__(self, folder: Path, head: Head, data: Splits, policy: dict[str, Any] = UTILITY) -> None:
         self.path, self.data, self.logger = folder / "best.ckpt", data, Scalars()
         self.record = {
-            **head_record(head),
+            **HeadRecord.of(head).as_json(),
             "base_model": {"id": "org/model"},
-            "features": {"layers": [1, 2]},
+            "features": {"model_fingerprint": "f" * 64, "layers": [1, 2]},
             "policy": policy,
             "metrics": metrics_of(head) if policy == UTILITY else {},
             "seen_questions": SEEN,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from helpers.budget_data import NoBudgetData
 
 import t2
 from data_modules import BudgetDataModule
@@ -18,10 +20,10 @@ from t2.calibration.betting import questions_needed
 from t2.cli import main as t2_main
 from t2.errors import T2Error
 from t2.export import save_head
+from t2.head_record import HeadRecord
 from t2.heads import CurveHead, HeadShape
-from t2.heads.record import head_record
 from t2.policies import BatchBudget, PredictedN, Utility
-from t2.policies.record import policy_from_record
+from t2.policies.record import PolicyRecord
 from t2.spec import Question
 from t2.splits import SplitFractions, split_of
 from t2.store.reader import read_questions
@@ -65,17 +67,17 @@ def test_fit_labels_calibrates_exports_and_can_be_undone(
     head = t2.BudgetHead.from_pretrained(tmp_path / "head")
     record = head.calibration
     assert record is not None
-    assert record["status"] == "calibrated"
-    assert (record["alpha"], record["delta"], record["form"]) == (0.5, 0.3, "reference")
-    assert record["num_questions"] == len(questions["calibration"]) >= record["needed"] == questions_needed(0.5, 0.3)
-    assert record["configured_policy"] == {"name": "Utility", "arguments": {"price": 1.0}}
-    assert len(record["settings"]) == len(record["p_values"]) <= 15
-    assert record["n_ref"] in head.grid
-    assert max(record["p_values"][: record["chosen"] + 1]) <= 0.3
-    assert head.config["policy"] == record["settings"][record["chosen"]]
-    assert vars(head.policy) == vars(policy_from_record(head.config["policy"]))
-    assert record["promise"] in (tmp_path / "head" / "README.md").read_text()
-    assert f"Calibration: {record['promise']}" in printed
+    assert record.status == "calibrated"
+    assert (record.alpha, record.delta, record.form) == (0.5, 0.3, "reference")
+    assert record.num_questions == len(questions["calibration"]) >= record.needed == questions_needed(0.5, 0.3)
+    assert record.configured_policy == PolicyRecord.of(Utility(1.0))
+    assert len(record.settings) == len(record.p_values) <= 15
+    assert record.n_ref in head.grid
+    assert max(record.p_values[: record.chosen + 1]) <= 0.3
+    assert head.record.policy == record.settings[record.chosen]
+    assert PolicyRecord.of(head.policy) == head.record.policy
+    assert record.promise in (tmp_path / "head" / "README.md").read_text()
+    assert f"Calibration: {record.promise}" in printed
     assert printed.index("Verdict") < printed.index("Calibration:") < printed.index("Exported the head")
 
     assert head.records_seen
@@ -85,10 +87,10 @@ def test_fit_labels_calibrates_exports_and_can_be_undone(
     run = tmp_path / "runs" / "version_0"
     with (run / "metrics.csv").open() as file:
         (row,) = [row for row in csv.DictReader(file) if row.get("calibration/p_value")]
-    assert float(row["calibration/p_value"]) == pytest.approx(record["p_values"][record["chosen"]])
-    assert float(row["calibration/n_ref"]) == record["n_ref"]
-    assert float(row["calibration/price"]) == head.config["policy"]["arguments"]["price"]
-    assert float(row["calibration/chosen"]) == record["chosen"]
+    assert float(row["calibration/p_value"]) == pytest.approx(record.p_values[record.chosen])
+    assert float(row["calibration/n_ref"]) == record.n_ref
+    assert float(row["calibration/price"]) == head.record.policy.arguments["price"]
+    assert float(row["calibration/chosen"]) == record.chosen
 
     best = run / "checkpoints" / "best.ckpt"
     t2_main(["export", str(best), "--folder", str(tmp_path / "again")])
@@ -100,7 +102,7 @@ def test_fit_labels_calibrates_exports_and_can_be_undone(
     data.setup("validate")
     data.teardown("validate")
     drawn = head.budgets(data.features_of("validation")).double().mean()
-    assert head.config["metrics"]["samples"]["value"] == pytest.approx(float(drawn)), "the card is of another setting"
+    assert head.record.metrics.samples.value == pytest.approx(float(drawn)), "the card is of another setting"
 
     last = run / "checkpoints" / "last.ckpt"
     main(["fit", "--config", path, "--ckpt_path", str(last), "--calibration.mode", "skip"])
@@ -162,10 +164,10 @@ def test_required_of_a_policy_that_cannot_be_calibrated(
     )
 
 
-class SomeKeys:
+class SomeKeys(NoBudgetData):
     """The part of a DataModule that is asked before any label."""
 
-    fractions = SplitFractions()
+    splits = SplitFractions()
 
     def __init__(self, *keys: str) -> None:
         self.keys = list(keys)
@@ -178,10 +180,10 @@ class SomeKeys:
 def test_a_policy_over_batches_is_exported_without_a_promise() -> None:
     outcome = CalibrateHead()._without(BatchBudget(20.0), SomeKeys(*map(str, range(500))))
     assert outcome is not None
-    assert outcome.record["status"] == "not_possible"
+    assert outcome.record.status == "not_possible"
     assert outcome.line.startswith("Not calibrated, no accuracy is promised: BatchBudget shares one total out over")
     assert vars(outcome.policy) == {"tokens_per_question": 20.0}
-    json.dumps(outcome.record)
+    json.dumps(outcome.record.as_json())
 
 
 def test_copies_of_questions_do_not_count() -> None:
@@ -200,12 +202,7 @@ def test_an_uncalibrated_record_is_no_obstacle_to_export(tmp_path: Path) -> None
     outcome = CalibrateHead()._without(Utility(1.0), SomeKeys("a"))
     assert outcome is not None
     head = CurveHead(HeadShape(2, 8, (1, 3), (1,)), num_atoms=4)
-    record = {
-        **head_record(head),
-        "features": {"layers": [1, 2]},
-        "policy": {"name": "Utility", "arguments": {"price": 1.0}},
-        "calibration": outcome.record,
-    }
+    record = replace(HeadRecord.of(head), policy=PolicyRecord.of(Utility(1.0)), calibration=outcome.record)
     loaded = t2.BudgetHead.from_pretrained(save_head(head, record, tmp_path))
     assert loaded.calibration == outcome.record
     assert loaded.budgets(torch.zeros(3, 2, 8)).shape == (3,)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.budget_data import NoBudgetData
 from torch import Tensor
 
 from t2.comparison.predictions import PredictionsOf, load_predictions
@@ -19,6 +20,7 @@ from t2.comparison.sources import OUTER_FOLDS, Folds, Known, Source, Unfitted
 from t2.curves.labels import BudgetLabels, budget_labels
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
+from t2.head_record import NO_DATA, Features
 from t2.heads import CurveHead, HeadShape, LayerwiseRegression
 from t2.heads.base import Prediction, Targets
 from t2.training.cross_validation import FitsOnCores, TrainSettings, head_fit_predict
@@ -149,11 +151,12 @@ def test_another_change_of_settings_overwrites_nothing(tmp_path: Path) -> None:
 # The command
 
 
-class FakeData:
+class FakeData(NoBudgetData):
     """What `cross_validate` asks of a `BudgetDataModule`."""
 
     def __init__(self, folder: Path, eps: float = 0.02) -> None:
-        self.eps, self.export_info, self.loaded = eps, {"features": {"layers": [1, 2]}}, False
+        self.eps, self.loaded = eps, False
+        self.export_info = replace(NO_DATA, features=Features("f" * 64, (1, 2), "last-token"))
         self.job = SimpleNamespace(path=folder, task=SimpleNamespace(grader=SimpleNamespace(version="exact")))
         votes_QM = torch.randint(2, (NUM_QUESTIONS, 10), generator=torch.Generator().manual_seed(0))
         one_Q = torch.ones(NUM_QUESTIONS, dtype=torch.long)

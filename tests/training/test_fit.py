@@ -174,11 +174,13 @@ def test_fit_validate_test_predict_export_and_resume(scripted_config: Make, tmp_
     checkpoint = run / "checkpoints" / "best.ckpt"
     assert checkpoint.stat().st_size < 5_000_000, "a checkpoint holds the head, never the LLM"
     head = t2.BudgetHead.from_pretrained(tmp_path / "head")
-    assert head.config["base_model"]["id"] == "tiny-arith"
-    assert head.config["mean_tokens_per_sample"] == 4.0
-    assert set(head.config["metrics"]) >= {"area", "accuracy", "generated_tokens", "n_ref"}
+    assert head.record.base_model.id == "tiny-arith"
+    assert head.record.mean_tokens_per_sample == 4.0
+    assert head.record.metrics is not None
+    assert set(head.record.metrics.intervals) >= {"area", "accuracy", "generated_tokens"}
+    assert head.record.metrics.n_ref in head.grid
     assert head.calibration is not None
-    assert head.calibration["status"] == "too_few_questions", "calibration is on by default and no obstacle"
+    assert head.calibration.status == "too_few_questions", "calibration is on by default and no obstacle"
     content = torch.load(checkpoint, weights_only=True)
     for name, value in head.head.state_dict().items():
         assert torch.equal(value, content["state_dict"][f"head.{name}"]), name
@@ -202,7 +204,7 @@ def test_recorded_metrics_are_those_of_the_exported_weights(scripted_config: Mak
     data.setup("validate")
     data.teardown("validate")
     budgets = exported.budgets(data.features_of("validation")).double()
-    assert exported.config["metrics"]["samples"]["value"] == pytest.approx(float(budgets.mean()))
+    assert exported.record.metrics.samples.value == pytest.approx(float(budgets.mean()))
 
 
 def test_a_frozen_backbone_predicts_the_same_from_token_ids_as_from_features(
@@ -306,4 +308,4 @@ def test_features_of_another_llm_need_allow_proxy(scripted_config: Make, tmp_pat
     data.teardown("validate")
     assert data.head_shape == HeadShape(2, 16, (1, 3), (1, 3))
     info = data.export_info
-    assert info["features"]["model_fingerprint"] != info["base_model"]["fingerprint"]
+    assert info.features.model_fingerprint != info.base_model.fingerprint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def test_a_proxy_reads_prompts_of_its_own_tokenizer(scripted_config: Make, proxy
     _, stored = read_questions(PoolPaths(Path(config["data"]["pool"]["path"])))
     assert stored == [tuple(render(pool_tokenizer, read.job.prompt, text)) for text in ids]
     assert read.prepared.prompt_tokens == [len(prompt) for prompt in stored]
-    assert read.export_info["prompt"]["template"] == "chat"
+    assert read.export_info.prompt.template == "chat"
 
 
 def test_labelling_beside_a_proxy_asks_the_pool_s_llm_with_its_own_prompts(
@@ -120,7 +121,7 @@ def test_an_exported_head_reads_what_it_was_trained_on(scripted_config: Make, pr
     texts = [question.text for question in trained.prepared.questions]
     assert torch.equal(head.activations(texts, proxy), trained.features_QLD)
     # `t2 evaluate` too, and it leads nowhere without the proxy's name, since the pool's prompts are no use to it.
-    without_record = t2.BudgetHead(head.config, head.head)
+    without_record = t2.BudgetHead(replace(head.record, seen_questions=None), head.head)
     asked = load_questions(without_record, str(path))
     row = {question.id: index for index, question in enumerate(trained.prepared.questions)}
     assert torch.equal(asked.pooled_QLD, trained.features_QLD[[row[question.id] for question in asked.questions]])

@@ -1,4 +1,4 @@
-"""W&B offline: a run is reopened from disk and holds scalar, table and picture."""
+"""W&B offline: a run is reopened from disk and holds configuration, scalar, table and picture."""
 
 from __future__ import annotations
 
@@ -49,6 +49,16 @@ def finished(run_file: Path, seconds: float = 60.0) -> list[Any]:
     raise AssertionError(f"{run_file} has no end after {seconds:g} seconds")
 
 
+def configuration(run_file: Path) -> dict[str, Any]:
+    """The run's configuration, by which W&B compares runs."""
+    values: dict[str, Any] = {}
+    for record in finished(run_file):
+        for item in record.config.update:
+            values[item.key] = json.loads(item.value_json)
+    values.pop("_wandb", None)
+    return values
+
+
 def history(run_file: Path) -> dict[str, list[Any]]:
     """Logged values by key."""
     values: dict[str, list[Any]] = {}
@@ -58,7 +68,7 @@ def history(run_file: Path) -> dict[str, list[Any]]:
     return values
 
 
-def test_offline_run_holds_scalar_table_and_picture(
+def test_offline_run_holds_configuration_scalar_table_and_picture(
     scripted_config: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     config = scripted_config()
@@ -73,6 +83,18 @@ def test_offline_run_holds_scalar_table_and_picture(
 
     wandb.finish()
     (run_file,) = (tmp_path / "runs" / "wandb").glob("offline-run-*/*.wandb")
+    configured = configuration(run_file)
+    assert configured["data"]["pool"]["path"] == config["data"]["pool"]["path"]
+    assert configured["data"]["grid"] == config["data"]["grid"]
+    assert configured["data"]["splits"]["calibration"] == 0.1, "defaults count as much as what a file says"
+    assert configured["model"]["head"]["class_path"].endswith("CurveHead")
+    assert configured["model"]["head"]["init_args"]["dropout"] == 0.3
+    assert configured["accuracy_cost"]["policy"] is None
+    assert configured["trainer"]["max_epochs"] == 4
+    assert configured["seed_everything"] == 0
+    assert "optimizer" in configured["model"]
+    (hparams,) = (tmp_path / "runs").rglob("hparams.yaml")
+    assert yaml.safe_load(hparams.read_text(encoding="utf-8")) == configured, "every logger has the same"
     values = history(run_file)
     assert len(values["val/area"]) == 4
     assert all(isinstance(value, int | float) for value in values["val/area"])  # JSON writes 0.0 as 0

@@ -19,15 +19,16 @@ from torch import Tensor
 
 from t2 import BudgetHead, T2Error
 from t2.export import export_checkpoint, key_digest, save_head
+from t2.head_record import HeadRecord
 from t2.heads import CurveHead, Head, HeadShape, LayerwiseRegression, OrdinalHead
 from t2.heads.base import Targets
-from t2.heads.record import head_record
 from t2.model_card import model_card
 from t2.policies import FixedN, PredictedN, Utility
-from t2.policies.record import policy_from_record, policy_record
+from t2.policies.record import PolicyRecord
 
 SHAPE = HeadShape(num_layers=3, width=16, grid=(1, 3, 5, 7), label_grid=(1, 3))
 FINGERPRINT = "f" * 64
+FEATURES = {"model_fingerprint": FINGERPRINT, "layers": [4, 8, 12], "pooling": "last"}
 HEADS: dict[str, tuple[Callable[[], Head], dict[str, Any]]] = {
     "CurveHead": (lambda: CurveHead(SHAPE, num_atoms=6), {"name": "Utility", "arguments": {"price": 3.0}}),
     "OrdinalHead": (lambda: OrdinalHead(SHAPE, hidden=8), {"name": "PredictedN", "arguments": {"shift": 0.5}}),
@@ -55,9 +56,9 @@ def randomised(head: Head) -> Head:
 def record_of(head: Head, policy: dict[str, Any]) -> dict[str, Any]:
     interval = {"value": 0.0213, "low": 0.01, "high": 0.03}
     return {
-        **head_record(head),
+        **HeadRecord.of(head).as_json(),
         "base_model": {"id": "org/model", "revision": None, "fingerprint": FINGERPRINT},
-        "features": {"model_fingerprint": FINGERPRINT, "layers": [4, 8, 12], "pooling": "last"},
+        "features": FEATURES,
         "sampling": {"temperature": 1.0},
         "labels": {"eps": 0.02, "samples_per_question": 32, "grader": "numeric-1-####-1", "questions": {"train": 20}},
         "policy": policy,
@@ -65,19 +66,27 @@ def record_of(head: Head, policy: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def save(head: Head, record: dict[str, Any], folder: Path) -> Path:
+    return save_head(head, HeadRecord.from_json(record, "the test"), folder)
+
+
+def card_of(record: dict[str, Any]) -> str:
+    return model_card(HeadRecord.from_json(record, "the test"))
+
+
 @pytest.fixture(params=HEADS)
 def exported(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Head, dict[str, Any], Path]:
     make, policy = HEADS[request.param]
     head = randomised(make())
     record = record_of(head, policy)
-    return head, record, save_head(head, record, tmp_path / "head")
+    return head, record, save(head, record, tmp_path / "head")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     make, policy = HEADS["CurveHead"]
     head = randomised(make())
-    return save_head(head, record_of(head, policy), tmp_path / "head")
+    return save(head, record_of(head, policy), tmp_path / "head")
 
 
 def edit_config(folder: Path, **changes: Any) -> None:
@@ -105,7 +114,7 @@ def test_round_trip_is_exact(exported: tuple[Head, dict[str, Any], Path]) -> Non
         own = getattr(head.predict(head(features())), name)
         assert part is own is None or torch.equal(part, own), name
     budgets = loaded.budgets(features())
-    once_more = save_head(loaded.head, record, folder.with_name("again"))
+    once_more = save(loaded.head, record, folder.with_name("again"))
     assert torch.equal(BudgetHead.from_pretrained(once_more).budgets(features()), budgets)
     assert set(budgets.tolist()) <= set(loaded.grid)
     if record["policy"]["name"] == "FixedN":
@@ -139,7 +148,7 @@ def test_config_is_plain_json(exported: tuple[Head, dict[str, Any], Path]) -> No
 def test_without_a_policy_the_largest_constant_is_recorded(tmp_path: Path) -> None:
     head = randomised(CurveHead(SHAPE, num_atoms=6))
     record = {k: v for k, v in record_of(head, {}).items() if k != "policy"}
-    loaded = BudgetHead.from_pretrained(save_head(head, record, tmp_path))
+    loaded = BudgetHead.from_pretrained(save(head, record, tmp_path))
     assert (loaded.budgets(features()) == 7).all()
 
 
@@ -176,19 +185,33 @@ def test_wrong_tensors(folder: Path, change: Callable[[dict[str, Tensor]], objec
         ({"format_version": 2}, r"Expected t2-head version 1, got \('t2-head', 2\)"),
         ({"format": "other"}, r"Expected t2-head version 1, got \('other', 1\)"),
         ({"head": "Trojan"}, "Expected a head among .*, got 'Trojan'"),
-        ({"head_arguments": {"wheels": 4}}, "Expected a complete record of head CurveHead"),
+        ({"head": None}, r"Expected a text as `head` in .*config\.json, got None\. The file is damaged"),
+        ({"head_arguments": {"wheels": 4}}, "Expected arguments of head CurveHead, got {'wheels': 4}: .*wheels"),
+        ({"shape": {"num_layers": 2}}, r"Expected a value as `shape\.width` in .*, got nothing"),
+        ({"features": {**FEATURES, "layers": "all"}}, r"Expected a list as `features\.layers` in .*, got 'all'"),
+        ({"features": {**FEATURES, "layers": [4, True]}}, r"a whole number as `features\.layers\.1` in .*, got True"),
+        ({"labels": {"eps": "small"}}, r"Expected a number as `labels\.eps` in .*, got 'small'"),
+        ({"metrics": {"area": 0.5}}, r"Expected an object as `metrics\.area` in .*, got 0\.5"),
+        ({"metrics": {"area": {"value": 0.5, "low": 0}}}, r"a value as `metrics\.area\.high` in .*, got nothing"),
+        (
+            {"calibration": {"status": "fine"}},
+            r"one of \['calibrated', .*\] as `calibration\.status` in .*, got 'fine'",
+        ),
         ({"policy": {"name": "Trojan", "arguments": {}}}, r"Expected a policy among .*'FixedN', .*, got 'Trojan'"),
-        ({"policy": {"name": "Utility", "arguments": {"shift": 1.0}}}, "Expected"),
-        ({"policy": {}}, "Expected"),
-        ({"policy": None}, "Expected a policy as an object of name and arguments, got None"),
-        ({"policy": ["Utility"]}, r"Expected a policy as an object of name and arguments, got \['Utility'\]"),
-        ({"policy": {"name": ["Utility"], "arguments": {}}}, r"Expected a policy among .*, got \['Utility'\]"),
-        ({"policy": {"name": "FixedN"}}, "Expected arguments of policy FixedN by name, got None"),
-        ({"policy": {"name": "FixedN", "arguments": [3]}}, r"Expected arguments of policy FixedN by name, got \[3\]"),
+        (
+            {"policy": {"name": "Utility", "arguments": {"shift": 1.0}}},
+            "Expected arguments of policy Utility, got .*shift",
+        ),
+        ({"policy": {}}, r"Expected a value as `policy\.name` in .*, got nothing"),
+        ({"policy": None}, "Expected a head with a policy, got a record without"),
+        ({"policy": ["Utility"]}, r"Expected an object as `policy` in .*, got \['Utility'\]"),
+        ({"policy": {"name": ["Utility"], "arguments": {}}}, r"Expected a text as `policy\.name` in .*, got \['Util"),
+        ({"policy": {"name": "FixedN"}}, r"Expected a value as `policy\.arguments` in .*, got nothing"),
+        ({"policy": {"name": "FixedN", "arguments": [3]}}, r"Expected an object as `policy\.arguments` in .*, got \[3"),
         ({"policy": {"name": "PredictedN", "arguments": {"shift": "x"}}}, "Expected a finite `shift` .*, got 'x'"),
         ({"policy": {"name": "PredictedN", "arguments": {"shift": math.nan}}}, "Expected a finite `shift` .*, got nan"),
         ({"policy": {"name": "Utility", "arguments": {"price": [1]}}}, r"Expected a finite `price` .*, got \[1\]"),
-        ({"shape": {**head_record(CurveHead(SHAPE))["shape"], "num_layers": 2}}, "of another shape"),
+        ({"shape": {**HeadRecord.of(CurveHead(SHAPE)).as_json()["shape"], "num_layers": 2}}, "of another shape"),
     ],
 )
 def test_wrong_configs(folder: Path, changes: dict[str, Any], message: str) -> None:
@@ -206,7 +229,7 @@ def test_config_that_is_no_object(folder: Path, text: str) -> None:
 
 def test_policy_that_needs_a_curve_on_a_head_without_one(tmp_path: Path) -> None:
     head = randomised(OrdinalHead(SHAPE))
-    folder = save_head(head, record_of(head, {"name": "Utility", "arguments": {"price": 1.0}}), tmp_path)
+    folder = save(head, record_of(head, {"name": "Utility", "arguments": {"price": 1.0}}), tmp_path)
     with pytest.raises(T2Error, match="Expected a head that predicts a curve"):
         BudgetHead.from_pretrained(folder).budgets(features())
 
@@ -271,7 +294,7 @@ def test_bad_checkpoints(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("policy", [FixedN(9), PredictedN(-0.5), Utility(2.5)])
 def test_policies_are_their_recorded_knobs(policy: FixedN | PredictedN | Utility) -> None:
-    again = policy_from_record(policy_record(policy))
+    again = PolicyRecord.of(policy).policy()
     assert type(again) is type(policy)
     assert vars(again) == vars(policy)
 
@@ -280,16 +303,16 @@ def test_numbers_that_json_has_no_word_for_are_refused_before_anything_is_writte
     """A shift of NaN was written as bare NaN, which is no JSON; the earlier export must stand."""
     head, before = CurveHead(SHAPE, num_atoms=6), {path.name: path.read_bytes() for path in folder.iterdir()}
     record = record_of(head, {"name": "PredictedN", "arguments": {"shift": math.nan}})
-    record["calibration"] = {"p_values": [0.1, math.inf]}
+    record["calibration"] = calibration_record(p_values=[0.1, math.inf])
     message = r"got policy\.arguments\.shift nan, calibration\.p_values\.1 inf\. Set"
     with pytest.raises(T2Error, match="Expected finite numbers in what is recorded of the head, " + message):
-        save_head(head, record, folder)
+        save(head, record, folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_model_card() -> None:
     head, policy = CurveHead(SHAPE), {"name": "Utility", "arguments": {"price": 3.0}}
-    card = model_card(record_of(head, policy))
+    card = card_of(record_of(head, policy))
     assert card.startswith("---\nlibrary_name: t2\nbase_model: org/model\n")
     for line in ("# CurveHead for org/model", "Utility(price=3.0)", "| area | 0.0213 | 0.01 to 0.03 |", "1, 3, 5, 7"):
         assert line in card
@@ -336,7 +359,7 @@ def test_an_export_that_dies_over_another_leaves_no_mixture(folder: Path, monkey
 
     monkeypatch.setattr("t2.export.model_card", dies)
     with pytest.raises(KeyboardInterrupt):
-        save_head(head, record_of(head, {"name": "Utility", "arguments": {"price": 2.0}}), folder)
+        save(head, record_of(head, {"name": "Utility", "arguments": {"price": 2.0}}), folder)
     with pytest.raises(T2Error, match=r"config\.json"):
         BudgetHead.from_pretrained(folder)
 
@@ -345,9 +368,9 @@ def test_an_export_over_another_takes_its_digests_away(folder: Path) -> None:
     """They would be another head's, and questions that this one learned from would pass as unseen."""
     head = randomised(CurveHead(SHAPE, num_atoms=6))
     record = record_of(head, HEADS["CurveHead"][1])
-    save_head(head, {**record, "seen_questions": [key_digest("abc")]}, folder)
+    save(head, {**record, "seen_questions": [key_digest("abc")]}, folder)
     assert BudgetHead.from_pretrained(folder).records_seen
-    save_head(head, record, folder)
+    save(head, record, folder)
     assert not BudgetHead.from_pretrained(folder).records_seen
 
 
@@ -376,15 +399,18 @@ def test_a_download_brings_the_digests_too(folder: Path, monkeypatch: pytest.Mon
 def calibration_record(**changes: Any) -> dict[str, Any]:
     settings = [{"name": "Utility", "arguments": {"price": price}} for price in (1.0, 3.0)]
     record = {"status": "calibrated", "promise": "It keeps.", "settings": settings, "p_values": [0.01, 0.0625]}
-    return {**record, "chosen": 1, **changes}
+    levels = {"alpha": 0.02, "delta": 0.1, "form": "reference", "num_questions": 120, "needed": 114, "n_ref": 5}
+    return {**record, **levels, "chosen": 1, "configured_policy": settings[0], **changes}
 
 
 def test_the_card_says_what_is_promised() -> None:
     record = record_of(CurveHead(SHAPE), HEADS["CurveHead"][1])
-    card = model_card({**record, "calibration": calibration_record()})
+    card = card_of({**record, "calibration": calibration_record()})
     assert "## Calibration\n\n**It keeps.**\n" in card
     assert "Tested were 2 settings, safest first; the p-value of the chosen\none is 0.0625." in card
-    few = model_card({**record, "calibration": calibration_record(status="too_few_questions", promise="Too few.")})
+    few = card_of(
+        {**record, "calibration": calibration_record(status="too_few_questions", promise="Too few.", chosen=None)}
+    )
     assert "## Calibration\n\nToo few.\n\n## Limits" in few
-    assert "## Calibration\n\nNone: no accuracy is promised.\n\n## Limits" in model_card(record)
-    assert "Calibration" not in model_card({**record, "policy": {"name": "FixedN", "arguments": {"n": 5}}})
+    assert "## Calibration\n\nNone: no accuracy is promised.\n\n## Limits" in card_of(record)
+    assert "Calibration" not in card_of({**record, "policy": {"name": "FixedN", "arguments": {"n": 5}}})

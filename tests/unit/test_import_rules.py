@@ -11,10 +11,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ORDER = (
-    *("errors", "hashing", "hardware", "voting", "spec", "splits", "model_files", "prompts"),
+    *("errors", "json_record", "hashing", "hardware", "voting", "spec", "splits", "model_files", "prompts"),
     *("store", "grading", "sampling", "tasks", "curves", "activations", "config", "importing", "pools"),
     *("heads", "policies", "stats", "pages", "curse", "calibration", "comparison"),
-    *("model_card", "export", "judging", "training", "cli"),
+    *("head_record", "model_card", "export", "judging", "training", "cli"),
 )
 """Rooms in data order: a module imports its own room and earlier ones, so there is no circle among rooms."""
 RANK = {name: rank for rank, name in enumerate(ORDER)}

@@ -16,9 +16,9 @@ import torch
 import yaml
 
 from t2.export import key_digest, save_head
+from t2.head_record import HeadRecord
 from t2.heads import CurveHead, HeadShape
 from t2.heads.base import Targets
-from t2.heads.record import head_record
 from t2.store.pool_spec import read_spec
 from t2.store.reader import read_questions
 from t2.store.schema import PoolPaths
@@ -54,7 +54,7 @@ def export_head(folder: Path) -> None:
             parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
     keys = sorted({question.dedup_key for question in read_questions(PoolPaths(POOL))[0]})
     record = {
-        **head_record(head),
+        **HeadRecord.of(head).as_json(),
         "base_model": {name: spec.model[name] for name in ("id", "revision", "fingerprint")},
         "features": {
             "model_fingerprint": spec.model["fingerprint"],
@@ -68,7 +68,7 @@ def export_head(folder: Path) -> None:
         "metrics": {"n_ref": 9},
         "seen_questions": [key_digest(key) for key in keys[NUM_EVALUATED:]],
     }
-    save_head(head.eval(), record, folder)
+    save_head(head.eval(), HeadRecord.from_json(record, "the test"), folder)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from functools import cache
 
@@ -300,15 +299,13 @@ def test_lossless_settings_pass_from_this_number_on(alpha: float, delta: float) 
 # Results and mistakes
 
 
-def test_results_are_json() -> None:
+def test_results_say_what_was_tested() -> None:
     result = calibrate(torch.ones(200, 2), torch.ones(200), keys(200))
-    record = json.loads(json.dumps(result.as_json()))
-    assert record["chosen"] == 1
-    assert record["p_values"] == list(result.p_values)
-    assert (record["alpha"], record["delta"], record["form"]) == (0.02, 0.1, "reference")
-    assert (record["num_questions"], record["needed"]) == (200, 114)
-    none = calibrate(torch.zeros(200, 1), torch.ones(200), keys(200))
-    assert json.loads(json.dumps(none.as_json()))["chosen"] is None
+    assert result.chosen == 1
+    assert len(result.p_values) == 2
+    assert (result.alpha, result.delta, result.form) == (0.02, 0.1, "reference")
+    assert (result.num_questions, result.needed) == (200, 114)
+    assert calibrate(torch.zeros(200, 1), torch.ones(200), keys(200)).chosen is None
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.1, math.nan])

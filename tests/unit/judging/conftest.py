@@ -13,9 +13,9 @@ import yaml
 from helpers.judged_heads import GRID, MODEL, NUM_QUESTIONS, PRICE, SAMPLES, SEEN, TOKENS, MakeHead, World
 
 from t2.export import key_digest, save_head
+from t2.head_record import HeadRecord
 from t2.heads import CurveHead, HeadShape
 from t2.heads.base import Targets
-from t2.heads.record import head_record
 from t2.pools.fill import fill as label
 from t2.sampling import ScriptedSampler
 from t2.spec import LabelJob
@@ -74,7 +74,7 @@ def make_head(world: World, tmp_path_factory: pytest.TempPathFactory) -> MakeHea
         base = {name: spec.model[name] for name in ("id", "revision", "fingerprint")}
         reads = {"model_fingerprint": spec.model["fingerprint"], "layers": list(layers), "pooling": "last-token"}
         config = {
-            **head_record(head),
+            **HeadRecord.of(head).as_json(),
             "base_model": base,
             "features": reads,
             "prompt": spec.prompt,
@@ -83,7 +83,11 @@ def make_head(world: World, tmp_path_factory: pytest.TempPathFactory) -> MakeHea
             "policy": {"name": "Utility", "arguments": {"price": PRICE}},
             "metrics": {"n_ref": 5},
         }
-        return save_head(head.eval(), {**config, **record}, tmp_path_factory.mktemp("head") / "head")
+        return save_head(
+            head.eval(),
+            HeadRecord.from_json({**config, **record}, "the test"),
+            tmp_path_factory.mktemp("head") / "head",
+        )
 
     return make
 
@@ -97,5 +101,7 @@ def seen_keys(world: World) -> list[str]:
 def head(make_head: MakeHead, seen_keys: list[str]) -> Path:
     """A head that says which questions it has learned from and makes a promise."""
     record = {"status": "calibrated", "form": "reference", "n_ref": 5, "alpha": 0.02, "delta": 0.1, "promise": "."}
-    calibration = {**record, "settings": [{}], "p_values": [0.01], "chosen": 0}
+    policy = {"name": "Utility", "arguments": {"price": PRICE}}
+    tested = {"num_questions": 120, "needed": 114, "settings": [policy], "p_values": [0.01], "chosen": 0}
+    calibration = {**record, **tested, "configured_policy": policy}
     return make_head(seen_questions=[key_digest(key) for key in seen_keys], calibration=calibration)

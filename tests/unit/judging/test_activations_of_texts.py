@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,10 @@ def test_texts_give_what_the_pool_s_features_give(world: World, make_head: MakeH
 
 
 def test_a_head_that_names_its_llm_needs_no_other_name(world: World, make_head: MakeHead) -> None:
-    features = BudgetHead.from_pretrained(make_head()).config["features"]
-    head = BudgetHead.from_pretrained(make_head(features={**features, "model_id": str(MODEL), "model_revision": None}))
+    features = BudgetHead.from_pretrained(make_head()).record.features
+    assert features is not None
+    named = replace(features, model_id=str(MODEL)).as_json()
+    head = BudgetHead.from_pretrained(make_head(features=named))
     assert torch.equal(head.activations(["12+7"]), head.activations(["12+7"], MODEL))
 
 

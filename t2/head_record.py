@@ -1,0 +1,188 @@
+"""What a checkpoint (under "t2") and an export (`config.json`) record of a head, see docs/FORMATS.md. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from t2.calibration.betting import Form
+from t2.errors import T2Error
+from t2.heads import HEADS
+from t2.heads.base import Head, HeadShape
+from t2.json_record import JsonRecord
+from t2.policies.record import PolicyRecord
+from t2.spec import PromptSpec, Shot
+from t2.stats.bootstrap import Interval
+
+CalibrationStatus = Literal["calibrated", "no_setting_passed", "too_few_questions", "not_possible"]
+
+
+@dataclass(frozen=True)
+class BaseModel(JsonRecord):
+    """The LLM whose samples the head learned from."""
+
+    id: str | None
+    """hub id or folder"""
+    revision: str | None
+    fingerprint: str | None
+
+
+@dataclass(frozen=True)
+class Features(JsonRecord):
+    """The activations that the head reads."""
+
+    model_fingerprint: str
+    layers: tuple[int, ...]
+    """see `t2.activations.layers`"""
+    pooling: str | None
+    model_id: str | None = None
+    """of the proxy whose activations they are; None: they are the base model's"""
+    model_revision: str | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """JSON values by key; a proxy's revision is told even where it has none."""
+        return super().as_json() | ({"model_revision": self.model_revision} if self.model_id else {})
+
+
+@dataclass(frozen=True)
+class Prompt(JsonRecord):
+    """How a question becomes the prompt that the head reads."""
+
+    template: str
+    system: str
+    shots: tuple[Shot, ...]
+    fingerprint: str
+
+    @property
+    def spec(self) -> PromptSpec:
+        """What renders it."""
+        return PromptSpec(self.template, self.system, list(self.shots))
+
+
+@dataclass(frozen=True)
+class Labels(JsonRecord):
+    """What the head was taught."""
+
+    eps: float | None
+    """accuracy given up to call N enough"""
+    samples_per_question: int | None
+    grader: str | None
+    """version of the grader"""
+    cost_unit: str | None
+    """"tokens" or "samples"; None in heads that are older than the choice"""
+    questions: dict[str, int] | None
+    """by split"""
+
+
+@dataclass(frozen=True)
+class Metrics(JsonRecord):
+    """The exported policy on validation, with 95% intervals; None: not measured."""
+
+    area: Interval | None
+    """mean accuracy gain (a share) over a fixed number of samples, from 1 to `n_ref` samples"""
+    accuracy: Interval | None
+    """a share"""
+    generated_tokens: Interval | None
+    """a question"""
+    total_tokens: Interval | None
+    """a question, the prompt counted once"""
+    samples: Interval | None
+    """a question"""
+    n_ref: int | None
+    """samples"""
+
+    @property
+    def intervals(self) -> dict[str, Interval]:
+        """What was measured, by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Interval)}
+
+
+@dataclass(frozen=True)
+class Calibration(JsonRecord):
+    """How calibration went and what it promises."""
+
+    status: CalibrationStatus
+    promise: str
+    """a sentence, also where there is none"""
+    alpha: float
+    """accuracy (a share) that may be lost"""
+    delta: float
+    """probability with which the promise may fail"""
+    form: Form
+    num_questions: int
+    """calibration questions with keys of their own"""
+    needed: int
+    """such questions without which nothing can be promised"""
+    n_ref: int | None
+    """samples; None: nothing was tested"""
+    settings: tuple[PolicyRecord, ...]
+    """that were tested, safest first"""
+    p_values: tuple[float, ...]
+    chosen: int | None
+    """index of the setting; None: none passed"""
+    configured_policy: PolicyRecord
+    needed_lossless: int | None = None
+    """questions from which a setting passes that never loses; None: nothing was tested"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecord(JsonRecord):
+    """What a head records of its data."""
+
+    base_model: BaseModel = BaseModel(None, None, None)
+    features: Features | None = None
+    """None: trained without a `BudgetDataModule`"""
+    prompt: Prompt | None = None
+    sampling: dict[str, object] | None
+    """how the samples were drawn, `SamplingSettings.as_json()`"""
+    labels: Labels = Labels(None, None, None, None, None)
+    mean_tokens_per_sample: float | None
+    """over train questions; None: they were not all labelled when training began"""
+    seen_questions: tuple[str, ...] | None = None
+    """digests of the questions that chose weights, checkpoint or setting; a file of its own in an export"""
+
+
+NO_DATA = DataRecord.from_json({}, "nothing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadRecord(DataRecord):
+    """A head without its weights: class, arguments, policy, data, and what was measured."""
+
+    policy: PolicyRecord | None = None
+    metrics: Metrics | None = None
+    head: str
+    """name of the class"""
+    head_arguments: dict[str, object]
+    shape: HeadShape
+    calibration: Calibration | None = None
+    """None: it was off, or the head is older than calibration"""
+
+    @classmethod
+    def of(cls, head: Head, data: DataRecord = NO_DATA) -> HeadRecord:
+        """The record of a head, as yet without policy and metrics."""
+        known = {each.name: getattr(data, each.name) for each in fields(data)}
+        return cls(**known, head=type(head).__name__, head_arguments=head.arguments, shape=head.shape)
+
+    def as_json(self) -> dict[str, object]:
+        """JSON values by key, the head before its data."""
+        values = super().as_json()
+        first = ("policy", "metrics", "head", "head_arguments", "shape")
+        return {name: values[name] for name in first if name in values} | values
+
+    def untrained_head(self) -> Head:
+        """A head of the recorded class, arguments and shape.
+
+        Raises:
+            T2Error: the class is not one of T2's heads, or its arguments do not fit.
+        """
+        if self.head not in HEADS:
+            raise T2Error(
+                f"Expected a head among {sorted(HEADS)}, got {self.head!r}. It was made by another version of t2."
+            )
+        try:
+            return HEADS[self.head](self.shape, **self.head_arguments)
+        except TypeError as error:
+            raise T2Error(
+                f"Expected arguments of head {self.head}, got {self.head_arguments}: {error}. The file is damaged."
+            ) from error
