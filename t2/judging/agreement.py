@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 
@@ -28,7 +27,7 @@ class Agreement:
         """Whether 0 lies in both intervals; where all is well, each 95% interval leaves it out in one run of twenty."""
         return all(part.low <= ROUNDING and part.high >= -ROUNDING for part in (self.accuracy, self.generated_tokens))
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """The intervals and the verdict."""
         return {
             "accuracy_difference": asdict(self.accuracy),

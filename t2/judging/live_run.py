@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,7 +44,7 @@ class LiveResult:
     engine: EngineFacts | None
     """None: the sampler is no vLLM engine, or one that was opened without `watch`"""
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Totals, engine, and every question, as JSON values."""
         measured = self.measured
         tokens, samples = float(measured.generated_tokens.sum()), float(measured.samples.sum())
@@ -74,7 +73,7 @@ class LiveRow:
     replay: Replay
     agreement: Agreement
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Everything of the run, the agreement, and the replay's means."""
         replayed = {name: float(getattr(self.replay, name).mean()) for name in PER_QUESTION}
         return {**self.live.as_json(), "agreement": self.agreement.as_json(), "replayed": replayed}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
@@ -31,6 +31,9 @@ from t2.stats.frontier import Frontier
 from t2.stats.resampled import Resampled
 from t2.training.data import needed_data
 from t2.training.module import BudgetProbe
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TABLE_COLUMNS = ["policy", "setting", "accuracy", "generated_tokens", "total_tokens", "samples", "rounds", "peak"]
 
@@ -181,7 +184,7 @@ class ValidationResult:
         )
 
 
-def table_rows(frontiers: list[Frontier]) -> list[list[Any]]:
+def table_rows(frontiers: list[Frontier]) -> list[list[object]]:
     """One row a policy and setting, in the order of `TABLE_COLUMNS`."""
     return [
         [f.name, p.setting, p.accuracy, p.generated_tokens, p.total_tokens, p.samples, p.rounds, p.peak]
@@ -190,7 +193,7 @@ def table_rows(frontiers: list[Frontier]) -> list[list[Any]]:
     ]
 
 
-def log_table_and_figure(logger: Logger, rows: list[list[Any]], figure: Any) -> None:
+def log_table_and_figure(logger: Logger, rows: list[list[object]], figure: Figure) -> None:
     """To W&B as table and image; to every logger with a folder as frontier.csv and frontier.png."""
     if isinstance(logger, WandbLogger):
         from wandb import Image
