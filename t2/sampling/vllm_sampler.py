@@ -7,7 +7,7 @@ With several GPUs vLLM starts workers of its own; `close` ends them.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from t2.errors import T2Error
@@ -51,7 +51,7 @@ class VLLMSampler(Sampler):
             top_k: 0 is off.
             max_tokens: generated tokens of an answer; a longer one is truncated and abstains.
             stop: texts that end an answer.
-            samples_per_request: samples stored all or none; a kill loses the requests in flight.
+            samples_per_request: samples stored all or none; every end loses the requests in flight.
             dtype: of weights and activations; "auto" is vLLM's rule: the model's own 16-bit type, and 16 bits for a
                 model saved in float32; but float32 on a CPU that only emulates 16 bits.
             max_num_seqs: sequences the engine runs at once; None: 64 on CPU, vLLM's own choice on GPU.
@@ -74,6 +74,7 @@ class VLLMSampler(Sampler):
         self.tensor_parallel_size, self.enforce_eager = tensor_parallel_size, enforce_eager
         self._llm: Any = None
         self._watch: EngineWatch | None = None
+        self._on_finished: Callable[[int], None] = lambda finished: None
 
     @property
     def settings(self) -> SamplingSettings:
@@ -108,6 +109,10 @@ class VLLMSampler(Sampler):
     def watch(self) -> None:
         """Have the engine count what it does; call it before `open`, read `engine_facts`."""
         self._watch = EngineWatch()
+
+    def follow(self, on_finished: Callable[[int], None]) -> None:
+        """Count samples as they finish, not by requests."""
+        self._on_finished = on_finished
 
     def cool(self) -> None:
         """Empty the prefix cache and forget the counts, so that the next run owes nothing to the last one."""
@@ -188,16 +193,20 @@ class VLLMSampler(Sampler):
         window = _IN_FLIGHT_FACTOR * engine.vllm_config.scheduler_config.max_num_seqs
         waiting = iter(requests)
         running: dict[str, SampleRequest] = {}
-        samples_in_flight, serial = 0, 0
+        samples_in_flight, submitted, serial = 0, 0, 0
+        self._on_finished(0)
         while True:
             while samples_in_flight < window and (request := next(waiting, None)):
                 serial += 1
                 running[str(serial)] = request
                 samples_in_flight += len(request.draws)
+                submitted += len(request.draws)
                 self._submit(engine, str(serial), request)
             if not engine.has_unfinished_requests():
                 return
-            for output in engine.step():
+            outputs = engine.step()
+            self._on_finished(submitted - engine.get_num_unfinished_requests())  # to the engine a sample is a request
+            for output in outputs:
                 if output.finished:
                     request = running.pop(output.request_id)
                     samples_in_flight -= len(request.draws)
