@@ -66,6 +66,7 @@ class FillingPool:
         if self._labeller is None and self._missing(everything) and not is_held(self.prepared.paths):
             log_path = self.prepared.paths.root / "label.log"
             self._labeller = LabellerProcess(self.job, self.fractions, log_path)
+            print(f"Missing samples are drawn beside this run; what their engine says is in {log_path}", flush=True)
         self.share_cores()
 
     def wait_for(self, rows: Sequence[int], in_training: bool = False) -> None:

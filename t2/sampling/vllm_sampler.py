@@ -7,12 +7,14 @@ With several GPUs vLLM starts workers of its own; `close` ends them.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from t2.errors import T2Error
 from t2.hardware import emulates_16_bits
 from t2.sampling.engine_watch import EngineWatch
+from t2.sampling.engine_words import EngineWords, mistake
 from t2.spec import EngineFacts, Sample, Sampler, SampleRequest, SampleResult, SamplingSettings
 
 CPU_BLOCK_SIZE = 32
@@ -90,9 +92,13 @@ class VLLMSampler(Sampler):
         """Load the model.
 
         Raises:
-            T2Error: vLLM is not installed; names the command.
+            T2Error: vLLM is not installed (names the command), the model goes less far than `max_model_len`, or there
+                is no room for the KV cache.
         """
         _set_environment(self.tensor_parallel_size)
+        words = EngineWords()
+        if os.environ["VLLM_LOGGING_LEVEL"] == "WARNING":  # who wants more of it wants all
+            words.listen()
         try:
             import vllm
         except ModuleNotFoundError as error:
@@ -102,7 +108,12 @@ class VLLMSampler(Sampler):
                 "Expected vLLM, got no such package. Install it: pip install 't2-budget[vllm]' (NVIDIA GPU) or "
                 "make install VLLM=cpu. A finished pool trains without it."
             ) from error
-        self._llm = vllm.LLM(**self.engine_arguments(model_folder, engine_seed))
+        try:
+            self._llm = vllm.LLM(**self.engine_arguments(model_folder, engine_seed))
+        except ValueError as error:
+            raise (mistake(error) or error) from error
+        if note := words.note():
+            print(note, file=sys.stderr)
         if self._watch:
             self._llm.llm_engine.logger_manager.stat_loggers.append(self._watch)
 
@@ -144,6 +155,7 @@ class VLLMSampler(Sampler):
             "enforce_eager": on_cpu if self.enforce_eager is None else self.enforce_eager,
             "tensor_parallel_size": self.tensor_parallel_size,
             "disable_log_stats": self._watch is None,
+            "use_tqdm_on_load": False,  # a bar of its own inside ours
         }
         if self.kv_cache_gib is not None or on_cpu:
             arguments["kv_cache_memory_bytes"] = int((self.kv_cache_gib or 2.0) * 2**30)
