@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import shlex
 import signal
 import sys
@@ -116,11 +117,11 @@ def one_line_endings(*command: str) -> Iterator[None]:
         print(f"error: {error}", file=sys.stderr)
         _restore(before)
         raise SystemExit(T2Error.EXIT_CODE) from error
-    except KeyboardInterrupt:
-        print(Interrupted(signal.SIGINT).line(command), file=sys.stderr)
-        raise SystemExit(128 + signal.SIGINT) from None
-    except Interrupted as end:
-        # The handlers stay: a second Ctrl-C must not cut short what is ended at exit.
+    except (Interrupted, KeyboardInterrupt) as error:
+        end = error if isinstance(error, Interrupted) else Interrupted(signal.SIGINT)
+        # The handlers stay, so that a second Ctrl-C does not cut short what is ended at exit. Python itself would go
+        # back to the default ones at its very end, and the exit code would be another.
+        atexit.register(_restore, dict.fromkeys(SIGNALS, signal.SIG_IGN))
         print(end.line(command), file=sys.stderr)
         raise SystemExit(end.code) from None
     except BaseException:

@@ -17,6 +17,7 @@ from rich.table import Table
 
 FIRST_SECONDS, EVERY_SECONDS = 10.0, 30.0
 """From the start of the work to its first line, and from one line to the next."""
+LOOK_SECONDS = 1.0
 BAR_WIDTH = 30
 """characters"""
 
@@ -137,7 +138,7 @@ def _lines(counts: Counts) -> Iterator[None]:
     ended = threading.Event()
 
     def run() -> None:
-        while not ended.wait(1.0):
+        while not ended.wait(LOOK_SECONDS):
             lines.look()
 
     thread = threading.Thread(target=run, name=f"progress of {counts.name}", daemon=True)
