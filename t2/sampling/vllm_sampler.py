@@ -97,7 +97,7 @@ class VLLMSampler(Sampler):
         """
         _set_environment(self.tensor_parallel_size)
         words = EngineWords()
-        if os.environ["VLLM_LOGGING_LEVEL"] == "WARNING":  # who wants more of it wants all
+        if os.environ.get("VLLM_LOGGING_LEVEL") == "WARNING":  # who wants more of it wants all
             words.listen()
         try:
             import vllm

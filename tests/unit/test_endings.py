@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.signals import SIGNALS, end, go_on, start
+from helpers.signals import SIGNALS, end, go_on, handlers_come_back, start
 
 import t2.endings
 from t2.cli import main
@@ -30,11 +30,8 @@ NUM_QUESTIONS, SAMPLES = 40, 8
 
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
-    """Those of the test run come back."""
-    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
-    yield
-    for signum, handler in before.items():
-        signal.signal(signum, handler)
+    with handlers_come_back():
+        yield
 
 
 def interrupted(
