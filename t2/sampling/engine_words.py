@@ -19,11 +19,16 @@ HARMLESS = (
     ("vllm.config.vllm", "Inductor compilation was disabled", "the same"),
     ("vllm.config.vllm", "Model Runner V2 requires Triton", "there is no Triton for CPUs; V1 does all we need"),
     ("vllm.triton_utils.importing", "Triton is installed, but doesn't include CPU backend", "the same"),
+    (
+        "vllm.model_executor.models.utils",
+        "Attempted to load weight .* with dtype torch.float32 into parameter with dtype torch.b?float16",
+        "said of each weight; `dtype` asks for it, also where it is auto",
+    ),
     ("vllm.platforms.cpu", "Triton is not installed", "the same"),
     ("vllm.platforms.cpu", "Reset SSM cache type to float32", "about Mamba layers; exact where there are some"),
     ("vllm.v1.worker.cpu_worker", "CPU backend doesn't allow to use `torch.set_num_threads`", "its threads are bound"),
 )
-"""Logger, beginning of the warning, and why nobody needs to read it."""
+"""Logger, beginning of the warning as a pattern, and why nobody needs to read it."""
 _PRELOAD = ("vllm.v1.worker.cpu_worker", re.compile(r"(lib\w+) is not found in LD_PRELOAD"))
 """Said once for each library, in many words; `EngineWords.note` says it once."""
 _TOO_LONG = re.compile(r"max_model_len \((\d+)\) is greater than the derived max_model_len \(\w+=(\d+)")
@@ -53,7 +58,7 @@ class EngineWords(logging.Filter):
         if record.name == _PRELOAD[0] and (library := _PRELOAD[1].match(message)):
             self.missing += [library[1]] if library[1] not in self.missing else []
             return False
-        return not any(record.name == name and message.startswith(start) for name, start, _ in HARMLESS)
+        return not any(record.name == name and re.match(start, message) for name, start, _ in HARMLESS)
 
     def note(self) -> str | None:
         """The one thing that matters: how to have a faster engine."""

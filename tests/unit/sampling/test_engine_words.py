@@ -29,12 +29,12 @@ def words() -> Iterator[EngineWords]:
 def test_only_the_listed_warning_itself_is_left_out(
     words: EngineWords, caplog: pytest.LogCaptureFixture, name: str, start: str, why: str
 ) -> None:
-    logger = logging.getLogger(name)
-    logger.warning("%s and so on", start)
+    logger, said = logging.getLogger(name), start.replace(".*", "layers.0").replace("b?", "b")
+    logger.warning("%s and so on", said)
     assert caplog.records == []
-    logger.error("%s and so on", start)
-    logger.warning("Something else: %s", start)
-    logging.getLogger("vllm.elsewhere").warning(start)
+    logger.error("%s and so on", said)
+    logger.warning("Something else: %s", said)
+    logging.getLogger("vllm.elsewhere").warning(said)
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING", "WARNING"]
     assert why
 
@@ -56,8 +56,8 @@ def test_a_model_that_goes_less_far_is_a_mistake_of_the_user() -> None:
     found = mistake(
         ValueError(
             "1 validation error for ModelConfig\n  Value error, User-specified max_model_len (4096) is greater than "
-            "the derived max_model_len (max_position_embeddings=256.0 or model_max_length=None in model's config.json). To "
-            "allow overriding this maximum, set the env var VLLM_ALLOW_LONG_MAX_MODEL_LEN=1."
+            "the derived max_model_len (max_position_embeddings=256.0 or model_max_length=None in model's config.json)."
+            " To allow overriding this maximum, set the env var VLLM_ALLOW_LONG_MAX_MODEL_LEN=1."
         )
     )
     assert str(found) == (
