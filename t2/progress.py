@@ -88,7 +88,8 @@ class Counts:
         since, done_before, share_before = self._first or (now, 0, 0.0)
         seconds = max(now - since, 1e-3)
         rate, pace = (self.done - done_before) / seconds, (self.share - share_before) / seconds
-        parts = [f"{self.done:,} of {self.total:,} {self.unit}" if self.total else "starting"]
+        of_all = f" of {self.total:,}" if self.total else ""
+        parts = [f"{self.done:,}{of_all} {self.unit}" if self.total or self.done else "starting"]
         if rate > 0:
             parts.append(f"{rate:.1f} {self.unit}/s" if rate >= 1 else f"{60 * rate:.1f} {self.unit}/min")
         if self.over:

@@ -67,6 +67,14 @@ def test_before_the_first_unit_there_is_a_sign_of_life() -> None:
     ]
 
 
+def test_work_without_a_known_end_has_a_count_and_a_rate() -> None:
+    """`trainer.max_epochs: -1`."""
+    work = Work()
+    work.counts.advance(0)
+    work.pass_seconds(10, per_second=3)
+    assert work.written == [(10, "labelling: 30 samples, 3.0 samples/s, 10 s so far")]
+
+
 def test_what_was_there_before_and_loading_count_for_no_rate() -> None:
     """Taken up at epoch 50 of 100, after 20 s of loading: a rate from the start would be 7 times too high."""
     work = Work(total=100)
