@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,7 @@ from t2.activations.layers import choose_layers
 from t2.comparison.sources import FOLD_SEEDS, check_enough
 from t2.config import DataSettings
 from t2.curves.labels import BudgetLabels, budget_labels, check_grid, cut_grid
+from t2.endings import Interrupted
 from t2.errors import T2Error
 from t2.export import key_digest
 from t2.grading.graded import GradedPool
@@ -77,9 +79,9 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         if stage != "cross_validate":  # which uses what is there
             self._filling.start_labeller_if_needed()
         if stage in ("fit", "validate"):
-            self.wait_for("validation")
+            self.filling.wait_for(self._rows["validation"])
         elif stage == "test":
-            self.wait_for("test")
+            self.filling.wait_for(self._rows["test"])
 
     def teardown(self, stage: str) -> None:
         """End the labeller that this run started."""
@@ -89,6 +91,14 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
     def on_exception(self, exception: BaseException) -> None:
         """End the labeller also when the run fails: Lightning does not call `teardown` then."""
         self.teardown("exception")
+        if isinstance(exception, Interrupted):
+            before = f"labelling had not begun, what {self.job.path} holds is kept"
+            exception.kept, exception.goes_on = self._filling.kept if self._filling else before, True
+
+    @property
+    def drawn(self) -> str:
+        """What a labeller has drawn so far, in words; empty if none is at work."""
+        return self._filling.drawn if self._filling else ""
 
     @property
     def filling(self) -> FillingPool:
@@ -133,7 +143,7 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         """Features and targets of the first `ready(epoch)` train questions; waits until they are labelled."""
         train = self._rows["train"]
         rows = train[: schedule.ready(epoch, len(train), self.max_epochs)]
-        self.filling.wait_for(rows)
+        self.filling.wait_for(rows, in_training=True)
         self.filling.share_cores()
         return self._tensors(f"train[:{len(rows)}]", rows)
 
@@ -183,7 +193,7 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         Raises:
             T2Error: the labeller died, or no sample came for too long.
         """
-        self.filling.wait_for(self._rows[name])
+        self.filling.wait_for(self._rows[name], in_training=sys.stdout.isatty())  # where Lightning's bar still is
 
     def all_labelled(self, name: str) -> bool:
         return self.filling.all_labelled(self._rows[name])

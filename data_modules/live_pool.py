@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 
@@ -12,9 +13,10 @@ from t2.grading.graded import GradedPool
 from t2.pools.grader import PoolGrader
 from t2.pools.labeller import LabellerProcess
 from t2.pools.prepare import Prepared
+from t2.progress import Advance, progress
 from t2.spec import LabelJob
 from t2.splits import SplitFractions
-from t2.store.lock import is_held
+from t2.store.lock import Heartbeat, is_held, read_heartbeat
 from t2.store.reader import ShardReader
 
 POLL_SECONDS = 1.0
@@ -64,14 +66,25 @@ class FillingPool:
         if self._labeller is None and self._missing(everything) and not is_held(self.prepared.paths):
             log_path = self.prepared.paths.root / "label.log"
             self._labeller = LabellerProcess(self.job, self.fractions, log_path)
+            print(f"Missing samples are drawn beside this run; what their engine says is in {log_path}", flush=True)
         self.share_cores()
 
-    def wait_for(self, rows: Sequence[int]) -> None:
+    def wait_for(self, rows: Sequence[int], in_training: bool = False) -> None:
         """Return when these questions are labelled; starts a labeller if none runs.
+
+        Args:
+            rows: of the questions.
+            in_training: something else shows how far everything is.
 
         Raises:
             T2Error: the labeller died, or no sample came for too long.
         """
+        if self.all_labelled(rows):
+            return
+        with nullcontext() if in_training else progress("labelling", unit="samples") as advance:
+            self._wait_for(rows, advance)
+
+    def _wait_for(self, rows: Sequence[int], advance: Advance | None) -> None:
         last_change, last_shards = time.monotonic(), -1
         while True:
             self._grader.refresh()
@@ -81,12 +94,32 @@ class FillingPool:
             if len(self._grader.reader.tables) != last_shards:
                 last_change, last_shards = time.monotonic(), len(self._grader.reader.tables)
             self._look_after_labeller()
+            if advance and (sign := self._drawing()):
+                waited = f"{len(rows) - missing:,} of the {len(rows):,} questions that are waited for"
+                advance(sign.samples_done, sign.samples_total, waited)
             if time.monotonic() - last_change > self.stall_timeout_seconds:
                 raise T2Error(
                     f"Expected new samples within `data.stall_timeout_seconds` = {self.stall_timeout_seconds:g}, got "
                     f"none; {missing} of {len(rows)} questions are missing. See {self.prepared.paths.root}/label.log."
                 )
             time.sleep(POLL_SECONDS)
+
+    @property
+    def drawn(self) -> str:
+        """What the labeller has drawn so far, in words; empty if none is at work."""
+        sign = self._drawing()
+        return f"labelling {sign.samples_done:,} of {sign.samples_total:,} samples" if sign else ""
+
+    @property
+    def kept(self) -> str:
+        """What an interruption leaves, in words."""
+        self._grader.refresh()
+        num_samples = sum(table.num_rows for table in self._grader.reader.tables.values())
+        return f"{num_samples:,} samples are kept in {self.prepared.paths.root}"
+
+    def _drawing(self) -> Heartbeat | None:
+        sign = read_heartbeat(self.prepared.paths)
+        return sign if sign and sign.writer else None
 
     def share_cores(self) -> None:
         """Train on one thread while a labeller of this run has the CPU; on all again when it has ended.

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from t2.errors import T2Error
+from t2.endings import keeping, one_line_endings
 
 
 def label(config: str, preview: int = 0) -> None:
@@ -19,21 +19,19 @@ def label(config: str, preview: int = 0) -> None:
     """
     from t2.config import read_data
     from t2.pools.fill import fill
-    from t2.pools.labeller import exit_on_sigterm
+    from t2.progress import progress
 
     data = read_data(config)
     job, fractions = data.pool, data.splits
-    exit_on_sigterm()
     if preview:
         from t2.pools.preview import preview as look
 
         for line in look(job, preview).lines():
             print(line)
         return
-    from t2.pools.progress import progress_bar
-
-    with progress_bar() as advance:
-        done = fill(job, fractions, advance)
+    nothing_new = keeping(lambda: f"no sample was drawn yet; what {job.path} holds is kept")
+    with nothing_new, progress("labelling", unit="samples") as advance:
+        done = fill(job, fractions, lambda now: advance(now.samples_finished, now.samples_total, now.length))
     print(f"Pool {job.path}: {done.samples_done} samples ({done.tokens} tokens) drawn, {done.resumed} were there")
 
 
@@ -67,7 +65,9 @@ def import_samples(
     """
     from t2.importing.command import import_file
 
-    for line in import_file(path, pool, grader, tokenizer, model).lines():
+    with keeping(lambda: "no pool was made, an import is whole or not at all", goes_on=False):
+        summary = import_file(path, pool, grader, tokenizer, model)
+    for line in summary.lines():
         print(line)
 
 
@@ -164,23 +164,20 @@ CONFIGURED = {"label": "config", "curse": "pool", "evaluate": "pool", "report": 
 
 def main(args: list[str] | None = None) -> None:
     """Entry point of the console script; a mistake of the user ends with one line and exit code 2."""
-    from jsonargparse import ArgumentParser
+    with one_line_endings("t2", *(sys.argv[1:] if args is None else args)):
+        from jsonargparse import ArgumentParser
 
-    parser = ArgumentParser(prog="t2", description="Labels, exports and reports of budget heads; never trains.")
-    subcommands = parser.add_subcommands()
-    for name, function in COMMANDS.items():
-        subparser = ArgumentParser(description=(function.__doc__ or "").split("\n")[0])
-        subparser.add_function_arguments(function, as_group=False, as_positional=name in POSITIONAL)
-        subcommands.add_subcommand(name, subparser, help=subparser.description)
-    parsed = parser.parse_args(args)
-    options = parsed[parsed.subcommand].as_dict()
-    try:
+        parser = ArgumentParser(prog="t2", description="Labels, exports and reports of budget heads; never trains.")
+        subcommands = parser.add_subcommands()
+        for name, function in COMMANDS.items():
+            subparser = ArgumentParser(description=(function.__doc__ or "").split("\n")[0])
+            subparser.add_function_arguments(function, as_group=False, as_positional=name in POSITIONAL)
+            subcommands.add_subcommand(name, subparser, help=subparser.description)
+        parsed = parser.parse_args(args)
+        options = parsed[parsed.subcommand].as_dict()
         if parsed.subcommand in CONFIGURED:
             _check_config(options[CONFIGURED[parsed.subcommand]])
         COMMANDS[parsed.subcommand](**options)
-    except T2Error as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(T2Error.EXIT_CODE) from error
 
 
 def _check_config(source: str) -> None:

@@ -8,7 +8,7 @@ L tapped layers, T tokens, D hidden width, J atoms, O head outputs. `acc_QK` is 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -176,7 +176,7 @@ class Sampler(ABC):
 
     @property
     def samples_per_request(self) -> int:
-        """Samples of one request; small, because a kill loses the requests in flight."""
+        """Samples of one request; small, because every end loses the requests in flight."""
         return 8
 
     @abstractmethod
@@ -206,6 +206,12 @@ class Sampler(ABC):
 
     def cool(self) -> None:  # noqa: B027  # only an engine keeps something from run to run
         """Forget the counts and what earlier runs left in caches, so that the next run owes nothing to them."""
+
+    def follow(self, on_finished: Callable[[int], None]) -> None:  # noqa: B027  # most finish a request at once
+        """Call `on_finished` with 0 when `stream` begins, and with the samples finished since whenever one more is.
+
+        These are more than have been streamed: a request is streamed when its last sample is finished.
+        """
 
     @property
     def engine_facts(self) -> EngineFacts | None:

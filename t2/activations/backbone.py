@@ -34,12 +34,15 @@ def load_frozen(model_folder: str | Path, dtype: str = "auto", device: str | Non
 
     if dtype == "auto" and emulates_16_bits():
         dtype = "float32"
-    verbosity = logging.get_verbosity()
+    verbosity, with_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # it would report the LM head, left out on purpose, as unexpected
+    logging.disable_progress_bar()
     try:
         model = AutoModel.from_pretrained(model_folder, dtype=dtype if dtype == "auto" else getattr(torch, dtype))
     finally:
         logging.set_verbosity(verbosity)
+        if with_bars:
+            logging.enable_progress_bar()
     model.requires_grad_(False)
     return model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 

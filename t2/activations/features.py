@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from t2.activations.backbone import drop_blocks_above, extract, load_frozen
 from t2.activations.cache import STORED_DTYPE, FeatureCache, FeatureSpec, cached_features
+from t2.progress import progress
 
 PROMPTS_A_PART = 256
 """Prompts whose features are kept together: about a minute of a 1.5B LLM on two cores."""
@@ -55,9 +55,14 @@ def in_parts(model_folder: Path, prompts: Sequence[Sequence[int]], spec: Feature
     """Features from the LLM in `model_folder`, (B, L, D) in its dtype, in order; it is freed at the end."""
     model = load_frozen(model_folder)
     drop_blocks_above(model, spec.layers[-1])
-    starts = range(0, len(prompts), PROMPTS_A_PART)
-    for start in track(starts, "features", disable=len(starts) < 2):
-        yield extract(model, prompts[start : start + PROMPTS_A_PART], spec.layers)
+    with progress("features", len(prompts) if len(prompts) > PROMPTS_A_PART else 0, unit="prompts") as advance:
+        advance(0)
+        for start in range(0, len(prompts), PROMPTS_A_PART):
+
+            def on_batch(done: int, before: int = start) -> None:
+                advance(before + done)
+
+            yield extract(model, prompts[start : start + PROMPTS_A_PART], spec.layers, on_batch)
     del model
     gc.collect()
     torch.cuda.empty_cache()

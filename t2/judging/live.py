@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from t2.comparison.sources import Known
+from t2.endings import keeping
 from t2.errors import T2Error
 from t2.export import BudgetHead
 from t2.hardware import one_thread
@@ -80,13 +81,14 @@ def run_live(head: BudgetHead, judged: HeadQuestions, known: Known, num_live: in
         samples = int(result.measured.samples.sum())
         console.print(f"live: {name}, {samples} samples in {result.seconds:.0f} s", highlight=False)
 
-    results = evaluate_live(
-        job,
-        [judged.questions[row] for row in rows.tolist()],
-        [stored[name] for name in live.pool.question_ids],
-        {name: one.rules for name, one in planned.items()},
-        keep,
-    )
+    with keeping(lambda: f"{len(done)} of {len(planned)} policies have run, {out / LIVE_FILE} has them", goes_on=False):
+        results = evaluate_live(
+            job,
+            [judged.questions[row] for row in rows.tolist()],
+            [stored[name] for name in live.pool.question_ids],
+            {name: one.rules for name, one in planned.items()},
+            keep,
+        )
     return LiveEvaluated(beside_replay(results, replays), num_questions=len(rows), num_fitted=fitted)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from t2.endings import keeping
 from t2.errors import T2Error
 from t2.pools.complete import held_draws, missing_requests
 from t2.pools.prepare import Prepared, prepare
@@ -22,13 +23,21 @@ from t2.store.writer import ShardWriter
 
 @dataclass(frozen=True)
 class Progress:
-    """What a progress bar needs; counts are of this process, `resumed` is what the pool had before."""
+    """How far this process is; `resumed` is what the pool had before."""
 
     samples_done: int
+    """of finished requests: stored at the next flush"""
     samples_total: int
     tokens: int
-    """generated tokens, the end tokens included"""
+    """generated tokens of `samples_done`, the end tokens included"""
     resumed: int
+    samples_finished: int = 0
+    """`samples_done`, and those that wait for others of their request; an end now would lose these"""
+
+    @property
+    def length(self) -> str:
+        """How long samples are, in words."""
+        return f"{self.tokens / self.samples_done:.0f} tokens a sample" if self.samples_done else ""
 
 
 def fill(job: LabelJob, fractions: SplitFractions, on_progress: Callable[[Progress], None] | None = None) -> Progress:
@@ -66,7 +75,9 @@ def fill(job: LabelJob, fractions: SplitFractions, on_progress: Callable[[Progre
             attempt = 1 + max(reader.attempts(), default=0)
             writer = ShardWriter(paths, seed, attempt)
             heart.begin(writer.name, progress.samples_total)
-            progress = _draw(job, prepared, requests, writer, progress, _both(heart, on_progress))
+            everything = resumed + progress.samples_total
+            with keeping(lambda: f"{resumed + writer.stored:,} of {everything:,} samples are kept in {paths.root}"):
+                progress = _draw(job, prepared, requests, writer, progress, _both(heart, on_progress))
         compact(paths)
     return progress
 
@@ -80,18 +91,27 @@ def _draw(
     on_progress: Callable[[Progress], None],
 ) -> Progress:
     """Stream the requests through the sampler into the writer."""
+
+    def count_finished(finished: int) -> None:
+        nonlocal progress
+        if finished != progress.samples_finished or not finished:
+            progress = replace(progress, samples_finished=finished)
+            on_progress(progress)
+
     try:
         if prepared.model_files is None:
             raise T2Error(f"Expected the model {job.model!r} to draw samples with, got no such folder.")
         job.sampler.open(str(prepared.model_files.folder), writer.engine_seed)
         job.sampler.check_prompts({request.question_id: request.prompt_ids for request in requests})
+        job.sampler.follow(count_finished)
         for result in job.sampler.stream(requests):
             writer.append(result)
-            progress = Progress(
-                progress.samples_done + len(result.samples),
-                progress.samples_total,
-                progress.tokens + sum(len(sample.token_ids) for sample in result.samples),
-                progress.resumed,
+            done = progress.samples_done + len(result.samples)
+            progress = replace(
+                progress,
+                samples_done=done,
+                tokens=progress.tokens + sum(len(sample.token_ids) for sample in result.samples),
+                samples_finished=max(done, progress.samples_finished),
             )
             writer.flush_if_due()
             on_progress(progress)
@@ -110,7 +130,7 @@ def _both(heart: Heart, on_progress: Callable[[Progress], None] | None) -> Calla
     """Tell the heartbeat and, if there is one, the caller."""
 
     def report(progress: Progress) -> None:
-        heart.samples_done = progress.samples_done
+        heart.samples_done = progress.samples_finished
         if on_progress:
             on_progress(progress)
 

@@ -11,8 +11,8 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import FrameType
 
+from t2.endings import no_signals_in_children, raise_on_signals
 from t2.errors import T2Error
 from t2.pools.fill import fill
 from t2.spec import LabelJob
@@ -33,7 +33,8 @@ class LabellerProcess:
         log_path.parent.mkdir(parents=True, exist_ok=True)
         context = multiprocessing.get_context("spawn")
         self.process = context.Process(target=_main, args=(job, fractions, str(log_path), os.getpid()), name="t2-label")
-        self.process.start()
+        with no_signals_in_children(signal.SIGINT):  # Ctrl-C is for this process, which ends the labeller
+            self.process.start()
         # Before multiprocessing's own exit handler, which would wait for the child to finish its job.
         atexit.register(self.stop)
 
@@ -75,16 +76,6 @@ class LabellerProcess:
         self.process.join()
 
 
-def exit_on_sigterm() -> None:
-    """Turn SIGTERM into SystemExit, so that `finally` blocks flush samples and end engines."""
-
-    def leave(signum: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise SystemExit(128 + signum)
-
-    signal.signal(signal.SIGTERM, leave)
-
-
 def _main(job: LabelJob, fractions: SplitFractions, log_path: str, parent: int) -> None:
     """What the child process does: label, into a log file, until it is done or its parent is gone."""
     with contextlib.suppress(OSError):
@@ -92,7 +83,7 @@ def _main(job: LabelJob, fractions: SplitFractions, log_path: str, parent: int) 
     log = open(log_path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  # lives as long as the process
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
-    exit_on_sigterm()
+    raise_on_signals()
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
     try:
         summary = fill(job, fractions)

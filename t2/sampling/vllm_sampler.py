@@ -7,12 +7,14 @@ With several GPUs vLLM starts workers of its own; `close` ends them.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from t2.errors import T2Error
 from t2.hardware import emulates_16_bits
 from t2.sampling.engine_watch import EngineWatch
+from t2.sampling.engine_words import EngineWords, mistake
 from t2.spec import EngineFacts, Sample, Sampler, SampleRequest, SampleResult, SamplingSettings
 
 CPU_BLOCK_SIZE = 32
@@ -51,7 +53,7 @@ class VLLMSampler(Sampler):
             top_k: 0 is off.
             max_tokens: generated tokens of an answer; a longer one is truncated and abstains.
             stop: texts that end an answer.
-            samples_per_request: samples stored all or none; a kill loses the requests in flight.
+            samples_per_request: samples stored all or none; every end loses the requests in flight.
             dtype: of weights and activations; "auto" is vLLM's rule: the model's own 16-bit type, and 16 bits for a
                 model saved in float32; but float32 on a CPU that only emulates 16 bits.
             max_num_seqs: sequences the engine runs at once; None: 64 on CPU, vLLM's own choice on GPU.
@@ -74,6 +76,7 @@ class VLLMSampler(Sampler):
         self.tensor_parallel_size, self.enforce_eager = tensor_parallel_size, enforce_eager
         self._llm: Any = None
         self._watch: EngineWatch | None = None
+        self._on_finished: Callable[[int], None] = lambda finished: None
 
     @property
     def settings(self) -> SamplingSettings:
@@ -89,9 +92,13 @@ class VLLMSampler(Sampler):
         """Load the model.
 
         Raises:
-            T2Error: vLLM is not installed; names the command.
+            T2Error: vLLM is not installed (names the command), the model goes less far than `max_model_len`, or there
+                is no room for the KV cache.
         """
         _set_environment(self.tensor_parallel_size)
+        words = EngineWords()
+        if os.environ.get("VLLM_LOGGING_LEVEL") == "WARNING":  # who wants more of it wants all
+            words.listen()
         try:
             import vllm
         except ModuleNotFoundError as error:
@@ -101,13 +108,22 @@ class VLLMSampler(Sampler):
                 "Expected vLLM, got no such package. Install it: pip install 't2-budget[vllm]' (NVIDIA GPU) or "
                 "make install VLLM=cpu. A finished pool trains without it."
             ) from error
-        self._llm = vllm.LLM(**self.engine_arguments(model_folder, engine_seed))
+        try:
+            self._llm = vllm.LLM(**self.engine_arguments(model_folder, engine_seed))
+        except ValueError as error:
+            raise (mistake(error) or error) from error
+        if note := words.note():
+            print(note, file=sys.stderr)
         if self._watch:
             self._llm.llm_engine.logger_manager.stat_loggers.append(self._watch)
 
     def watch(self) -> None:
         """Have the engine count what it does; call it before `open`, read `engine_facts`."""
         self._watch = EngineWatch()
+
+    def follow(self, on_finished: Callable[[int], None]) -> None:
+        """Count samples as they finish, not by requests."""
+        self._on_finished = on_finished
 
     def cool(self) -> None:
         """Empty the prefix cache and forget the counts, so that the next run owes nothing to the last one."""
@@ -139,6 +155,7 @@ class VLLMSampler(Sampler):
             "enforce_eager": on_cpu if self.enforce_eager is None else self.enforce_eager,
             "tensor_parallel_size": self.tensor_parallel_size,
             "disable_log_stats": self._watch is None,
+            "use_tqdm_on_load": False,  # a bar of its own inside ours
         }
         if self.kv_cache_gib is not None or on_cpu:
             arguments["kv_cache_memory_bytes"] = int((self.kv_cache_gib or 2.0) * 2**30)
@@ -188,16 +205,20 @@ class VLLMSampler(Sampler):
         window = _IN_FLIGHT_FACTOR * engine.vllm_config.scheduler_config.max_num_seqs
         waiting = iter(requests)
         running: dict[str, SampleRequest] = {}
-        samples_in_flight, serial = 0, 0
+        samples_in_flight, submitted, serial = 0, 0, 0
+        self._on_finished(0)
         while True:
             while samples_in_flight < window and (request := next(waiting, None)):
                 serial += 1
                 running[str(serial)] = request
                 samples_in_flight += len(request.draws)
+                submitted += len(request.draws)
                 self._submit(engine, str(serial), request)
             if not engine.has_unfinished_requests():
                 return
-            for output in engine.step():
+            outputs = engine.step()
+            self._on_finished(submitted - engine.get_num_unfinished_requests())  # to the engine a sample is a request
+            for output in outputs:
                 if output.finished:
                     request = running.pop(output.request_id)
                     samples_in_flight -= len(request.draws)

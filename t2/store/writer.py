@@ -19,7 +19,7 @@ from t2.store.files import append_line, write_atomically
 from t2.store.schema import IMPORTED_QUESTION_SCHEMA, QUESTION_SCHEMA, SAMPLE_SCHEMA, PoolPaths
 
 FLUSH_SECONDS = 10.0
-"""At most this much finished work is lost by kill -9."""
+"""Longest time that finished requests wait in memory: kill -9 loses these, and the requests in flight."""
 
 
 def write_table(path: Path, table: pa.Table) -> None:
@@ -59,6 +59,8 @@ class ShardWriter:
     _results: list[SampleResult] = field(default_factory=list)
     _last_flush: float = field(default_factory=time.monotonic)
     _serial: int = 0
+    stored: int = 0
+    """samples flushed so far"""
 
     def append(self, result: SampleResult) -> None:
         """Add the samples of one request; all its rows go into the same shard."""
@@ -79,7 +81,7 @@ class ShardWriter:
             table = self._table()
             # Counted afterwards: a flush that a signal cut short is repeated into the same shard.
             add_shard(self.paths, self.name, f"{self.name}-{self._serial + 1:05d}.parquet", table)
-            self._serial, self._results = self._serial + 1, []
+            self._serial, self._results, self.stored = self._serial + 1, [], self.stored + table.num_rows
         self._last_flush = time.monotonic()
 
     def _table(self) -> pa.Table:

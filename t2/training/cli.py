@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 import sys
 from itertools import pairwise
@@ -19,11 +20,13 @@ from lightning.pytorch.utilities import rank_zero_warn
 import t2.policies  # noqa: F401  # its classes must be imported to be named in a config without a module path
 from t2.calibration.betting import questions_needed
 from t2.config import DataSettings, complaint, known_keys, name_classes, read_data, read_yaml
+from t2.endings import one_line_endings
 from t2.errors import T2Error
 from t2.heads import HEADS
 from t2.policies import POLICIES
 from t2.training.accuracy_cost import AccuracyCost
 from t2.training.calibrate import CalibrateHead, check_policy
+from t2.training.endings import callbacks
 from t2.training.export_head import ExportHead
 from t2.training.module import BudgetProbe
 from t2.training.trainer import T2Trainer
@@ -100,6 +103,12 @@ class T2CLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what `add_callbacks` adds."""
         add_callbacks(parser)
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Add what every run has, whatever callbacks the config names."""
+        trainer = super().instantiate_trainer(**kwargs)
+        trainer.callbacks += callbacks()  # type: ignore[attr-defined]  # a list that Lightning sets up itself
+        return trainer
 
     def before_instantiate_classes(self) -> None:
         """Reject a policy that does not go with the head or with calibration, before anything is loaded."""
@@ -225,6 +234,7 @@ def trainer_defaults() -> dict[str, Any]:
         "log_every_n_steps": 1,
         "reload_dataloaders_every_n_epochs": 1,
         "enable_model_summary": False,
+        "enable_progress_bar": sys.stdout.isatty(),  # elsewhere it writes nothing, or a line for each batch
         "deterministic": True,
     }
 
@@ -232,7 +242,9 @@ def trainer_defaults() -> dict[str, Any]:
 def run_cli(model: type[L.LightningModule], data: type[L.LightningDataModule], args: list[str] | None = None) -> None:
     """Parse, build and run; a mistake of the user ends with one line and exit code 2."""
     name_classes()
-    try:
+    # Lightning says that a SIGTERM came; the line at the end says it better.
+    logging.getLogger("lightning.pytorch.trainer.connectors.signal_connector").setLevel(logging.WARNING)
+    with one_line_endings("python", "train.py", *(sys.argv[1:] if args is None else args)):
         T2CLI(
             model,
             data,
@@ -246,6 +258,3 @@ def run_cli(model: type[L.LightningModule], data: type[L.LightningDataModule], a
             auto_configure_optimizers=False,
             args=args,
         )
-    except T2Error as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(T2Error.EXIT_CODE) from error

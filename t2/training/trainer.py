@@ -17,11 +17,13 @@ from t2.comparison.predictions import (
     load_predictions,
     save_predictions,
 )
-from t2.comparison.sources import FOLD_SEEDS, Folds, RunFits, Source, Unfitted
+from t2.comparison.sources import FOLD_SEEDS, Folds, Source, Unfitted
+from t2.endings import keeping
 from t2.errors import T2Error
 from t2.heads import HEADS
 from t2.heads.base import HeadShape
-from t2.training.cross_validation import FitsOnCores, MakeHead, TrainSettings, unfitted_sources
+from t2.progress import progress
+from t2.training.cross_validation import FITS_A_SOURCE, FitCount, FitsOnCores, MakeHead, TrainSettings, unfitted_sources
 from t2.training.data import as_budget_data
 from t2.training.module import BudgetProbe
 
@@ -110,7 +112,7 @@ def unfinished(path: Path) -> Path:
 
 
 def fitted_sources(
-    unfitted: Sequence[Unfitted], all_folds: Mapping[int, Folds], run_fits: RunFits, of: PredictionsOf, path: Path
+    unfitted: Sequence[Unfitted], all_folds: Mapping[int, Folds], run_fits: FitsOnCores, of: PredictionsOf, path: Path
 ) -> dict[int, list[Source]]:
     """All sources by fold seed; the file `path` has each as soon as it is done, and what is there is not done again."""
     console = Console(soft_wrap=True)
@@ -122,13 +124,21 @@ def fitted_sources(
         else:
             stored = found.by_seed
     done = {seed: {source.name: source for source in stored.get(seed, ())} for seed in {**stored, **all_folds}}
-    for seed, folds in all_folds.items():
-        for source in unfitted:
-            taken_up = source.name in done[seed]
-            if not taken_up:
-                done[seed][source.name] = source.fitted(folds, run_fits)
-                save_predictions(path, of, {seed: sources.values() for seed, sources in done.items()})
-            console.print(f"fold seed {seed}: {source.name}{' (done before)' if taken_up else ''}", highlight=False)
+    missing = [source for seed in all_folds for source in unfitted if source.name not in done[seed]]
+    num_kept = sum(map(len, stored.values()))
+    kept = keeping(lambda: f"{num_kept} fitted sources are kept in {path}")
+    with kept, progress("cross-validation", len(missing) * FITS_A_SOURCE, unit="fits") as advance:
+        count = FitCount(missing, advance)
+        run_fits.on_fit = count.fit
+        for seed, folds in all_folds.items():
+            for source in unfitted:
+                taken_up = source.name in done[seed]
+                if not taken_up:
+                    done[seed][source.name] = source.fitted(folds, run_fits)
+                    count.source()
+                    save_predictions(path, of, {seed: sources.values() for seed, sources in done.items()})
+                    num_kept += 1
+                console.print(f"fold seed {seed}: {source.name}{' (done before)' if taken_up else ''}", highlight=False)
     return {seed: [done[seed][source.name] for source in unfitted] for seed in all_folds}
 
 

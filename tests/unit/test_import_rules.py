@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ORDER = (
-    *("errors", "json_record", "hashing", "hardware", "voting", "spec", "splits", "model_files", "prompts"),
+    *("errors", "json_record", "endings", "hashing", "hardware", "progress", "voting", "spec", "splits"),
+    *("model_files", "prompts"),
     *("store", "grading", "sampling", "tasks", "curves", "activations", "config", "importing", "pools"),
     *("heads", "policies", "stats", "pages", "curse", "calibration", "comparison"),
     *("head_record", "model_card", "export", "judging", "training", "cli"),

@@ -41,7 +41,10 @@ if __name__ == "__main__":
     sampler.open(model, 7)
     requests = [SampleRequest(f"greedy-{i}", tuple(p), (-1,)) for i, p in enumerate(prompts)]
     requests.append(SampleRequest("many", tuple(prompts[-1]), tuple(range(3, 11))))
-    drawn = {r.request.question_id: (r.request.draws, [vars(s) for s in r.samples]) for r in sampler.stream(requests)}
+    finished, drawn = [], {}
+    sampler.follow(lambda count: finished.append((count, sum(len(draws) for draws, _ in drawn.values()))))
+    for r in sampler.stream(requests):
+        drawn[r.request.question_id] = (r.request.draws, [vars(s) for s in r.samples])
 
     # The engine itself, for what `Sample` does not carry.
     from vllm.inputs import TokensPrompt
@@ -54,7 +57,7 @@ if __name__ == "__main__":
         cached.append(output.num_cached_tokens)
     sampler.close()
     sampler.close()
-    json.dump({"drawn": drawn, "cached": cached}, open(out, "w"))
+    json.dump({"drawn": drawn, "cached": cached, "finished": finished}, open(out, "w"))
 """
 
 
@@ -109,6 +112,16 @@ def test_samples_differ_and_count_their_end_token(drawn):
         assert "</s>" not in sample["text"]
         # One character a token, the end token aside.
         assert len(sample["text"]) == len(sample["token_ids"]) - 1
+
+
+def test_samples_are_counted_as_they_finish(drawn):
+    """The eight samples of the last request end at different steps; each counts when it ends."""
+    counts = [finished for finished, _ in drawn["finished"]]
+    assert counts[0] == 0
+    assert counts == sorted(counts)
+    assert counts[-1] == len(drawn["drawn"]) - 1 + 8
+    after = [streamed for _, streamed in drawn["finished"][1:]]  # what this step's requests have brought
+    assert any(count > streamed for count, streamed in zip(counts, after, strict=False))
 
 
 def test_prompts_share_their_prefix(drawn):
@@ -167,6 +180,22 @@ def test_a_top_up_in_a_new_process_draws_other_samples(tmp_path):
     assert len(rows_of(tmp_path)) == 9 * 7
 
 
+@pytest.mark.slow
+def test_more_than_the_model_allows_is_one_line(tmp_path):
+    """It was a traceback of pydantic's."""
+    command = write_config(tmp_path, 3)
+    path = tmp_path / "config-3.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["data"]["pool"]["sampler"]["init_args"]["max_model_len"] = 4096
+    path.write_text(yaml.safe_dump(content))
+    done = run_label(command)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: Expected `max_model_len` of at most 256 tokens, as far as the model goes, got 4096. Change "
+        "`data.pool.sampler.init_args.max_model_len`, or leave it out.\n",
+    )
+
+
 def processes_of(leader):
     """Running processes that are descendants of `leader` or in its process group."""
     found = {}
@@ -182,7 +211,8 @@ def processes_of(leader):
 
 
 @pytest.mark.slow
-def test_sigterm_leaves_no_process_and_a_readable_pool(tmp_path):
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_no_process_and_a_readable_pool(tmp_path, signum):
     command = write_config(tmp_path, 64, num_questions=400)
     with (tmp_path / "log").open("w") as log:
         label = subprocess.Popen(command, env=quiet_environment(), stdout=log, stderr=log, start_new_session=True)
@@ -195,15 +225,20 @@ def test_sigterm_leaves_no_process_and_a_readable_pool(tmp_path):
         flushed, family = len(rows_of(tmp_path)), processes_of(label.pid)
         assert label.pid in family
         time.sleep(1)
-        label.terminate()
-        assert label.wait(60) == 128 + signal.SIGTERM, (tmp_path / "log").read_text()[-3000:]
+        os.killpg(label.pid, signum)
+        assert label.wait(60) == 128 + signum, (tmp_path / "log").read_text()[-3000:]
         assert [pid for pid in family if psutil.pid_exists(pid)] == []
         assert processes_of(label.pid) == {}
     finally:
         if label.poll() is None:
             os.killpg(label.pid, signal.SIGKILL)
             label.wait()
-    rows = rows_of(tmp_path)
+    rows, log = rows_of(tmp_path), (tmp_path / "log").read_text()
+    # It was a traceback of 110 lines, after a dozen warnings.
+    assert "Traceback" not in log
+    assert "WARNING" not in log
+    assert f"\nInterrupted: {len(rows):,} of 26,000 samples are kept in {tmp_path / 'pool'}. Go on: t2 label " in log
+    assert log.count("\n") < 12
     # What was finished since the last flush has been kept too.
     assert len(rows) > flushed
     assert len({(row["question_id"], row["draw"]) for row in rows}) == len(rows)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 import sys
 from collections import Counter
 from itertools import combinations
@@ -12,6 +14,7 @@ import pytest
 import torch
 import yaml
 from helpers.judged_heads import GRID, MODEL, NUM_QUESTIONS, PRICE, SAMPLES, SEEN, TOKENS, MakeHead, World, fails
+from helpers.signals import handlers_come_back
 
 import t2.judging.command
 import t2.judging.questions
@@ -206,6 +209,28 @@ def test_missing_vllm_is_said_before_anything_is_compared(
     (tmp_path / "vllm.yaml").write_text(yaml.safe_dump(config))
     error = fails(capsys, head, tmp_path / "vllm.yaml", "--live", "20", "--out", tmp_path / "out")
     assert "pip install 't2-budget[vllm]'" in error
+
+
+def test_live_that_is_interrupted_says_which_policies_have_run(
+    world: World, head: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It was a traceback of the engine, and nobody knew of `live.json`."""
+    runs = []
+
+    def end_at_the_second_run(sampler: ScriptedSampler) -> None:
+        runs.append(sampler)
+        if len(runs) == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(ScriptedSampler, "cool", end_at_the_second_run)
+    command = ["evaluate", str(head), str(world.config), "--live", "20", "--out", str(tmp_path)]
+    with handlers_come_back(), pytest.raises(SystemExit, match="143"):
+        main(command)
+    words = r"Interrupted: 1 of (\d+) policies have run, (.*) has them\. Again: t2 (.*)\n"
+    line = re.fullmatch(words, capsys.readouterr().err)
+    assert line
+    assert (Path(line[2]), line[3].split()) == (tmp_path / "live.json", command)
+    assert len(json.loads((tmp_path / "live.json").read_text())["policies"]) == 1 < int(line[1])
 
 
 # Bad heads and pools

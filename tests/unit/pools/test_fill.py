@@ -205,6 +205,35 @@ def test_a_run_fills_the_pool(tmp_path):
     assert not is_held(PoolPaths(Path(job.path)))
 
 
+class FollowedSampler(ScriptedSampler):
+    """Finishes samples one at a time, as an engine does, whatever requests they belong to."""
+
+    def follow(self, on_finished):
+        self.on_finished = on_finished
+
+    def stream(self, requests):
+        finished = 0
+        self.on_finished(finished)
+        for result in super().stream(requests):
+            for _ in result.samples:
+                finished += 1
+                self.on_finished(finished)
+            yield result
+
+
+def test_samples_are_counted_as_they_finish(tmp_path):
+    """By requests of eight the first answers of a slow LLM showed after minutes."""
+    task, seen = ArithTask(NUM_QUESTIONS), []
+    sampler = FollowedSampler(scripts(task), samples_per_request=4)
+    done = fill(job_of(tmp_path / "pool", 4, task, sampler), FRACTIONS, seen.append)
+    counts = [now.samples_finished for now in seen]
+    assert sorted(set(counts)) == list(range(NUM_QUESTIONS * 5 + 1))
+    assert counts == sorted(counts)
+    assert all(now.samples_done <= now.samples_finished for now in seen)
+    assert max(now.samples_finished - now.samples_done for now in seen) == 4
+    assert done.samples_done == done.samples_finished == NUM_QUESTIONS * 5
+
+
 def test_a_finished_pool_draws_nothing_and_needs_no_model(tmp_path):
     job = job_of(tmp_path / "pool", engine_seed=5)
     fill(job, FRACTIONS)
