@@ -54,7 +54,7 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         """Reject what no command can use."""
-        if not 0 <= self.eps < 1:
+        if not (isinstance(self.eps, float | int) and 0 <= self.eps < 1):  # a config may say null; NaN fails too
             raise T2Error(f"Expected `data.eps` in [0, 1), got {self.eps}.")
 
     @property
@@ -138,8 +138,10 @@ def complaint(message: str, source: str | Path, known: Iterable[str]) -> str:
     if missing := re.search(r"following arguments are required: (.+)", message):
         key = ".init_args.".join([*([path] if path else []), missing.group(1)])
         return f"Expected the key `{key}` in {source}, got none. See configs/ for examples."
-    value = re.search(r"(?:Got value|Given value): (.+)", message)
+    value = re.search(r"Given value: (.+)", message) or re.search(r"Got value: (.+)", message)
     kinds = re.findall(r"Expected an? (?!dot import path string)(.+?)(?:\. Got|$)", message, re.MULTILINE)
+    if union := re.search(r"Subtypes: \[(list\[\w+\]), (.+)\]\n", message):  # its reasons are those of the elements
+        kinds = [union.group(1), union.group(2)]
     classes = re.search(r"Expected a dot import path string: (.+)", message)
     wanted = [*map(_readable, dict.fromkeys(kinds)), *(["the name of a class that T2 knows"] if classes else [])]
     if path and wanted and (value or classes):
@@ -149,7 +151,9 @@ def complaint(message: str, source: str | Path, known: Iterable[str]) -> str:
 
 
 def _readable(kind: str) -> str:
-    """<class 'int'> as int, NoneType as null, a Literal as its values."""
+    """<class 'int'> as int, NoneType as null, a Literal as its values, list[int] as a list of int."""
+    if elements := re.fullmatch(r"list\[(\w+)\]", kind):
+        return f"a list of {elements.group(1)}"
     if choices := re.match(r"typing\.Literal\[(.+)\]", kind):
         return f"one of {choices.group(1)}"
     return re.sub(r"<class '([\w.]+)'>", lambda match: match.group(1).rsplit(".", 1)[-1], kind).replace(

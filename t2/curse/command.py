@@ -44,7 +44,7 @@ def curse_of(
     data = loaded.data
     if eps is None:
         eps = data.eps if data else EPS
-    report = curse_report(loaded.pool, data.grid if data and data.grid else DEFAULT_GRID, eps)
+    report = curse_report(loaded.pool, data.grid if data and data.grid is not None else DEFAULT_GRID, eps)
     notes, unit, about = loaded.source_notes, loaded.cost_unit, loaded.description
     files = write_curse_report(report, out, f"Overscaling: {loaded.name}", notes, unit, about)
     return CurseAnswer(terminal_table(report, unit, notes, about), files)

@@ -29,7 +29,10 @@ class GeneratedTask(Task):
         if unknown := sorted(set(names) - set(known)):
             raise T2Error(f"Expected families among {sorted(known)}, got {unknown}. Change `task.families`.")
         if num_questions < 1 or not names:
-            raise T2Error(f"Expected at least one question and one family, got {num_questions} and {names}.")
+            raise T2Error(
+                f"Expected at least one question and one family, got {num_questions} and {names}. Change "
+                "`num_questions` or `families`."
+            )
         self.num_questions, self.seed, self.families = num_questions, seed, names
 
     @property

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WRONG = [
     ("data.epss", 0.1, r"Expected keys that T2 knows in {config}, got `data\.epss`\. Did you mean `data\.eps`\?"),
     ("data.eps", "small", r"Expected float as `data\.eps` in {config}, got 'small'"),
-    ("data.grid", "1,2", r"Expected list or null as `data\.grid` in {config}, got '1,2'"),
+    ("data.grid", "1,2", r"Expected a list of int or null as `data\.grid` in {config}, got '1,2'"),
     ("data.pool.modell", "x", r"got `data\.pool\.modell`\. Did you mean `data\.pool\.model`\?"),
     ("data.splits", {"tset": 0.5}, r"got `data\.splits\.tset`\. Did you mean `data\.splits\.test`\?"),
     ("data.pool.task.init_args.num", 3, r"got `data\.pool\.task\.init_args\.num`"),

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ORDER = (
-    *("errors", "json_record", "endings", "hashing", "hardware", "progress", "voting", "spec", "splits"),
+    *("errors", "hashing", "hardware", "json_record", "progress", "endings", "voting", "spec", "splits"),
     *("model_files", "prompts"),
     *("store", "grading", "sampling", "tasks", "curves", "activations", "config", "importing", "pools"),
     *("heads", "policies", "stats", "pages", "curse", "calibration", "comparison"),

@@ -82,7 +82,7 @@ def test_an_option_beats_the_config_and_the_config_the_default(
     assert found(curse_of(config(eps=0.3), out, eps=0.1))["main"]["setting"]["eps"] == 0.1
     assert found(curse_of(config(eps=0.0), out))["main"]["setting"]["eps"] == 0.0
     assert found(curse_of(str(folder), out, eps=0.0))["main"]["setting"]["eps"] == 0.0
-    for source in (config(), config(grid=None, eps=None), str(folder)):
+    for source in (config(), config(grid=None), str(folder)):
         got = found(curse_of(source, out))
         assert got["grid"] == [n for n in DEFAULT_GRID if n <= NUM_SAMPLES]
         assert got["main"]["setting"]["eps"] == 0.02
@@ -100,16 +100,17 @@ def test_a_grid_beyond_the_pool_is_cut_and_that_is_said(
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"grid": "many"}, r"Expected `data\.grid` as a list of budgets .*c\.yaml, got: .*grid"),
-        ({"grid": [1, "x"]}, r"Expected `data\.grid` as a list of budgets"),
-        ({"grid": [1, 2.5]}, r"Expected `data\.grid` as a list of budgets"),
-        ({"eps": "small"}, r"`data\.eps` as a number in .*c\.yaml, got: .*eps"),
+        ({"grid": "many"}, r"Expected a list of int or null as `data\.grid` in .*c\.yaml, got 'many'"),
+        ({"grid": [1, "x"]}, r"Expected a list of int or null as `data\.grid` in .*got .*1, 'x'"),
+        ({"grid": [1, 2.5]}, r"Expected a list of int or null as `data\.grid` in .*got .*1, 2\.5"),
+        ({"eps": "small"}, r"Expected float as `data\.eps` in .*c\.yaml, got 'small'"),
         ({"grid": [3, 5]}, r"Expected a rising grid of budgets that starts at 1, got \[3, 5\]\. Change `data\.grid`"),
         ({"grid": [1, 5, 5]}, "Expected a rising grid of budgets"),
         ({"grid": []}, "Expected a rising grid of budgets"),
         ({"grid": [0, 1]}, "Expected a rising grid of budgets"),
-        ({"eps": -0.1}, r"Expected eps and eps_D in \[0, 1\) of accuracy, got -0\.1"),
-        ({"eps": float("nan")}, r"Expected eps and eps_D in \[0, 1\)"),
+        ({"eps": -0.1}, r"Expected `data\.eps` in \[0, 1\), got -0\.1"),
+        ({"eps": float("nan")}, r"Expected `data\.eps` in \[0, 1\), got nan"),
+        ({"eps": None}, r"Expected `data\.eps` in \[0, 1\), got None"),
     ],
 )
 def test_bad_settings_are_one_line(

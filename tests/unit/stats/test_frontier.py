@@ -190,7 +190,7 @@ def test_validation_sweeps_batch_budget_too() -> None:
     truth = Prediction(pool.mean_tokens_Q.log(), labels.acc_QK)
     result = ValidationResult("Truth", BatchBudget(150.0), pool, labels, truth)
     assert result.own.name == "Truth + BatchBudget"
-    assert result.metrics["area"]["value"] > 0
+    assert result.metrics.area.value > 0
     assert float((result.replay.samples * pool.mean_tokens_Q).mean()) <= 150
     assert "BatchBudget(tokens_per_question=150.0)" in result.verdict()
 
