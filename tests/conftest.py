@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 
@@ -17,6 +18,30 @@ from t2.comparison.slices import Slice
 ROOT = Path(__file__).resolve().parents[1]
 pytest.register_assert_rewrite("helpers")  # their asserts explain themselves too
 torch.set_num_threads(1)  # small tensors: threads only get in each other's way
+
+# The same examples in every run: a red `make test` is about the change, not about what Hypothesis came upon today. New
+# examples are searched with `pytest --hypothesis-profile=search`. How long an example takes is a matter of the machine.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("search", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile("repeatable")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed-shifts", type=int, default=1, help="seeds that each test marked `statistical` is tried on")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    shifts = metafunc.config.getoption("seed_shifts")
+    if shifts > 1 and metafunc.definition.get_closest_marker("statistical"):
+        metafunc.parametrize("_seed_shift", range(shifts), indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def _seed_shift(request: pytest.FixtureRequest) -> None:
+    """Moves the seeds of a statistical test, see `helpers.seeds`."""
+    from helpers.seeds import shift_seeds
+
+    shift_seeds(getattr(request, "param", 0))
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +69,10 @@ def tiny_arith() -> str:
 
 @pytest.fixture
 def scripted_config(tmp_path: Path, tiny_arith: str) -> Callable[..., dict[str, Any]]:
-    """A whole train.py config on questions with scripted answers, from sure to hopeless; nothing drawn yet."""
+    """A whole train.py config on questions with scripted answers, from sure to hopeless; nothing drawn yet.
+
+    A run that takes up an unfinished pool needs another engine seed, or none.
+    """
 
     def make(num_questions: int = 96, samples: int = 8, seconds_per_request: float = 0.0) -> dict[str, Any]:
         answers, lines = {}, []
@@ -65,6 +93,7 @@ def scripted_config(tmp_path: Path, tiny_arith: str) -> Callable[..., dict[str, 
                     "task": {"class_path": "JsonlTask", "init_args": {"path": str(questions)}},
                     "sampler": {"class_path": "ScriptedSampler", "init_args": sampler},
                     "samples_per_question": samples,
+                    "engine_seed": 1,
                 },
                 "grid": [n for n in (1, 3, 5, 8) if n <= samples],
             },

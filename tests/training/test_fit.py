@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,10 +24,11 @@ from t2.heads import CurveHead, HeadShape
 from t2.pools.fill import fill as label
 from t2.pools.prepare import prepare
 from t2.sampling import ScriptedSampler
-from t2.spec import LabelJob
-from t2.splits import SplitFractions
+from t2.spec import LabelJob, SampleRequest, SampleResult
+from t2.splits import SplitFractions, split_of
 from t2.store.reader import ShardReader
 from t2.store.schema import PoolPaths
+from t2.store.writer import FLUSH_SECONDS
 from t2.tasks import JsonlTask
 from t2.training.accuracy_cost import AccuracyCost
 from t2.training.module import BudgetProbe
@@ -49,11 +52,31 @@ def job_of(config: dict[str, Any], **changes: Any) -> LabelJob:
         task=JsonlTask(pool["task"]["init_args"]["path"]),
         sampler=ScriptedSampler(**sampler),
         samples_per_question=pool["samples_per_question"],
+        engine_seed=pool["engine_seed"],
     )
 
 
+class GatedSampler(ScriptedSampler):
+    """Draws for `free` requests, sees to it that they are flushed, and goes on when `gate` is there.
+
+    So that a test of what happens before a pool is complete does not depend on how fast the machine is.
+    """
+
+    def __init__(self, *args: Any, gate: Path, free: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.gate, self.free = gate, free
+
+    def stream(self, requests: Iterable[SampleRequest]) -> Iterator[SampleResult]:
+        for count, result in enumerate(super().stream(requests)):
+            if count == self.free:
+                time.sleep(FLUSH_SECONDS)
+            while count > self.free and not self.gate.exists():
+                time.sleep(0.05)
+            yield result
+
+
 class Recorder(L.Callback):
-    """Keeps every batch, and how full the pool was at each optimizer step."""
+    """Keeps every batch, and how full the pool was at each optimizer step; opens the gate at the first one."""
 
     def __init__(self, paths: PoolPaths, wanted_rows: int) -> None:
         self.paths, self.wanted_rows = paths, wanted_rows
@@ -69,6 +92,11 @@ class Recorder(L.Callback):
         self.complete_at_step.append(sum(table.num_rows for table in reader.tables.values()) >= self.wanted_rows)
         self.batches.append((batch[0].clone(), *(value.clone() for value in batch[1])))
         self.shares_cores.append(trainer.datamodule.filling.shares_cores)
+        gate_of(self.paths.root).touch()
+
+
+def gate_of(pool: Path) -> Path:
+    return pool.with_name("gate")
 
 
 def fit(config: dict[str, Any], job: LabelJob, epochs: int = 6) -> tuple[BudgetProbe, Recorder]:
@@ -95,11 +123,23 @@ def fit(config: dict[str, Any], job: LabelJob, epochs: int = 6) -> tuple[BudgetP
 def test_optimizer_steps_before_the_pool_is_complete_and_same_batches_as_finished(
     scripted_config: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On one thread throughout: when the labeller ends is a matter of time, and with two threads rounding differs."""
+    """On one thread throughout: when the labeller ends is a matter of time, and with two threads rounding differs.
+
+    The labeller draws for validation and the first 64 train questions, and goes on after the first step.
+    """
     config = scripted_config(num_questions=140)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert torch.get_num_threads() == 1
-    live_probe, live = fit(config, job_of(config, seconds_per_request=0.05))
+    job = job_of(config)
+    splits = Counter(split_of(question.dedup_key, SplitFractions()) for question in job.task.questions())
+    assert splits["train"] > 64
+    requests_per_question = 3  # the greedy answer, and twice four samples
+    gated = GatedSampler(
+        **config["data"]["pool"]["sampler"]["init_args"],
+        gate=gate_of(Path(job.path)),
+        free=requests_per_question * (splits["validation"] + 64),
+    )
+    live_probe, live = fit(config, replace(job, sampler=gated))
     assert live.shares_cores[0], "several threads beside a labeller hold up its engine"
     assert live.complete_at_step[0] is False, "the first optimizer step came after the whole pool was there"
     label(job_of(config), SplitFractions())

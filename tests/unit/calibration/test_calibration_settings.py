@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from helpers.seeds import most_of, shifted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -196,6 +197,7 @@ def test_a_head_that_knows_saves_and_one_that_is_wrong_does_not() -> None:
     assert calibrate_policy(listed, wrong, labels, keys(600), 16, ALPHA, DELTA, "reference").chosen is None
 
 
+@pytest.mark.statistical
 def test_the_promise_holds_over_the_whole_chain() -> None:
     """Frozen on 200 validation questions; 300 calibration sets of 250. A violation: true loss of alpha or more."""
     repeats = 300
@@ -205,7 +207,7 @@ def test_the_promise_holds_over_the_whole_chain() -> None:
     listed = settings_dearest_first(Utility, validation[1], validation[0], n_ref)
     chosen_QS = torch.stack([choices(each, all_predictions, GRID) for each in listed], 1)
     loss_QS = everything.acc_QK[:, GRID.index(n_ref)][:, None] - everything.acc_QK.gather(1, chosen_QS)
-    loss_S, generator = loss_QS.mean(0), torch.Generator().manual_seed(6)
+    loss_S, generator = loss_QS.mean(0), torch.Generator().manual_seed(shifted(6))
     assert bool((loss_S >= ALPHA).any())
     violations = passed = 0
     for _ in range(repeats):
@@ -213,7 +215,7 @@ def test_the_promise_holds_over_the_whole_chain() -> None:
         result = calibrate_policy(listed, prediction, labels, keys(250), n_ref, ALPHA, DELTA, "reference")
         violations += result.chosen is not None and float(loss_S[result.chosen]) >= ALPHA
         passed += result.chosen is not None
-    assert violations <= repeats * DELTA + 3 * math.sqrt(repeats * DELTA * (1 - DELTA))
+    assert violations <= most_of(repeats, DELTA)
     assert passed >= repeats / 2, "the promise is not kept by never choosing"
 
 

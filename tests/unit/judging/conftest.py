@@ -10,7 +10,19 @@ import huggingface_hub.constants
 import pytest
 import torch
 import yaml
-from helpers.judged_heads import GRID, MODEL, NUM_QUESTIONS, PRICE, SAMPLES, SEEN, TOKENS, MakeHead, World
+from helpers.judged_heads import (
+    GRID,
+    LIVE_SEED,
+    MODEL,
+    NUM_QUESTIONS,
+    POOL_SEED,
+    PRICE,
+    SAMPLES,
+    SEEN,
+    TOKENS,
+    MakeHead,
+    World,
+)
 
 from t2.export import key_digest, save_head
 from t2.heads import CurveHead, HeadShape
@@ -43,10 +55,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         "task": {"class_path": "JsonlTask", "init_args": {"path": str(folder / "questions.jsonl")}},
         "sampler": {"class_path": "ScriptedSampler", "init_args": sampler},
         "samples_per_question": SAMPLES,
+        "engine_seed": LIVE_SEED,
     }
     (folder / "config.yaml").write_text(yaml.safe_dump({"data": {"pool": pool}}), encoding="utf-8")
     task = JsonlTask(str(folder / "questions.jsonl"))
-    job = LabelJob(pool["path"], pool["model"], task, ScriptedSampler(**sampler), samples_per_question=SAMPLES)
+    job = LabelJob(
+        pool["path"],
+        pool["model"],
+        task,
+        ScriptedSampler(**sampler),
+        samples_per_question=SAMPLES,
+        engine_seed=POOL_SEED,
+    )
     label(job, SplitFractions())
     return World(folder, folder / "config.yaml")
 
