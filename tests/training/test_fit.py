@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +14,7 @@ import lightning as L
 import pytest
 import torch
 import yaml
+from helpers.scripted import DyingSampler, GatedSampler, job_of
 
 import t2
 from data_modules import BudgetDataModule
@@ -23,13 +23,10 @@ from t2.errors import T2Error
 from t2.heads import CurveHead, HeadShape
 from t2.pools.fill import fill as label
 from t2.pools.prepare import prepare
-from t2.sampling import ScriptedSampler
-from t2.spec import LabelJob, SampleRequest, SampleResult
+from t2.spec import LabelJob
 from t2.splits import SplitFractions, split_of
 from t2.store.reader import ShardReader
 from t2.store.schema import PoolPaths
-from t2.store.writer import FLUSH_SECONDS
-from t2.tasks import JsonlTask
 from t2.training.accuracy_cost import AccuracyCost
 from t2.training.module import BudgetProbe
 from train import main
@@ -41,38 +38,6 @@ def write(config: dict[str, Any], tmp_path: Path, name: str = "config.yaml") -> 
     path = tmp_path / name
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     return str(path)
-
-
-def job_of(config: dict[str, Any], **changes: Any) -> LabelJob:
-    pool = config["data"]["pool"]
-    sampler = {**pool["sampler"]["init_args"], **changes}
-    return LabelJob(
-        path=pool["path"],
-        model=pool["model"],
-        task=JsonlTask(pool["task"]["init_args"]["path"]),
-        sampler=ScriptedSampler(**sampler),
-        samples_per_question=pool["samples_per_question"],
-        engine_seed=pool["engine_seed"],
-    )
-
-
-class GatedSampler(ScriptedSampler):
-    """Draws for `free` requests, sees to it that they are flushed, and goes on when `gate` is there.
-
-    So that a test of what happens before a pool is complete does not depend on how fast the machine is.
-    """
-
-    def __init__(self, *args: Any, gate: Path, free: int, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.gate, self.free = gate, free
-
-    def stream(self, requests: Iterable[SampleRequest]) -> Iterator[SampleResult]:
-        for count, result in enumerate(super().stream(requests)):
-            if count == self.free:
-                time.sleep(FLUSH_SECONDS)
-            while count > self.free and not self.gate.exists():
-                time.sleep(0.05)
-            yield result
 
 
 class Recorder(L.Callback):
@@ -174,29 +139,12 @@ def test_training_has_one_thread_while_its_labeller_runs(
         torch.set_num_threads(threads)
 
 
-class DyingSampler(ScriptedSampler):
-    """Dies after a few requests."""
-
-    def stream(self, requests: Any) -> Any:
-        for count, result in enumerate(super().stream(requests)):
-            if count == 5:
-                raise RuntimeError("the engine fell over")
-            yield result
-
-
 @pytest.mark.slow
 def test_the_labellers_death_is_the_runs_error_with_its_last_lines(scripted_config: Make) -> None:
     config = scripted_config(num_questions=80)
-    job = job_of(config)
-    dying = LabelJob(
-        job.path,
-        job.model,
-        job.task,
-        DyingSampler(**config["data"]["pool"]["sampler"]["init_args"]),
-        samples_per_question=8,
-    )
-    with pytest.raises(T2Error, match="the engine fell over"):
-        fit(config, dying)
+    dying = DyingSampler(**config["data"]["pool"]["sampler"]["init_args"], after=5)
+    with pytest.raises(T2Error, match="the engine is out of memory"):
+        fit(config, replace(job_of(config), sampler=dying))
 
 
 def test_fit_validate_test_predict_export_and_resume(scripted_config: Make, tmp_path: Path) -> None:
@@ -231,9 +179,9 @@ def test_fit_validate_test_predict_export_and_resume(scripted_config: Make, tmp_
 
 
 @pytest.mark.parametrize("head", ["LayerwiseRegression", "OrdinalHead"])
-def test_recorded_metrics_are_those_of_the_exported_weights(scripted_config: Make, tmp_path: Path, head: str) -> None:
+def test_recorded_metrics_are_those_of_the_exported_weights(labelled_config: Make, tmp_path: Path, head: str) -> None:
     """Layer weights used to be refitted between validation and the checkpoint: the card described another head."""
-    config = scripted_config()
+    config = labelled_config()
     config["model"]["head"] = {"class_path": head}
     config["accuracy_cost"] = {"policy": {"class_path": "PredictedN"}}
     main(["fit", "--config", write(config, tmp_path)])
@@ -246,11 +194,11 @@ def test_recorded_metrics_are_those_of_the_exported_weights(scripted_config: Mak
 
 
 def test_a_frozen_backbone_predicts_the_same_from_token_ids_as_from_features(
-    scripted_config: Make, tiny_arith: str
+    labelled_config: Make, tiny_arith: str
 ) -> None:
     from t2.activations.backbone import load_frozen
 
-    config = scripted_config(num_questions=64)
+    config = labelled_config(num_questions=64)
     job = job_of(config)
     data = BudgetDataModule(job, layers="all", grid=config["data"]["grid"], max_epochs=1)
     data.setup("validate")
@@ -270,12 +218,12 @@ def test_a_frozen_backbone_predicts_the_same_from_token_ids_as_from_features(
 def test_too_few_questions_for_a_split(scripted_config: Make) -> None:
     config = scripted_config(num_questions=6)
     data = BudgetDataModule(job_of(config), layers="all", grid=[1, 3], max_epochs=1)
-    with pytest.raises(T2Error, match=r"at least \d+ train questions, got \d of 6|at least"):
+    with pytest.raises(T2Error, match=r"Expected at least \d+ train questions, got \d of 6\. Add questions"):
         data.setup("fit")
 
 
-def test_a_resumed_run_refuses_other_labels(scripted_config: Make) -> None:
-    config = scripted_config()
+def test_a_resumed_run_refuses_other_labels(labelled_config: Make) -> None:
+    config = labelled_config()
     data = BudgetDataModule(job_of(config), layers="all", grid=[1, 3], max_epochs=1)
     data.setup("validate")
     data.teardown("validate")
@@ -284,10 +232,10 @@ def test_a_resumed_run_refuses_other_labels(scripted_config: Make) -> None:
 
 
 def test_a_resumed_run_refuses_another_head(
-    scripted_config: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    labelled_config: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Other dropout and eps went on silently, and were recorded as if all of the run had them."""
-    config = scripted_config()
+    config = labelled_config()
     path = write(config, tmp_path)
     main(["fit", "--config", path, "--trainer.max_epochs", "1"])
     last = str(tmp_path / "runs" / "version_0" / "checkpoints" / "last.ckpt")
@@ -314,9 +262,9 @@ def test_a_pool_with_other_sampling_is_refused_and_kept(scripted_config: Make) -
 
 
 def test_a_run_asks_nothing_of_questions_that_it_does_not_want(
-    scripted_config: Make, monkeypatch: pytest.MonkeyPatch
+    scripted_config: Make, labelled_config: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = job_of(scripted_config(num_questions=64))
+    job = job_of(labelled_config(num_questions=64))
     first = BudgetDataModule(job, layers="all", grid=[1, 3], max_epochs=1)
     first.setup("validate")
     first.teardown("validate")
@@ -332,10 +280,10 @@ def test_a_run_asks_nothing_of_questions_that_it_does_not_want(
     assert again.dedup_keys("test") == first.dedup_keys("test")
 
 
-def test_features_of_another_llm_need_allow_proxy(scripted_config: Make, tmp_path: Path) -> None:
+def test_features_of_another_llm_need_allow_proxy(labelled_config: Make, tmp_path: Path) -> None:
     from transformers import AutoTokenizer, LlamaConfig, LlamaModel
 
-    config = scripted_config(num_questions=64)
+    config = labelled_config(num_questions=64)
     other = tmp_path / "other"
     AutoTokenizer.from_pretrained(config["data"]["pool"]["model"]).save_pretrained(other)
     LlamaModel(

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from helpers.scripted import CountedSampler, DyingSampler
 from helpers.seeds import SIGMAS, shifted
 from scipy.stats import binom
 
@@ -41,24 +42,6 @@ FRACTIONS = SplitFractions()
 NUM_QUESTIONS = 6
 
 
-class DyingSampler(ScriptedSampler):
-    """Fails in mid-stream, as an engine out of memory does."""
-
-    def __init__(self, *args, after, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.after, self.closed = after, 0
-
-    def stream(self, requests):
-        for index, result in enumerate(super().stream(requests)):
-            if index == self.after:
-                raise RuntimeError("the engine is out of memory")
-            yield result
-
-    def close(self):
-        self.closed += 1
-        super().close()
-
-
 def scripts(task, right=0.6, unparsed=0.0):
     """Each question: right with `right`, no answer with `unparsed`, else one wrong answer."""
     wrong = 1 - right - unparsed
@@ -69,20 +52,6 @@ def job_of(path, samples=4, task=None, sampler=None, **rest):
     task = task or ArithTask(NUM_QUESTIONS)
     sampler = sampler or ScriptedSampler(scripts(task), samples_per_request=2)
     return LabelJob(str(path), MODEL, task, sampler, samples_per_question=samples, **rest)
-
-
-class CountedSampler(ScriptedSampler):
-    """Writes down each sample that its labeller has taken from it, so that a test need not go by the clock."""
-
-    def __init__(self, *args, taken, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.taken = taken
-
-    def stream(self, requests):
-        with self.taken.open("a", buffering=1) as file:
-            for result in super().stream(requests):
-                yield result
-                file.write("x" * len(result.samples) + "\n")
 
 
 def slow_job(path, num_questions=2000):
