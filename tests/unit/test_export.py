@@ -178,8 +178,11 @@ def test_wrong_tensors(folder: Path, change: Callable[[dict[str, Tensor]], objec
         ({"head": "Trojan"}, "Expected a head among .*, got 'Trojan'"),
         ({"head_arguments": {"wheels": 4}}, "Expected a complete record of head CurveHead"),
         ({"policy": {"name": "Trojan", "arguments": {}}}, r"Expected a policy among .*'FixedN', .*, got 'Trojan'"),
-        ({"policy": {"name": "Utility", "arguments": {"shift": 1.0}}}, "Expected"),
-        ({"policy": {}}, "Expected"),
+        (
+            {"policy": {"name": "Utility", "arguments": {"shift": 1.0}}},
+            r"Utility, got \{'shift': 1.0\}",
+        ),
+        ({"policy": {}}, "Expected a policy among .*, got None"),
         ({"policy": None}, "Expected a policy as an object of name and arguments, got None"),
         ({"policy": ["Utility"]}, r"Expected a policy as an object of name and arguments, got \['Utility'\]"),
         ({"policy": {"name": ["Utility"], "arguments": {}}}, r"Expected a policy among .*, got \['Utility'\]"),
@@ -197,10 +200,18 @@ def test_wrong_configs(folder: Path, changes: dict[str, Any], message: str) -> N
         BudgetHead.from_pretrained(folder)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "3"])
-def test_config_that_is_no_object(folder: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "Expected an exported head with config.json, got .*Expecting value"),
+        ("{", "Expected an exported head with config.json, got .*Expecting property name"),
+        ("[1]", r"Expected a JSON object in .*config\.json, got list"),
+        ("3", r"Expected a JSON object in .*config\.json, got int"),
+    ],
+)
+def test_config_that_is_no_object(folder: Path, text: str, message: str) -> None:
     (folder / "config.json").write_text(text)
-    with pytest.raises(T2Error, match="Expected"):
+    with pytest.raises(T2Error, match=message):
         BudgetHead.from_pretrained(folder)
 
 
