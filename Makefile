@@ -45,11 +45,12 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/mypy.ini
 
 # A vLLM engine has a thread on every core and must not share them: its tests come after the others, one at a time.
 pytest: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 -m "not gpu and not vllm"
-	$(BIN)/python -m pytest -m "vllm and not gpu"
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 -m "not gpu and not vllm" --durations=10
+	$(BIN)/python -m pytest -m "vllm and not gpu" --durations=10
 
 benchmark: $(STAMP)
 	$(BIN)/python benchmarks/run.py

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from t2.calibration.betting import MAX_SETTINGS, calibrate
+from t2.calibration.betting import MAX_SETTINGS, Form, calibrate
 from t2.calibration.settings import (
     calibrate_policy,
     choices,
@@ -162,12 +162,14 @@ def test_reference_budget_is_that_of_the_splits_together() -> None:
 @pytest.mark.parametrize("policy", [Utility, PredictedN])
 def test_the_choice_is_calibrate_on_accuracies_gathered_by_hand(policy: type[OneRound]) -> None:
     labels, prediction = some(torch.arange(400))
-    listed = settings_dearest_first(policy, *reversed(some(torch.arange(400, 600))), 16)
+    other_labels, other_prediction = some(torch.arange(400, 600))
+    listed = settings_dearest_first(policy, other_prediction, other_labels, 16)
     by_hand = torch.tensor(
         [[labels.acc_QK[q, k] for q, k in enumerate(choices(each, prediction, GRID).tolist())] for each in listed],
         dtype=torch.float64,
     ).T
-    for form, reference in (("reference", labels.acc_QK[:, GRID.index(16)]), ("every_fixed", labels.acc_QK)):
+    references: dict[Form, Tensor] = {"reference": labels.acc_QK[:, GRID.index(16)], "every_fixed": labels.acc_QK}
+    for form, reference in references.items():
         found = calibrate_policy(listed, prediction, labels, keys(400), 16, ALPHA, DELTA, form)
         assert found == calibrate(by_hand, reference, keys(400), ALPHA, DELTA)
         assert found.form == form
@@ -175,7 +177,8 @@ def test_the_choice_is_calibrate_on_accuracies_gathered_by_hand(policy: type[One
 
 def test_token_counts_of_calibration_questions_change_no_decision() -> None:
     labels, prediction = some(torch.arange(300))
-    listed = settings_dearest_first(Utility, *reversed(some(torch.arange(300, 450))), 16)
+    other_labels, other_prediction = some(torch.arange(300, 450))
+    listed = settings_dearest_first(Utility, other_prediction, other_labels, 16)
     order = torch.randperm(300, generator=torch.Generator().manual_seed(0))
     shuffled = replace(labels, log_tokens_Q=labels.log_tokens_Q[order])
     results = [

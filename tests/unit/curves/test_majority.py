@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 from math import comb, isnan, nan
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from t2.curves.majority import MAX_SAMPLES, binomials, majority_accuracy
 
-EXACT = {"rtol": 0, "atol": 1e-13}
+EXACT: dict[str, Any] = {"rtol": 0, "atol": 1e-13}
 Question = tuple[list[int], list[bool], int]
 """votes of each class, which are correct, abstentions"""
 

@@ -48,8 +48,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         row = {"id": f"q{index}", "question": f"{a}+{b}", "answer": str(a + b), "dedup_key": f"{a} {b}", "family": "f"}
         lines.append(json.dumps(row))
     (folder / "questions.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    sampler = {"answers": answers, "tokens_per_answer": TOKENS}
-    pool = {
+    sampler: dict[str, Any] = {"answers": answers, "tokens_per_answer": TOKENS}
+    pool: dict[str, Any] = {
         "path": str(folder / "pool"),
         "model": str(MODEL),
         "task": {"class_path": "JsonlTask", "init_args": {"path": str(folder / "questions.jsonl")}},

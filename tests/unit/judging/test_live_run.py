@@ -284,7 +284,7 @@ def test_the_sampler_is_closed_when_a_rule_fails(job: LabelJob) -> None:
             raise ZeroDivisionError
 
     prepared, done = prepare(job), {}
-    contenders = {"one": one_batch_rules([1] * 24), "broken": [Broken()] * 24}
+    contenders: dict[str, list[Any]] = {"one": one_batch_rules([1] * 24), "broken": [Broken()] * 24}
     with pytest.raises(ZeroDivisionError):
         evaluate_live(job, prepared.questions, prepared.prompts, contenders, done.__setitem__)
     assert done["one"].measured.samples.sum() == 24, "what ran before is not lost"

@@ -182,8 +182,8 @@ def test_files_of_a_curse_report(report: CurseReport, tmp_path: Path) -> None:
         assert note in page.text
     for row in report.types:
         assert any(cells[0] == row.name and span(row.contribution, 2, 100) in cells for cells in page.rows)
-    for row in report.sweep:
-        assert any(span(row.m_d) in cells and span(row.m_d_tokens) in cells for cells in page.rows)
+    for swept in report.sweep:
+        assert any(span(swept.m_d) in cells and span(swept.m_d_tokens) in cells for cells in page.rows)
     for n, point in zip(report.grid, report.curve, strict=True):
         assert any(cells[0] == str(n) and cells[1] == span(point, 1, 100) for cells in page.rows)
     for name, half in report.reliability.items():

@@ -35,7 +35,7 @@ def test_states_are_all_that_votes_can_reach(cap: int) -> None:
         found = set()
         for n, v1, v2 in frontier:
             if n < cap:
-                found |= {(n + 1, v1 + 1, v2), (n + 1, v1, v2), (n + 1, *sorted((v1, v2 + 1), reverse=True))}
+                found |= {(n + 1, v1 + 1, v2), (n + 1, v1, v2), (n + 1, max(v1, v2 + 1), min(v1, v2 + 1))}
         frontier = found - reachable
         reachable |= found
     listed = list(zip(states.drawn_S.tolist(), states.first_S.tolist(), states.second_S.tolist(), strict=True))

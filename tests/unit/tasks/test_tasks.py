@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -206,7 +207,7 @@ def jsonl(folder: Path, *lines: object) -> Path:
     return path
 
 
-def row(name: str = "q1", **fields: object) -> dict[str, object]:
+def row(name: Any = "q1", **fields: object) -> dict[str, object]:
     return {"id": name, "question": f"What is {name}?", "answer": "1", **fields}
 
 
