@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 import yaml
 from helpers.live_agreement import assert_agrees
+from helpers.own_group import ROOT, run_alone
 
 from t2.export import key_digest, save_head
 from t2.heads import CurveHead, HeadShape
@@ -27,7 +25,6 @@ from t2.store.schema import PoolPaths
 
 pytestmark = pytest.mark.vllm
 
-ROOT = Path(__file__).parents[2]
 MODEL, POOL = ROOT / "assets" / "tiny-arith", ROOT / "assets" / "pools" / "tiny-arith"
 GRID, NUM_EVALUATED, NUM_LIVE, MAX_NUM_SEQS = (1, 3, 5, 9), 110, 60, 32
 _SCRIPT = """
@@ -85,18 +82,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     (folder / "script.py").write_text(_SCRIPT, encoding="utf-8")
     command = ["evaluate", "head", "config.yaml", "--out", "out", "--live", str(NUM_LIVE)]
-    process = subprocess.Popen(
-        [sys.executable, "script.py", *command],
-        cwd=folder,
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output[-3000:]
-    survivors = [other.pid for other in psutil.process_iter() if _group(other.pid) == process.pid]
+    output, survivors = run_alone([sys.executable, "script.py", *command], folder)
     return {
         "live": json.loads((folder / "out" / "live.json").read_text(encoding="utf-8")),
         "report": json.loads((folder / "out" / "report.json").read_text(encoding="utf-8")),
@@ -104,13 +90,6 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "output": output,
         "survivors": survivors,
     }
-
-
-def _group(pid: int) -> int | None:
-    try:
-        return os.getpgid(pid)
-    except ProcessLookupError:
-        return None
 
 
 def test_every_contender_ran_live_and_agrees_with_its_replay(ran: dict[str, Any]) -> None:

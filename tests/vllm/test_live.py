@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from helpers.live_agreement import assert_agrees
+from helpers.own_group import ROOT, run_alone
 
 pytestmark = pytest.mark.vllm
 
-ROOT = Path(__file__).parents[2]
 MODEL, POOL = ROOT / "assets" / "tiny-arith", ROOT / "assets" / "pools" / "tiny-arith"
 MAX_NUM_SEQS, BLOCK = 64, 32
 GRID = (1, 3, 5, 9)
@@ -92,27 +88,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     shutil.copytree(POOL, folder / "pool")
     (folder / "script.py").write_text(_SCRIPT)
     arguments = [str(MODEL), "pool", "out.json", str(MAX_NUM_SEQS), json.dumps(GRID), str(LEVEL)]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        [sys.executable, "script.py", *arguments],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output[-3000:]
-    survivors = [other.pid for other in psutil.process_iter() if _group(other.pid) == process.pid]
+    _, survivors = run_alone([sys.executable, "script.py", *arguments], folder)
     return {**json.loads((folder / "out.json").read_text()), "survivors": survivors}
-
-
-def _group(pid: int) -> int | None:
-    try:
-        return os.getpgid(pid)
-    except ProcessLookupError:
-        return None
 
 
 @pytest.mark.parametrize("name", ["fixed", "own", "asc"])
