@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from functools import cache, partial
@@ -20,6 +21,8 @@ pytest.register_assert_rewrite("helpers")  # their asserts explain themselves to
 from helpers.scripted import TINY_ARITH, config_in, job_of  # noqa: E402  # after the line above
 from helpers.seeds import shift_seeds  # noqa: E402
 
+# No hub, no W&B server, here and in child processes; both are read when their packages are imported.
+os.environ |= {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
 torch.set_num_threads(1)  # small tensors: threads only get in each other's way
 
 # The same examples in every run: a red `make test` is about the change, not about what Hypothesis came upon today. New
@@ -43,14 +46,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _seed_shift(request: pytest.FixtureRequest) -> None:
     """Moves the seeds of a statistical test, see `helpers.seeds`."""
     shift_seeds(getattr(request, "param", 0))
-
-
-@pytest.fixture(autouse=True)
-def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No hub, no W&B server, also in child processes."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
 
 
 @pytest.fixture

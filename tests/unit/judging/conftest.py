@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub.constants
 import pytest
 import torch
 import yaml
@@ -69,11 +68,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     )
     label(job, SplitFractions())
     return World(folder, folder / "config.yaml")
-
-
-@pytest.fixture(autouse=True)
-def _no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
 
 
 @pytest.fixture(scope="module")
