@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
-import json
+import os
+import shutil
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 
 from t2.comparison.sweeps import Sweeps
+from t2.splits import SplitFractions
 
-ROOT = Path(__file__).resolve().parents[1]
 pytest.register_assert_rewrite("helpers")  # their asserts explain themselves too
+from helpers.scripted import TINY_ARITH, config_in, job_of  # noqa: E402  # after the line above
+from helpers.seeds import shift_seeds  # noqa: E402
+
+# No hub, no W&B server, here and in child processes; both are read when their packages are imported.
+os.environ |= {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
 torch.set_num_threads(1)  # small tensors: threads only get in each other's way
+
+# The same examples in every run: a red `make test` is about the change, not about what Hypothesis came upon today. New
+# examples are searched with `pytest --hypothesis-profile=search`. How long an example takes is a matter of the machine.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("search", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile("repeatable")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed-shifts", type=int, default=1, help="seeds that each test marked `statistical` is tried on")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    shifts = metafunc.config.getoption("seed_shifts")
+    if shifts > 1 and metafunc.definition.get_closest_marker("statistical"):
+        metafunc.parametrize("_seed_shift", range(shifts), indirect=True)
 
 
 @pytest.fixture(autouse=True)
-def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No hub, no W&B server, also in child processes."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
+def _seed_shift(request: pytest.FixtureRequest) -> None:
+    """Moves the seeds of a statistical test, see `helpers.seeds`."""
+    shift_seeds(getattr(request, "param", 0))
 
 
 @pytest.fixture
@@ -39,48 +60,40 @@ def few_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def tiny_arith() -> str:
-    return str(ROOT / "assets" / "tiny-arith")
+    return TINY_ARITH
 
 
 @pytest.fixture
-def scripted_config(tmp_path: Path, tiny_arith: str) -> Callable[..., dict[str, Any]]:
-    """A whole train.py config on questions with scripted answers, from sure to hopeless; nothing drawn yet."""
+def scripted_config(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Makes `config_in` the folder of the test; its pool is not labelled."""
+    return partial(config_in, tmp_path)
 
-    def make(num_questions: int = 96, samples: int = 8, seconds_per_request: float = 0.0) -> dict[str, Any]:
-        answers, lines = {}, []
-        for index in range(num_questions):
-            a, b = 10 + index, 3 + index % 7
-            right = (index % 5) / 4
-            script = {f"####{a + b}": right, f"####{a - b}": (1 - right) * 0.7, "": (1 - right) * 0.3}
-            answers[f"q{index}"] = {text: p for text, p in script.items() if p > 0}
-            lines.append(json.dumps({"id": f"q{index}", "question": f"{a}+{b}", "answer": str(a + b)}))
-        questions = tmp_path / "questions.jsonl"
-        questions.write_text("\n".join(lines), encoding="utf-8")
-        sampler = {"answers": answers, "seconds_per_request": seconds_per_request, "samples_per_request": 4}
-        return {
-            "data": {
-                "pool": {
-                    "path": str(tmp_path / "pool"),
-                    "model": tiny_arith,
-                    "task": {"class_path": "JsonlTask", "init_args": {"path": str(questions)}},
-                    "sampler": {"class_path": "ScriptedSampler", "init_args": sampler},
-                    "samples_per_question": samples,
-                },
-                "grid": [n for n in (1, 3, 5, 8) if n <= samples],
-            },
-            "model": {"layers": "all", "head": {"class_path": "CurveHead", "init_args": {"num_atoms": 8}}},
-            "export": {"folder": str(tmp_path / "head")},
-            "trainer": {
-                "max_epochs": 4,
-                "accelerator": "cpu",
-                "enable_progress_bar": False,
-                "logger": [
-                    {
-                        "class_path": "lightning.pytorch.loggers.CSVLogger",
-                        "init_args": {"save_dir": str(tmp_path / "runs"), "name": None},
-                    }
-                ],
-            },
-        }
+
+@pytest.fixture(scope="session")
+def labelled_pool(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes such a pool with all its samples, and with the features of all layers, once a session."""
+
+    @cache
+    def make(num_questions: int, samples: int) -> Path:
+        from data_modules import BudgetDataModule
+        from t2.pools.fill import fill
+
+        job = job_of(config_in(tmp_path_factory.mktemp("labelled"), num_questions, samples))
+        fill(job, SplitFractions())
+        data = BudgetDataModule(job, layers="all", grid=[1, 3], max_epochs=1)
+        data.setup("validate")
+        data.teardown("validate")
+        return Path(job.path)
+
+    return make
+
+
+@pytest.fixture
+def labelled_config(tmp_path: Path, labelled_pool: Callable[..., Path]) -> Callable[..., dict[str, Any]]:
+    """The same config with a copy of the labelled pool: for tests that are not about labelling or features."""
+
+    def make(num_questions: int = 96, samples: int = 8) -> dict[str, Any]:
+        shutil.copytree(labelled_pool(num_questions, samples), tmp_path / "pool")
+        return config_in(tmp_path, num_questions, samples)
 
     return make

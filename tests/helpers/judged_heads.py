@@ -19,6 +19,8 @@ MODEL = ROOT / "assets" / "tiny-arith"
 NUM_QUESTIONS, SAMPLES, TOKENS = 90, 8, 25
 GRID = (1, 3, 5, 8)
 SEEN = 30
+POOL_SEED, LIVE_SEED = 1, 2
+"""What a live run draws is given, so that its 95% intervals hold in every run of the tests or in none."""
 PRICE = 60.0
 """Points per 1,000 tokens: a random head's budgets differ."""
 

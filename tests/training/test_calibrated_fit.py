@@ -94,8 +94,8 @@ def test_fit_labels_calibrates_exports_and_can_be_undone(
 
     best = run / "checkpoints" / "best.ckpt"
     t2_main(["export", str(best), "--folder", str(tmp_path / "again")])
-    for file in ("config.json", "model.safetensors", "README.md", "seen_questions.txt"):
-        assert (tmp_path / "again" / file).read_bytes() == (tmp_path / "head" / file).read_bytes(), file
+    for name in ("config.json", "model.safetensors", "README.md", "seen_questions.txt"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "head" / name).read_bytes(), name
     main(["validate", "--config", path, "--ckpt_path", str(best)])
 
     data = BudgetDataModule(job_of(path), layers="all", grid=config["data"]["grid"], max_epochs=4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import lightning as L
 import pytest
 import torch
 import yaml
+from helpers.scripted import DyingSampler, GatedSampler, job_of
 
 import t2
 from data_modules import BudgetDataModule
@@ -21,12 +23,10 @@ from t2.errors import T2Error
 from t2.heads import CurveHead, HeadShape
 from t2.pools.fill import fill as label
 from t2.pools.prepare import prepare
-from t2.sampling import ScriptedSampler
 from t2.spec import LabelJob
-from t2.splits import SplitFractions
+from t2.splits import SplitFractions, split_of
 from t2.store.reader import ShardReader
 from t2.store.schema import PoolPaths
-from t2.tasks import JsonlTask
 from t2.training.accuracy_cost import AccuracyCost
 from t2.training.module import BudgetProbe
 from train import main
@@ -40,20 +40,8 @@ def write(config: dict[str, Any], tmp_path: Path, name: str = "config.yaml") -> 
     return str(path)
 
 
-def job_of(config: dict[str, Any], **changes: Any) -> LabelJob:
-    pool = config["data"]["pool"]
-    sampler = {**pool["sampler"]["init_args"], **changes}
-    return LabelJob(
-        path=pool["path"],
-        model=pool["model"],
-        task=JsonlTask(pool["task"]["init_args"]["path"]),
-        sampler=ScriptedSampler(**sampler),
-        samples_per_question=pool["samples_per_question"],
-    )
-
-
 class Recorder(L.Callback):
-    """Keeps every batch, and how full the pool was at each optimizer step."""
+    """Keeps every batch, and how full the pool was at each optimizer step; opens the gate at the first one."""
 
     def __init__(self, paths: PoolPaths, wanted_rows: int) -> None:
         self.paths, self.wanted_rows = paths, wanted_rows
@@ -68,7 +56,12 @@ class Recorder(L.Callback):
         reader.refresh()
         self.complete_at_step.append(sum(table.num_rows for table in reader.tables.values()) >= self.wanted_rows)
         self.batches.append((batch[0].clone(), *(value.clone() for value in batch[1])))
-        self.shares_cores.append(trainer.datamodule.filling.shares_cores)
+        self.shares_cores.append(trainer.datamodule.filling.shares_cores)  # type: ignore[attr-defined]  # set by fit
+        gate_of(self.paths.root).touch()
+
+
+def gate_of(pool: Path) -> Path:
+    return pool.with_name("gate")
 
 
 def fit(config: dict[str, Any], job: LabelJob, epochs: int = 6) -> tuple[BudgetProbe, Recorder]:
@@ -95,11 +88,23 @@ def fit(config: dict[str, Any], job: LabelJob, epochs: int = 6) -> tuple[BudgetP
 def test_optimizer_steps_before_the_pool_is_complete_and_same_batches_as_finished(
     scripted_config: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On one thread throughout: when the labeller ends is a matter of time, and with two threads rounding differs."""
+    """On one thread throughout: when the labeller ends is a matter of time, and with two threads rounding differs.
+
+    The labeller draws for validation and the first 64 train questions, and goes on after the first step.
+    """
     config = scripted_config(num_questions=140)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert torch.get_num_threads() == 1
-    live_probe, live = fit(config, job_of(config, seconds_per_request=0.05))
+    job = job_of(config)
+    splits = Counter(split_of(question.dedup_key, SplitFractions()) for question in job.task.questions())
+    assert splits["train"] > 64
+    requests_per_question = 3  # the greedy answer, and twice four samples
+    gated = GatedSampler(
+        **config["data"]["pool"]["sampler"]["init_args"],
+        gate=gate_of(Path(job.path)),
+        free=requests_per_question * (splits["validation"] + 64),
+    )
+    live_probe, live = fit(config, replace(job, sampler=gated))
     assert live.shares_cores[0], "several threads beside a labeller hold up its engine"
     assert live.complete_at_step[0] is False, "the first optimizer step came after the whole pool was there"
     label(job_of(config), SplitFractions())
@@ -134,29 +139,12 @@ def test_training_has_one_thread_while_its_labeller_runs(
         torch.set_num_threads(threads)
 
 
-class DyingSampler(ScriptedSampler):
-    """Dies after a few requests."""
-
-    def stream(self, requests: Any) -> Any:
-        for count, result in enumerate(super().stream(requests)):
-            if count == 5:
-                raise RuntimeError("the engine fell over")
-            yield result
-
-
 @pytest.mark.slow
 def test_the_labellers_death_is_the_runs_error_with_its_last_lines(scripted_config: Make) -> None:
     config = scripted_config(num_questions=80)
-    job = job_of(config)
-    dying = LabelJob(
-        job.path,
-        job.model,
-        job.task,
-        DyingSampler(**config["data"]["pool"]["sampler"]["init_args"]),
-        samples_per_question=8,
-    )
-    with pytest.raises(T2Error, match="the engine fell over"):
-        fit(config, dying)
+    dying = DyingSampler(**config["data"]["pool"]["sampler"]["init_args"], after=5)
+    with pytest.raises(T2Error, match="the engine is out of memory"):
+        fit(config, replace(job_of(config), sampler=dying))
 
 
 def test_fit_validate_test_predict_export_and_resume(scripted_config: Make, tmp_path: Path) -> None:
@@ -193,9 +181,9 @@ def test_fit_validate_test_predict_export_and_resume(scripted_config: Make, tmp_
 
 
 @pytest.mark.parametrize("head", ["LayerwiseRegression", "OrdinalHead"])
-def test_recorded_metrics_are_those_of_the_exported_weights(scripted_config: Make, tmp_path: Path, head: str) -> None:
+def test_recorded_metrics_are_those_of_the_exported_weights(labelled_config: Make, tmp_path: Path, head: str) -> None:
     """Layer weights used to be refitted between validation and the checkpoint: the card described another head."""
-    config = scripted_config()
+    config = labelled_config()
     config["model"]["head"] = {"class_path": head}
     config["accuracy_cost"] = {"policy": {"class_path": "PredictedN"}}
     main(["fit", "--config", write(config, tmp_path)])
@@ -208,11 +196,11 @@ def test_recorded_metrics_are_those_of_the_exported_weights(scripted_config: Mak
 
 
 def test_a_frozen_backbone_predicts_the_same_from_token_ids_as_from_features(
-    scripted_config: Make, tiny_arith: str
+    labelled_config: Make, tiny_arith: str
 ) -> None:
     from t2.activations.backbone import load_frozen
 
-    config = scripted_config(num_questions=64)
+    config = labelled_config(num_questions=64)
     job = job_of(config)
     data = BudgetDataModule(job, layers="all", grid=config["data"]["grid"], max_epochs=1)
     data.setup("validate")
@@ -232,12 +220,12 @@ def test_a_frozen_backbone_predicts_the_same_from_token_ids_as_from_features(
 def test_too_few_questions_for_a_split(scripted_config: Make) -> None:
     config = scripted_config(num_questions=6)
     data = BudgetDataModule(job_of(config), layers="all", grid=[1, 3], max_epochs=1)
-    with pytest.raises(T2Error, match=r"at least \d+ train questions, got \d of 6|at least"):
+    with pytest.raises(T2Error, match=r"Expected at least \d+ train questions, got \d of 6\. Add questions"):
         data.setup("fit")
 
 
-def test_a_resumed_run_refuses_other_labels(scripted_config: Make) -> None:
-    config = scripted_config()
+def test_a_resumed_run_refuses_other_labels(labelled_config: Make) -> None:
+    config = labelled_config()
     data = BudgetDataModule(job_of(config), layers="all", grid=[1, 3], max_epochs=1)
     data.setup("validate")
     data.teardown("validate")
@@ -246,10 +234,10 @@ def test_a_resumed_run_refuses_other_labels(scripted_config: Make) -> None:
 
 
 def test_a_resumed_run_refuses_another_head(
-    scripted_config: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    labelled_config: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Other dropout and eps went on silently, and were recorded as if all of the run had them."""
-    config = scripted_config()
+    config = labelled_config()
     path = write(config, tmp_path)
     main(["fit", "--config", path, "--trainer.max_epochs", "1"])
     last = str(tmp_path / "runs" / "version_0" / "checkpoints" / "last.ckpt")
@@ -276,9 +264,9 @@ def test_a_pool_with_other_sampling_is_refused_and_kept(scripted_config: Make) -
 
 
 def test_a_run_asks_nothing_of_questions_that_it_does_not_want(
-    scripted_config: Make, monkeypatch: pytest.MonkeyPatch
+    scripted_config: Make, labelled_config: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = job_of(scripted_config(num_questions=64))
+    job = job_of(labelled_config(num_questions=64))
     first = BudgetDataModule(job, layers="all", grid=[1, 3], max_epochs=1)
     first.setup("validate")
     first.teardown("validate")
@@ -294,10 +282,10 @@ def test_a_run_asks_nothing_of_questions_that_it_does_not_want(
     assert again.dedup_keys("test") == first.dedup_keys("test")
 
 
-def test_features_of_another_llm_need_allow_proxy(scripted_config: Make, tmp_path: Path) -> None:
+def test_features_of_another_llm_need_allow_proxy(labelled_config: Make, tmp_path: Path) -> None:
     from transformers import AutoTokenizer, LlamaConfig, LlamaModel
 
-    config = scripted_config(num_questions=64)
+    config = labelled_config(num_questions=64)
     other = tmp_path / "other"
     AutoTokenizer.from_pretrained(config["data"]["pool"]["model"]).save_pretrained(other)
     LlamaModel(

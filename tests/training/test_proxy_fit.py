@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from helpers.scripted import job_of
 from safetensors.torch import load_file, save_file
 
 import t2
@@ -25,7 +26,6 @@ from t2.spec import LabelJob
 from t2.splits import SplitFractions
 from t2.store.reader import read_questions
 from t2.store.schema import PoolPaths
-from t2.tasks import JsonlTask
 from train import main
 
 Make = Callable[..., dict[str, Any]]
@@ -54,12 +54,6 @@ def proxy(tmp_path: Path, tiny_arith: str) -> str:
     return str(folder)
 
 
-def job_of(config: dict[str, Any]) -> LabelJob:
-    pool = config["data"]["pool"]
-    task, sampler = JsonlTask(pool["task"]["init_args"]["path"]), ScriptedSampler(**pool["sampler"]["init_args"])
-    return LabelJob(pool["path"], pool["model"], task, sampler, samples_per_question=pool["samples_per_question"])
-
-
 def data_of(config: dict[str, Any], proxy: str | None = None, stage: str = "validate") -> BudgetDataModule:
     grid = config["data"]["grid"]
     data = BudgetDataModule(job_of(config), layers="all", grid=grid, max_epochs=2, allow_proxy=proxy)
@@ -68,10 +62,9 @@ def data_of(config: dict[str, Any], proxy: str | None = None, stage: str = "vali
     return data
 
 
-def test_a_proxy_reads_prompts_of_its_own_tokenizer(scripted_config: Make, proxy: str, tiny_arith: str) -> None:
+def test_a_proxy_reads_prompts_of_its_own_tokenizer(labelled_config: Make, proxy: str, tiny_arith: str) -> None:
     """It was given the token ids of the pool's LLM, which mean other words to it."""
-    config = scripted_config(num_questions=64)
-    label(job_of(config), SplitFractions())
+    config = labelled_config(num_questions=64)
     own, read = data_of(config), data_of(config, proxy)
     ids = [question.text for question in read.prepared.questions]
     tokenizer, pool_tokenizer = load_tokenizer(Path(proxy)), load_tokenizer(Path(tiny_arith))
@@ -104,15 +97,13 @@ def test_labelling_beside_a_proxy_asks_the_pool_s_llm_with_its_own_prompts(
     assert asked == {q.id: tuple(render(tokenizer, job.prompt, q.text)) for q in job.task.questions()}
 
 
-def test_the_pool_s_own_llm_as_proxy_reads_the_stored_prompts(scripted_config: Make, tiny_arith: str) -> None:
-    config = scripted_config(num_questions=64)
-    label(job_of(config), SplitFractions())
+def test_the_pool_s_own_llm_as_proxy_reads_the_stored_prompts(labelled_config: Make, tiny_arith: str) -> None:
+    config = labelled_config(num_questions=64)
     assert data_of(config, tiny_arith).prepared == data_of(config).prepared
 
 
-def test_an_exported_head_reads_what_it_was_trained_on(scripted_config: Make, proxy: str, tmp_path: Path) -> None:
-    config = scripted_config(num_questions=96)
-    label(job_of(config), SplitFractions())
+def test_an_exported_head_reads_what_it_was_trained_on(labelled_config: Make, proxy: str, tmp_path: Path) -> None:
+    config = labelled_config(num_questions=96)
     config["data"]["allow_proxy"] = proxy
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")

@@ -34,7 +34,7 @@ def records(run_file: Path) -> Iterator[bytes]:
             whole = b""
 
 
-def finished(run_file: Path, seconds: float = 60.0) -> list[Any]:
+def finished(run_file: Path, seconds: float = 240.0) -> list[Any]:
     """All records; waits for the last one, since the writer may still be at it when `wandb.finish` returns."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -69,9 +69,9 @@ def history(run_file: Path) -> dict[str, list[Any]]:
 
 
 def test_offline_run_holds_configuration_scalar_table_and_picture(
-    scripted_config: Callable[..., dict[str, Any]], tmp_path: Path
+    labelled_config: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    config = scripted_config()
+    config = labelled_config()
     del config["trainer"]["logger"]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     overlay = yaml.safe_load((ROOT / "configs" / "logger_wandb.yaml").read_text())

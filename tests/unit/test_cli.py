@@ -5,7 +5,6 @@ import signal
 import sys
 from pathlib import Path
 
-import huggingface_hub.constants
 import pytest
 import torch
 import yaml
@@ -21,10 +20,8 @@ NUM_QUESTIONS = 4
 
 
 @pytest.fixture(autouse=True)
-def _surroundings(monkeypatch):
-    """No network, and the SIGTERM handler of `t2 label` does not outlive the test."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+def _sigterm_handler():
+    """That of `t2 label` does not outlive the test."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)

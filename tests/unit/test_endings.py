@@ -167,7 +167,7 @@ def test_labelling_that_is_piped_writes_lines(
         monkeypatch.setattr(f"t2.progress.{name}", 0.02)
     main(["label", "--config", str(pool_config(tmp_path, 0.002))])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("labelling: starting, ")
+    assert lines[0].startswith("labelling: ")
     counts = [int(line.split()[1]) for line in lines if " left, " in line]
     assert counts == sorted(counts)
     assert len(counts) > 2

@@ -211,7 +211,10 @@ def test_wrong_tensors(folder: Path, change: Callable[[dict[str, Tensor]], objec
         ({"policy": {"name": "PredictedN", "arguments": {"shift": "x"}}}, "Expected a finite `shift` .*, got 'x'"),
         ({"policy": {"name": "PredictedN", "arguments": {"shift": math.nan}}}, "Expected a finite `shift` .*, got nan"),
         ({"policy": {"name": "Utility", "arguments": {"price": [1]}}}, r"Expected a finite `price` .*, got \[1\]"),
-        ({"shape": {**HeadRecord.of(CurveHead(SHAPE)).as_json()["shape"], "num_layers": 2}}, "of another shape"),
+        (
+            {"shape": {**vars(SHAPE), "grid": list(SHAPE.grid), "label_grid": list(SHAPE.label_grid), "num_layers": 2}},
+            "of another shape",
+        ),
     ],
 )
 def test_wrong_configs(folder: Path, changes: dict[str, Any], message: str) -> None:
@@ -220,10 +223,18 @@ def test_wrong_configs(folder: Path, changes: dict[str, Any], message: str) -> N
         BudgetHead.from_pretrained(folder)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "3"])
-def test_config_that_is_no_object(folder: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "Expected an exported head with config.json, got .*Expecting value"),
+        ("{", "Expected an exported head with config.json, got .*Expecting property name"),
+        ("[1]", r"Expected a JSON object in .*config\.json, got list"),
+        ("3", r"Expected a JSON object in .*config\.json, got int"),
+    ],
+)
+def test_config_that_is_no_object(folder: Path, text: str, message: str) -> None:
     (folder / "config.json").write_text(text)
-    with pytest.raises(T2Error, match="Expected"):
+    with pytest.raises(T2Error, match=message):
         BudgetHead.from_pretrained(folder)
 
 

@@ -7,6 +7,7 @@ from functools import cache
 
 import pytest
 import torch
+from helpers.seeds import most_of, shifted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -26,13 +27,14 @@ from t2.hashing import unit_interval
 
 ALPHA, DELTA = 0.02, 0.1
 REPEATS, QUESTIONS = 2000, 300
-ALLOWED = REPEATS * DELTA + 3 * math.sqrt(REPEATS * DELTA * (1 - DELTA))
-"""Violations in `REPEATS` repeats: expected at most, plus three standard deviations."""
+BOUNDARY_REPEATS = 8000
+ALLOWED, BOUNDARY_ALLOWED = (most_of(repeats, DELTA) for repeats in (REPEATS, BOUNDARY_REPEATS))
+"""Violations of a promise that is kept: more of them come about once in 10 million sets of repeats."""
 GRID = (1, 3, 5, 7, 9, 12, 16, 24, 32)
 
 
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def seeded(number: int) -> torch.Generator:
+    return torch.Generator().manual_seed(shifted(number))
 
 
 def keys(num: int) -> list[str]:
@@ -105,15 +107,15 @@ def test_wealth_survives_the_worst_question() -> None:
 def exactly_alpha() -> Tensor:
     """(Q, R): losses and gains, E D = 0.11 - 0.09 = alpha."""
     return (
-        torch.multinomial(doubles(0.09, 0.80, 0.11), QUESTIONS * REPEATS, True, generator=seeded(1))
+        torch.multinomial(doubles(0.09, 0.80, 0.11), QUESTIONS * BOUNDARY_REPEATS, True, generator=seeded(1))
         .sub(1.0)
-        .view(QUESTIONS, REPEATS)
+        .view(QUESTIONS, BOUNDARY_REPEATS)
     )
 
 
 def rare_loss() -> Tensor:
     """(Q, R): D = 1 with probability alpha, else 0."""
-    return (torch.rand(QUESTIONS, REPEATS, generator=seeded(2), dtype=torch.float64) < ALPHA).double()
+    return (torch.rand(QUESTIONS, BOUNDARY_REPEATS, generator=seeded(2), dtype=torch.float64) < ALPHA).double()
 
 
 @cache
@@ -122,7 +124,7 @@ def population() -> tuple[Tensor, Tensor]:
 
     A setting is `Utility` at a price on a noisy guess of the curve, as a head would give one.
     """
-    num, generator = 20_000, seeded(3)
+    num, generator = 20_000, torch.Generator().manual_seed(3)  # one world, whatever is drawn from it
     right_C, answers = torch.arange(33), torch.tensor([[True, False]]).expand(33, 2)
     table_CM = majority_accuracy(torch.stack([right_C, 32 - right_C], 1), answers, torch.zeros(33).long())
     table_CK = table_CM[:, [n - 1 for n in GRID]]
@@ -144,12 +146,14 @@ def realistic_draws() -> Tensor:
     return torch.randint(len(population()[0]), (QUESTIONS, REPEATS), generator=seeded(4))
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("world", [exactly_alpha, rare_loss])
 def test_promise_at_the_boundary(world) -> None:
     """With E D = alpha every rejection is a violation."""
-    assert int((betting_p_values(world()) <= DELTA).sum()) <= ALLOWED
+    assert int((betting_p_values(world()) <= DELTA).sum()) <= BOUNDARY_ALLOWED
 
 
+@pytest.mark.statistical
 def test_promise_on_curves() -> None:
     acc_QK, acc_QS = population()
     differences_QS = acc_QK[:, -1:] - acc_QS
@@ -164,6 +168,7 @@ def test_promise_on_curves() -> None:
     assert cheap >= REPEATS / 2, "the promise is not kept by never choosing"
 
 
+@pytest.mark.statistical
 def test_stronger_promise_on_curves() -> None:
     """A violation: the chosen setting loses alpha or more against the best FixedN, true means of both."""
     acc_QK, acc_QS = population()
@@ -179,22 +184,28 @@ def test_stronger_promise_on_curves() -> None:
     assert found >= REPEATS / 2
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("world", [exactly_alpha, rare_loss])
 def test_stronger_promise_at_the_boundary(world) -> None:
     """Nothing is lost against two budgets, alpha on average against the third: every rejection is a violation."""
     nothing_QR = torch.zeros(QUESTIONS, REPEATS, dtype=torch.float64)
-    p_RK = betting_p_values(torch.stack([nothing_QR, world(), nothing_QR - 0.01], 2))
+    p_RK = betting_p_values(torch.stack([nothing_QR, world()[:, :REPEATS], nothing_QR - 0.01], 2))
     assert int((p_RK.amax(1) <= DELTA).sum()) <= ALLOWED
-    assert int((p_RK.amin(1) <= DELTA).sum()) > ALLOWED, "one budget against which nothing is lost proves nothing"
+    assert int((p_RK.amin(1) <= DELTA).sum()) > ALLOWED, "one budget that loses nothing proves nothing"
 
 
+@pytest.mark.statistical
 def test_a_normal_approximation_breaks_the_promise() -> None:
-    """The mutant: mean + 1.2816 sd / sqrt(n) < alpha. Too few rare losses are seen, and their variance with them."""
+    """The mutant: mean + 1.2816 sd / sqrt(n) < alpha. Too few rare losses are seen, and their variance with them.
+
+    It rejects where at most 3 of 300 questions lose, which has probability 0.148: of 8,000 repeats the expected number
+    is 7 standard errors above what is allowed.
+    """
     losses_QR = rare_loss()
     upper_R = losses_QR.mean(0) + 1.2816 * losses_QR.std(0) / math.sqrt(QUESTIONS)
     violations = int((upper_R < ALPHA).sum())
-    assert violations > ALLOWED
-    assert int((betting_p_values(losses_QR) <= DELTA).sum()) <= ALLOWED, "where the martingale keeps it"
+    assert violations > BOUNDARY_ALLOWED
+    assert int((betting_p_values(losses_QR) <= DELTA).sum()) <= BOUNDARY_ALLOWED, "where the martingale keeps it"
 
 
 # Calibration

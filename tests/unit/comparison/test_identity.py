@@ -16,7 +16,7 @@ from t2.comparison.identity import GENERATOR, TFIDF, Key, Role, display_name_of
 from t2.comparison.key_rows import key_markdown, key_rows
 from t2.comparison.ladder import KNOWS
 from t2.comparison.report import frontier_lines
-from t2.comparison.sources import FoldKnown, Known, Source
+from t2.comparison.sources import FoldKnown, Known, Source, SourceKind
 from t2.comparison.summary import summarise
 from t2.heads.base import Prediction
 from t2.policies.one_round import Utility
@@ -33,8 +33,12 @@ def sources() -> list[Source]:
     """Two heads, of which one predicts N* too, and controls that have rungs and rows of their own."""
     head = knowing(0.1)
     folds = tuple(FoldKnown(with_n_star(fold.train), with_n_star(fold.test)) for fold in head.folds)
-    names = ((GENERATOR, "generator"), (TFIDF, "text"), (identity.BEST_LAYER, "activations"))
-    controls = [replace(knowing(0.3, seed), name=name, kind=kind) for seed, (name, kind) in enumerate(names)]
+    names: tuple[tuple[str, SourceKind], ...] = (
+        (GENERATOR, "generator"),
+        (TFIDF, "text"),
+        (identity.BEST_LAYER, "activations"),
+    )
+    controls = [Source(name, kind, knowing(0.3, seed).folds) for seed, (name, kind) in enumerate(names)]
     return [head, replace(head, name="LayerwiseRegression", folds=folds), *controls]
 
 

@@ -75,8 +75,10 @@ def a_head_that_knows(pool: str, samples: int = 6, digests: bool = False) -> Non
         return Known(score_B, Prediction(torch.ones(len(held)), (score_B[:, None] / 6).float().expand(-1, 2)))
 
     sources = [
-        Source(name, kind, cross_fitted(fit_predict, Folds.of(loaded.pool.dedup_keys, 0)))
-        for name, kind in (("Head", "head"), ("Text", "text"), ("Second head", "head"))
+        Source(
+            name, "text" if name == "Text" else "head", cross_fitted(fit_predict, Folds.of(loaded.pool.dedup_keys, 0))
+        )
+        for name in ("Head", "Text", "Second head")
     ]
     of = PredictionsOf(loaded.pool.question_ids, (1, 3), 0.02, samples, loaded.grader, {}, {})
     if digests:

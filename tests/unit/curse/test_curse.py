@@ -32,7 +32,7 @@ def half_of(pool: GradedPool, half: int) -> GradedPool:
     chosen = [torch.nonzero(row == half).squeeze(1) for row in pool.fold_QM()]
     names = ("vote_QM", "right_QM", "tokens_QM", "truncated_QM")
     cut = {n: torch.stack([getattr(pool, n)[q, draws] for q, draws in enumerate(chosen)]) for n in names}
-    return replace(pool, **cut)
+    return GradedPool(**{**vars(pool), **cut})
 
 
 def label_curves(pool: GradedPool) -> Tensor:

@@ -18,11 +18,12 @@ VOTES = st.lists(st.lists(st.integers(ABSTAINED, 4), min_size=1, max_size=9), mi
 def test_class_counts_are_plain_counts(votes: list[list[int]], seed: int) -> None:
     pool = graded_pool(votes)
     only_QM = torch.rand(pool.vote_QM.shape, generator=torch.Generator().manual_seed(seed)) < 0.6
-    for chosen_QM in (None, only_QM):
+    choices: list[tuple[torch.Tensor | None, torch.Tensor]] = [(None, torch.ones_like(only_QM)), (only_QM, only_QM)]
+    for chosen_QM, kept_QM in choices:
         counts_QC, correct_QC, abstained_Q = pool.class_counts(chosen_QM)
-        assert counts_QC.shape == (len(votes), max(1, 1 + max(vote for row in votes for vote in row)))
+        assert [*counts_QC.shape] == [len(votes), max(1, 1 + max(vote for row in votes for vote in row))]
         for q, row in enumerate(votes):
-            kept = [vote for m, vote in enumerate(row) if chosen_QM is None or chosen_QM[q, m]]
+            kept = [vote for m, vote in enumerate(row) if kept_QM[q, m]]
             assert counts_QC[q].tolist() == [kept.count(c) for c in range(counts_QC.shape[1])]
             assert int(abstained_Q[q]) == kept.count(ABSTAINED)
             # Correct is what a class is, whether it is counted or not.

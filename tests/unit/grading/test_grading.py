@@ -54,13 +54,13 @@ def test_no_single_number_abstains(text: str) -> None:
 
 def test_sign_before_a_currency_is_kept() -> None:
     """Currency signs are ignored, but the minus in front of one was ignored with it: -$5 voted for 5."""
-    assert parse_number("-$5") in (-5, None)
+    assert parse_number("-$5") == -5
 
 
 @pytest.mark.parametrize("text", ["9" * 4000 + "e999", "1" * 3000 + "." + "1" * 3000, "9" * 5000])
-def test_runaway_digits_do_not_crash_the_grader(text: str) -> None:
-    """Python refuses to print integers beyond 4300 digits; a looping model writes such numbers."""
-    NUMERIC.answer_class(f"#### {text}")
+def test_runaway_digits_abstain(text: str) -> None:
+    """Python refuses to print integers beyond 4300 digits, a looping model writes such numbers: the grader crashed."""
+    assert NUMERIC.answer_class(f"#### {text}") is None
 
 
 @given(st.fractions(max_denominator=10**6))

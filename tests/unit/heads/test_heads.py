@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib import import_module
 from itertools import combinations
+from pkgutil import iter_modules
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from coral_pytorch.losses import corn_loss as coral_corn_loss
 from helpers.graded_pools import graded_pool
 from torch import Tensor
 
+import t2.heads
 from t2.curves.labels import budget_labels
 from t2.errors import T2Error
 from t2.head_record import HeadRecord
@@ -192,8 +195,10 @@ def test_inner_mlps_never_learn_from_their_own_fold() -> None:
     gradient = raw.grad[:, :-1].reshape(60, 1 + HEAD_FOLDS, 2)
     for fold in range(HEAD_FOLDS):
         mine = targets.fold_B == fold
+        assert mine.any()
         assert (gradient[mine, 1 + fold] == 0).all()
         hard = ~mine & (targets.n_star_B == 1) & ~targets.never_B
+        assert hard.any()
         assert (gradient[hard, 1 + fold] != 0).all()
 
 
@@ -263,17 +268,17 @@ def test_record_and_state_round_trip(head: Head) -> None:
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("make", "message"),
     [
-        lambda: CurveHead(SHAPE, num_atoms=127),
-        lambda: CurveHead(SHAPE, num_atoms=1),
-        lambda: LayerwiseRegression(HeadShape(43, 8, (1, 3), (1,))),
-        lambda: OrdinalHead(HeadShape(1, 8, tuple(range(1, 301)), tuple(range(1, 151)))),
+        (lambda: CurveHead(SHAPE, num_atoms=127), "Expected `num_atoms` from 2 to 126, got 127"),
+        (lambda: CurveHead(SHAPE, num_atoms=1), "Expected `num_atoms` from 2 to 126, got 1"),
+        (lambda: LayerwiseRegression(HeadShape(43, 8, (1, 3), (1,))), "at most 42 layers for .*, got 43"),
+        (lambda: OrdinalHead(HeadShape(1, 8, tuple(range(1, 301)), tuple(range(1, 151)))), "at most 126 .*, got 150"),
     ],
     ids=["CurveHead", "one atom", "LayerwiseRegression", "OrdinalHead"],
 )
-def test_more_outputs_than_serving_reads(make: Callable[[], Head]) -> None:
-    with pytest.raises(T2Error, match="Expected"):
+def test_more_outputs_than_serving_reads(make: Callable[[], Head], message: str) -> None:
+    with pytest.raises(T2Error, match=message):
         make()
 
 
@@ -284,7 +289,9 @@ def test_largest_heads_still_fit() -> None:
 
 def test_every_head_is_on_the_whitelist() -> None:
     assert set(HEADS) == {"CurveHead", "OrdinalHead", "LayerwiseRegression"}
-    assert all(HEADS[name].__name__ == name for name in HEADS)
+    modules = [import_module(f"t2.heads.{module.name}") for module in iter_modules(t2.heads.__path__)]
+    there = {each for module in modules for each in vars(module).values() if isinstance(each, type)}
+    assert {each for each in there if issubclass(each, Head)} - {Head} == set(HEADS.values())
 
 
 def test_targets_of_labels() -> None:

@@ -6,11 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub.constants
 import pytest
 import torch
 import yaml
-from helpers.judged_heads import GRID, MODEL, NUM_QUESTIONS, PRICE, SAMPLES, SEEN, TOKENS, MakeHead, World
+from helpers.judged_heads import (
+    GRID,
+    LIVE_SEED,
+    MODEL,
+    NUM_QUESTIONS,
+    POOL_SEED,
+    PRICE,
+    SAMPLES,
+    SEEN,
+    TOKENS,
+    MakeHead,
+    World,
+)
 
 from t2.export import key_digest, save_head
 from t2.head_record import HeadRecord
@@ -36,24 +47,27 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         row = {"id": f"q{index}", "question": f"{a}+{b}", "answer": str(a + b), "dedup_key": f"{a} {b}", "family": "f"}
         lines.append(json.dumps(row))
     (folder / "questions.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    sampler = {"answers": answers, "tokens_per_answer": TOKENS}
-    pool = {
+    sampler: dict[str, Any] = {"answers": answers, "tokens_per_answer": TOKENS}
+    pool: dict[str, Any] = {
         "path": str(folder / "pool"),
         "model": str(MODEL),
         "task": {"class_path": "JsonlTask", "init_args": {"path": str(folder / "questions.jsonl")}},
         "sampler": {"class_path": "ScriptedSampler", "init_args": sampler},
         "samples_per_question": SAMPLES,
+        "engine_seed": LIVE_SEED,
     }
     (folder / "config.yaml").write_text(yaml.safe_dump({"data": {"pool": pool}}), encoding="utf-8")
     task = JsonlTask(str(folder / "questions.jsonl"))
-    job = LabelJob(pool["path"], pool["model"], task, ScriptedSampler(**sampler), samples_per_question=SAMPLES)
+    job = LabelJob(
+        pool["path"],
+        pool["model"],
+        task,
+        ScriptedSampler(**sampler),
+        samples_per_question=SAMPLES,
+        engine_seed=POOL_SEED,
+    )
     label(job, SplitFractions())
     return World(folder, folder / "config.yaml")
-
-
-@pytest.fixture(autouse=True)
-def _no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
 
 
 @pytest.fixture(scope="module")

@@ -133,7 +133,7 @@ def test_wide_tables_of_a_report_fit_a_window_of_1200_pixels(seeds: str) -> None
     heads = ("CurveHead", "OrdinalHead", "LayerwiseRegression")
     made_of = ", ".join(f"{head} + own and bins + Utility" for head in heads)
     numbers = ("0.79 [0.78, 0.81]", "-8.88 [-10.56, -7.21]", "0.93 [0.87, 1.01]")
-    row = ("activations, then answers so far", "best control's HeadThenStop", *numbers, made_of)
+    row: tuple[str, ...] = ("activations, then answers so far", "best control's HeadThenStop", *numbers, made_of)
     columns = ("knows of a question", "contender", "vs FixedN(N_ref), points", *("ratio at same accuracy",) * 2, "of")
     table = Table(columns, (row,), text_columns=(0, 1, 5))
     if seeds:
@@ -224,8 +224,8 @@ def test_files_of_a_curse_report(report: CurseReport, tmp_path: Path) -> None:
         assert note in page.text
     for row in report.types:
         assert any(cells[0] == row.name and span(row.contribution, 2, 100) in cells for cells in page.rows)
-    for row in report.sweep:
-        assert any(span(row.m_d) in cells and span(row.m_d_tokens) in cells for cells in page.rows)
+    for swept in report.sweep:
+        assert any(span(swept.m_d) in cells and span(swept.m_d_tokens) in cells for cells in page.rows)
     for n, point in zip(report.grid, report.curve, strict=True):
         assert any(cells[0] == str(n) and cells[1] == span(point, 1, 100) for cells in page.rows)
     for name, half in report.reliability.items():

@@ -116,7 +116,7 @@ def test_hull_is_scipys(thousandths: list[int], tokens: int) -> None:
     assert walk[-1] == best
 
     def height(of: list[int]) -> np.ndarray:
-        return np.interp(grid[: best + 1], grid[of], accuracy_BK[0, of])
+        return np.asarray(np.interp(grid[: best + 1], grid[of], accuracy_BK[0, of]))
 
     np.testing.assert_allclose(height(walk), height([v for v in upper if v <= best]), rtol=0, atol=1e-12)
     slopes = slope_BK[0, walk[:-1]]

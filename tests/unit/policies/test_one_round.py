@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from importlib import import_module
 from math import comb
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from scipy.special import betainc
 from torch import Tensor
 
+import t2.policies
 from t2.comparison.contenders import head_frontiers
 from t2.comparison.slices import Slice
 from t2.curves.labels import accuracy_on_grid, budget_labels
@@ -195,7 +198,9 @@ def test_fixed_n_reads_nothing_of_a_prediction() -> None:
 
 def test_whitelist() -> None:
     assert sorted(POLICIES) == ["BatchBudget", "FixedN", "PredictedN", "Utility"]
-    assert all(cls.__name__ == name for name, cls in POLICIES.items())
+    modules = [import_module(f"t2.policies.{module.name}") for module in iter_modules(t2.policies.__path__)]
+    there = {each for module in modules for each in vars(module).values() if isinstance(each, type)}
+    assert {each for each in there if issubclass(each, OneRound)} - {OneRound} == set(POLICIES.values())
 
 
 def test_true_lengths_decide_nothing() -> None:

@@ -1,16 +1,21 @@
-"""Labelling with scripted answers: resume, top-up, death in every form, and the curve of a known distribution."""
+"""Labelling with scripted answers: resume, top-up, death of the sampler, and the curve of a known distribution."""
 
 import json
-import multiprocessing
-import os
-import signal
-import time
 from functools import partial
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
+from helpers.filled_pools import (
+    FRACTIONS,
+    NUM_QUESTIONS,
+    assert_complete,
+    job_of,
+    rows_of,
+    scripts,
+)
+from helpers.scripted import TINY_ARITH, DyingSampler
+from helpers.seeds import SIGMAS, shifted
 from scipy.stats import binom
 
 import t2.pools.fill
@@ -21,89 +26,16 @@ from t2.errors import T2Error
 from t2.pools.complete import missing_requests
 from t2.pools.fill import fill
 from t2.pools.grader import PoolGrader
-from t2.pools.labeller import LabellerProcess
 from t2.pools.prepare import prepare
 from t2.pools.questions import merge_questions
 from t2.sampling import ScriptedSampler
 from t2.spec import GREEDY_DRAW, LabelJob, PromptSpec, Question, SampleRequest, Shot
-from t2.splits import SplitFractions
 from t2.store.compact import compact
-from t2.store.lock import is_held, read_heartbeat
+from t2.store.lock import is_held
 from t2.store.reader import ShardReader, read_questions
 from t2.store.schema import PoolPaths
 from t2.store.seeds import fresh_engine_seed
-from t2.store.writer import ShardWriter
 from t2.tasks import ArithTask, JsonlTask
-
-MODEL = str(Path(__file__).parents[3] / "assets" / "tiny-arith")
-FRACTIONS = SplitFractions()
-NUM_QUESTIONS = 6
-
-
-class DyingSampler(ScriptedSampler):
-    """Fails in mid-stream, as an engine out of memory does."""
-
-    def __init__(self, *args, after, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.after, self.closed = after, 0
-
-    def stream(self, requests):
-        for index, result in enumerate(super().stream(requests)):
-            if index == self.after:
-                raise RuntimeError("the engine is out of memory")
-            yield result
-
-    def close(self):
-        self.closed += 1
-        super().close()
-
-
-def scripts(task, right=0.6, unparsed=0.0):
-    """Each question: right with `right`, no answer with `unparsed`, else one wrong answer."""
-    wrong = 1 - right - unparsed
-    return {q.id: {f"#{q.answer}": right, f"#{int(q.answer) + 1}": wrong, "": unparsed} for q in task.questions()}
-
-
-def job_of(path, samples=4, task=None, sampler=None, **rest):
-    task = task or ArithTask(NUM_QUESTIONS)
-    sampler = sampler or ScriptedSampler(scripts(task), samples_per_request=2)
-    return LabelJob(str(path), MODEL, task, sampler, samples_per_question=samples, **rest)
-
-
-def slow_job(path, num_questions=200):
-    task = ArithTask(num_questions)
-    return job_of(path, 8, task, ScriptedSampler(scripts(task), seconds_per_request=0.01, samples_per_request=2))
-
-
-def rows_of(path):
-    reader = ShardReader(PoolPaths(Path(path)))
-    reader.refresh()
-    return [row for table in reader.tables.values() for row in table.to_pylist()]
-
-
-def assert_complete(path, num_questions, samples):
-    """Every draw is there, once."""
-    keys = sorted((row["question_id"], row["draw"]) for row in rows_of(path))
-    ids = [q.id for q in ArithTask(num_questions).questions()]
-    assert keys == sorted((i, draw) for i in ids for draw in range(GREEDY_DRAW, samples))
-
-
-def is_drawing(pool):
-    """A labelling process has prepared its questions and draws."""
-    now = read_heartbeat(PoolPaths(pool))
-    return now is not None and now.writer != ""
-
-
-def wait_for(condition, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)
-
-
-def is_gone(pid):
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-
 
 # The plan
 
@@ -186,7 +118,7 @@ def test_a_model_without_tokenizer_is_named(tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
     for name in ("config.json", "model.safetensors"):
-        (folder / name).write_bytes((Path(MODEL) / name).read_bytes())
+        (folder / name).write_bytes((Path(TINY_ARITH) / name).read_bytes())
     job = LabelJob(str(tmp_path / "pool"), str(folder), ArithTask(2), ScriptedSampler({}), samples_per_question=2)
     with pytest.raises(T2Error, match="Expected a fast tokenizer in"):
         prepare(job)
@@ -356,10 +288,12 @@ def test_another_prompt_or_setting_is_refused(tmp_path):
     assert_complete(tmp_path / "pool", NUM_QUESTIONS, 4)
 
 
+@pytest.mark.statistical
 def test_the_pool_of_a_known_distribution_has_the_known_curve(tmp_path):
     num_questions, p, grid = 150, 0.6, (1, 2, 3, 5, 9, 16)
     task = ArithTask(num_questions)
-    job = job_of(tmp_path / "pool", 32, task, ScriptedSampler(scripts(task, p), samples_per_request=8), engine_seed=1)
+    sampler = ScriptedSampler(scripts(task, p), samples_per_request=8)
+    job = job_of(tmp_path / "pool", 32, task, sampler, engine_seed=shifted(1))
     fill(job, FRACTIONS)
     grader = PoolGrader(ShardReader(PoolPaths(tmp_path / "pool")), task.grader)
     grader.refresh()
@@ -368,125 +302,4 @@ def test_the_pool_of_a_known_distribution_has_the_known_curve(tmp_path):
     # Right wins outright, or ties (even N only) and is drawn with probability 1/2.
     exact_K = torch.tensor([binom.sf(n / 2, n, p) + (binom.pmf(n // 2, n, p) / 2 if n % 2 == 0 else 0) for n in grid])
     error_K = acc_QK.std(0) / num_questions**0.5
-    assert ((acc_QK.mean(0) - exact_K).abs() < 4 * error_K).all()
-
-
-# Death from outside
-
-
-def _label_and_tell(path, progress_file):
-    """A slow labelling process that flushes often and writes down what is finished, and when."""
-    t2.pools.fill.ShardWriter = partial(ShardWriter, flush_seconds=0.2)
-    with open(progress_file, "a", buffering=1) as file:
-        fill(slow_job(path), FRACTIONS, lambda now: file.write(f"{time.monotonic()} {now.samples_done}\n"))
-
-
-def test_kill_9_loses_at_most_what_was_not_flushed(tmp_path):
-    pool, told = tmp_path / "pool", tmp_path / "progress"
-    process = multiprocessing.get_context("spawn").Process(target=_label_and_tell, args=(pool, told))
-    process.start()
-    try:
-        wait_for(lambda: (pool / "shards").is_dir() and len(list((pool / "shards").glob("*.parquet"))) >= 3)
-    finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-    lines = [line.split() for line in told.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    times, done = [float(line[0]) for line in lines], [int(line[1]) for line in lines]
-    # Half a second: the flush interval, the flush itself, and a busy machine.
-    safe = max(n for t, n in zip(times, done, strict=True) if t <= times[-1] - 0.5)
-    stored = rows_of(pool)
-    assert 0 < safe <= len(stored) <= done[-1] + 2
-    assert read_heartbeat(PoolPaths(pool)).pid == process.pid
-    fast = ScriptedSampler(scripts(ArithTask(200)), samples_per_request=2)
-    resumed = fill(job_of(pool, 8, ArithTask(200), fast), FRACTIONS)
-    assert resumed.resumed == len(stored)
-    assert_complete(pool, 200, 8)
-
-
-@pytest.mark.parametrize("named", [False, True])
-def test_an_end_in_the_middle_of_a_flush_neither_loses_nor_doubles(tmp_path, monkeypatch, named):
-    """SIGTERM becomes SystemExit anywhere: before a shard is named, or after it is and its rows are still buffered."""
-    add_shard, calls = t2.store.writer.add_shard, []
-
-    def interrupted(*args):
-        calls.append(args)
-        if named or len(calls) != 2:
-            add_shard(*args)
-        if len(calls) == 2:
-            raise SystemExit(128 + signal.SIGTERM)
-
-    monkeypatch.setattr(t2.store.writer, "add_shard", interrupted)
-    monkeypatch.setattr(t2.pools.fill, "ShardWriter", partial(ShardWriter, flush_seconds=0.0))
-    seen = []
-    with pytest.raises(SystemExit):
-        fill(job_of(tmp_path / "pool"), FRACTIONS, seen.append)
-    keys = [(row["question_id"], row["draw"]) for row in rows_of(tmp_path / "pool")]
-    assert len(keys) == len(set(keys)) == 3  # the greedy answer, then a request of two samples
-    monkeypatch.undo()
-    assert fill(job_of(tmp_path / "pool"), FRACTIONS).resumed == 3
-    assert_complete(tmp_path / "pool", NUM_QUESTIONS, 4)
-
-
-def test_sigterm_flushes(tmp_path):
-    pool = tmp_path / "pool"
-    labeller = LabellerProcess(slow_job(pool), FRACTIONS, tmp_path / "label.log")
-    wait_for(lambda: is_drawing(pool))
-    time.sleep(0.5)
-    labeller.check()
-    assert rows_of(pool) == []
-    labeller.stop()
-    assert labeller.process.exitcode == 128 + signal.SIGTERM
-    assert len(rows_of(pool)) > 10
-    assert not (pool / "heartbeat.json").exists()
-    assert not is_held(PoolPaths(pool))
-    labeller.stop()
-
-
-def test_the_labeller_finishes(tmp_path):
-    labeller = LabellerProcess(job_of(tmp_path / "pool"), FRACTIONS, tmp_path / "logs" / "label.log")
-    labeller.process.join(60)
-    labeller.check()
-    assert "labelled 30 samples" in labeller.last_lines()
-    assert_complete(tmp_path / "pool", NUM_QUESTIONS, 4)
-    labeller.stop()
-
-
-@pytest.mark.slow
-def test_a_dead_labeller_shows_its_last_lines(tmp_path):
-    sampler = DyingSampler(scripts(ArithTask(NUM_QUESTIONS)), samples_per_request=2, after=3)
-    labeller = LabellerProcess(job_of(tmp_path / "pool", sampler=sampler), FRACTIONS, tmp_path / "label.log")
-    labeller.process.join(60)
-    with pytest.raises(T2Error, match=r"(?s)exit code 1.*the engine is out of memory"):
-        labeller.check()
-    labeller.stop()
-    # A mistake of the user is one line, without a traceback.
-    bad = job_of(tmp_path / "pool", prompt=PromptSpec(system="Be brief."))
-    labeller = LabellerProcess(bad, FRACTIONS, tmp_path / "second.log")
-    labeller.process.join(60)
-    with pytest.raises(T2Error, match=r"(?s)exit code 2.*prompt\.system") as caught:
-        labeller.check()
-    assert "Traceback" not in str(caught.value)
-    labeller.stop()
-
-
-def _train(pool, log, pid_file):
-    """Stands for a training run: starts a labeller and works on."""
-    labeller = LabellerProcess(slow_job(pool, 2000), FRACTIONS, log)
-    pid_file.write_text(str(labeller.process.pid))
-    time.sleep(120)
-
-
-@pytest.mark.slow
-def test_the_labeller_ends_with_its_parent(tmp_path):
-    pool, pid_file = tmp_path / "pool", tmp_path / "pid"
-    parent = multiprocessing.get_context("spawn").Process(target=_train, args=(pool, tmp_path / "log", pid_file))
-    parent.start()
-    try:
-        wait_for(lambda: is_drawing(pool))
-        time.sleep(0.5)
-    finally:
-        os.kill(parent.pid, signal.SIGKILL)
-        parent.join()
-    wait_for(partial(is_gone, int(pid_file.read_text())), 20)
-    assert len(rows_of(pool)) > 10
-    assert not is_held(PoolPaths(pool))
+    assert ((acc_QK.mean(0) - exact_K).abs() < SIGMAS * error_K).all()

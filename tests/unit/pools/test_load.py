@@ -128,7 +128,7 @@ def test_a_labelled_pool_does_not_guess_its_grader(labelled: Callable[..., Path]
     pool = labelled(a=FULL)
     with pytest.raises(T2Error, match=r"does not record how its answers are read\. Name the config that fills it"):
         load_pool(pool)
-    task = {"class_path": "PoolTask", "init_args": {"path": str(pool)}}
+    task: dict[str, Any] = {"class_path": "PoolTask", "init_args": {"path": str(pool)}}
     with pytest.raises(T2Error, match="or the grader: numeric or exact, both after ####"):
         load_pool(config_of(tmp_path, pool, task, 4))
     task["init_args"]["grader"] = "numeric"
@@ -172,7 +172,7 @@ def test_a_changed_question_is_refused(labelled: Callable[..., Path], tmp_path: 
 
 def test_a_config_with_pool_task(imported: Callable[..., Path], tmp_path: Path) -> None:
     pool = imported([7, 7, 8], ["7.0", 7, 7], [7])
-    task = {"class_path": "PoolTask", "init_args": {"path": str(pool)}}
+    task: dict[str, Any] = {"class_path": "PoolTask", "init_args": {"path": str(pool)}}
     loaded = load_pool(config_of(tmp_path, pool, task, 3))
     assert (ids(loaded), loaded.grader) == (["q0", "q1"], "given")
     assert loaded.pool.right_QM.tolist() == [[True, True, False], [False, True, True]]
@@ -317,7 +317,7 @@ def test_versions_and_sources_go_together(imported: Callable[..., Path]) -> None
 @pytest.mark.parametrize("name", ["min_samples", "max_samples"])
 def test_sample_limits_are_checked(tmp_path: Path, name: str) -> None:
     with pytest.raises(T2Error, match=f"Expected `{name}` of at least 1 sample, got 0"):
-        load_pool(tmp_path, **{name: 0})
+        load_pool(tmp_path, **{name: 0})  # type: ignore[arg-type]  # one of the two is asked
 
 
 def test_what_only_describes_an_import_is_not_compared() -> None:

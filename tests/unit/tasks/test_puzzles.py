@@ -172,8 +172,8 @@ def pairs(text: str) -> int:
         return sum("girl" in team for team in itertools.combinations(members, 3))
     (count,) = numbers_in(text)
     if re.search("couples|twins", text):
-        members = [(pair, half) for pair in range(count) for half in range(2)]
-        return sum(one[0] != other[0] for one, other in itertools.combinations(members, 2))
+        pairs = [pair for pair in range(count) for _ in range(2)]
+        return sum(one != other for one, other in itertools.combinations(pairs, 2))
     return len(list(itertools.combinations(range(count), 2)))
 
 
