@@ -198,6 +198,19 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
     def all_labelled(self, name: str) -> bool:
         return self.filling.all_labelled(self._rows[name])
 
+    def labelled_part(self, name: str, fewest: int) -> tuple[GradedPool, BudgetLabels, Tensor] | None:
+        """Samples, labels and features (Q, L, D) of a split's questions that are labelled by now, in labelling order.
+
+        Args:
+            name: of the split.
+            fewest: questions below which there is nothing worth having: None.
+        """
+        complete = set(self.filling.complete())
+        rows = [row for row in self._rows[name] if row in complete]
+        if len(rows) < max(fewest, 1):
+            return None
+        return *self._labelled(f"{len(rows)} of {name}", rows), self.features_QLD[rows]
+
     def complete_questions(
         self, fold_seeds: Sequence[int] = FOLD_SEEDS
     ) -> tuple[GradedPool, BudgetLabels, Tensor, list[str]]:

@@ -40,8 +40,19 @@ class Progress:
         return f"{self.tokens / self.samples_done:.0f} tokens a sample" if self.samples_done else ""
 
 
-def fill(job: LabelJob, fractions: SplitFractions, on_progress: Callable[[Progress], None] | None = None) -> Progress:
+def fill(
+    job: LabelJob,
+    fractions: SplitFractions,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_opened: Callable[[], None] = lambda: None,
+) -> Progress:
     """Draw and store every sample the pool lacks. Whatever ends it, finished requests are flushed first.
+
+    Args:
+        job: the pool.
+        fractions: of the splits, by which questions are ordered.
+        on_progress: called as samples finish.
+        on_opened: called once, when the sampler is ready to draw: loading a model is no drawing.
 
     Raises:
         T2Error: bad input (see `prepare`), an imported pool, one held by another process, or an engine seed that the
@@ -77,7 +88,7 @@ def fill(job: LabelJob, fractions: SplitFractions, on_progress: Callable[[Progre
             heart.begin(writer.name, progress.samples_total)
             everything = resumed + progress.samples_total
             with keeping(lambda: f"{resumed + writer.stored:,} of {everything:,} samples are kept in {paths.root}"):
-                progress = _draw(job, prepared, requests, writer, progress, _both(heart, on_progress))
+                progress = _draw(job, prepared, requests, writer, progress, _both(heart, on_progress), on_opened)
         compact(paths)
     return progress
 
@@ -89,6 +100,7 @@ def _draw(
     writer: ShardWriter,
     progress: Progress,
     on_progress: Callable[[Progress], None],
+    on_opened: Callable[[], None],
 ) -> Progress:
     """Stream the requests through the sampler into the writer."""
 
@@ -104,6 +116,7 @@ def _draw(
         job.sampler.open(str(prepared.model_files.folder), writer.engine_seed)
         job.sampler.check_prompts({request.question_id: request.prompt_ids for request in requests})
         job.sampler.follow(count_finished)
+        on_opened()
         for result in job.sampler.stream(requests):
             writer.append(result)
             done = progress.samples_done + len(result.samples)

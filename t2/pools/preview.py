@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -93,11 +93,12 @@ def preview(job: LabelJob, count: int) -> Preview:
     clock: list[float] = []
     with tempfile.TemporaryDirectory(prefix="t2-preview-") as scratch:
         trial = replace(job, path=scratch, task=task, samples_per_question=samples)
-        trial.sampler.open = _then(trial.sampler.open, lambda: clock.append(time.monotonic()))  # type: ignore[method-assign]
-        try:
-            done = fill(trial, SplitFractions(), on_progress=lambda _: clock.append(time.monotonic()))
-        finally:
-            del trial.sampler.open  # the instance's own method shows again
+
+        def note_time(*_: object) -> None:
+            clock.append(time.monotonic())
+
+        # From the loaded model on: loading is paid once, not per sample.
+        done = fill(trial, SplitFractions(), on_progress=note_time, on_opened=note_time)
         paths = PoolPaths(Path(scratch))
         questions, prompts = read_questions(paths)
         grader = PoolGrader(ShardReader(paths), task.grader)
@@ -107,7 +108,6 @@ def preview(job: LabelJob, count: int) -> Preview:
         tokenizer = load_tokenizer(resolve_model(job.model, job.revision).folder)
         prompt = str(tokenizer.decode(prompts[0]))
     acc_QK = accuracy_on_grid(pool, (1, samples))
-    # From the loaded model on: loading is paid once, not per sample.
     rate = done.samples_done / max(clock[-1] - clock[0], 1e-3)
     parsed = (pool.vote_QM != ABSTAINED) | pool.truncated_QM
     return Preview(
@@ -122,16 +122,6 @@ def preview(job: LabelJob, count: int) -> Preview:
         majority=float(acc_QK[:, 1].mean()),
         hours=task.total * (job.samples_per_question + 1) / rate / 3600,
     )
-
-
-def _then(first: Callable[..., None], second: Callable[[], None]) -> Callable[..., None]:
-    """Call one after the other."""
-
-    def both(*args: object) -> None:
-        first(*args)
-        second()
-
-    return both
 
 
 def _answers(

@@ -76,7 +76,9 @@ class VLLMSampler(Sampler):
         self.tensor_parallel_size, self.enforce_eager = tensor_parallel_size, enforce_eager
         self._llm: Any = None
         self._watch: EngineWatch | None = None
-        self._on_finished: Callable[[int], None] = lambda finished: None
+        self._on_finished: Callable[[int], None] = (
+            _tell_nobody  # no lambda: a labeller's process gets a sampler pickled
+        )
 
     @property
     def settings(self) -> SamplingSettings:
@@ -233,6 +235,10 @@ class VLLMSampler(Sampler):
         if self._llm is not None:
             self._llm.llm_engine.engine_core.shutdown()
             self._llm = None
+
+
+def _tell_nobody(finished: int) -> None:
+    """Where nobody follows the samples."""
 
 
 def _set_environment(ranks: int) -> None:

@@ -35,6 +35,8 @@ from t2.training.module import BudgetProbe
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FIGURE_FILE = "frontier.png"
+"""Beside the metrics of a run."""
 TABLE_COLUMNS = ["policy", "setting", "accuracy", "generated_tokens", "total_tokens", "samples", "rounds", "peak"]
 
 
@@ -205,6 +207,6 @@ def log_table_and_figure(logger: Logger, rows: list[list[object]], figure: Figur
 
         folder = Path(str(logger.log_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(folder / "frontier.png")
+        figure.savefig(folder / FIGURE_FILE)
         with (folder / "frontier.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([TABLE_COLUMNS, *rows])

@@ -67,6 +67,9 @@ class BudgetData(Protocol):
     def all_labelled(self, name: str) -> bool:
         """Whether a split is labelled."""
 
+    def labelled_part(self, name: str, fewest: int) -> tuple[GradedPool, BudgetLabels, Tensor] | None:
+        """Samples, labels, features (Q, L, D) of what is labelled of a split by now; None: fewer than `fewest`."""
+
     def complete_questions(self, fold_seeds: Sequence[int]) -> tuple[GradedPool, BudgetLabels, Tensor, list[str]]:
         """Samples, labels, features (Q, L, D) and texts of every labelled question, whatever its split."""
 

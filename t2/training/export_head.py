@@ -1,12 +1,17 @@
-"""`ExportHead`: the best checkpoint becomes an exported head when `fit` ends."""
+"""`ExportHead`: the best checkpoint becomes an exported head when `fit` ends, and its worth is said in a few lines."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import lightning as L
 from rich.console import Console
 
-from t2.export import export_checkpoint
-from t2.training.accuracy_cost import best_checkpoint
+from t2.calibration.settings import reference_budget
+from t2.export import BudgetHead, export_checkpoint
+from t2.training.accuracy_cost import FIGURE_FILE, best_checkpoint
+from t2.training.data import BudgetData, needed_data
+from t2.training.fit_summary import MIN_TEST, FitSummary
 
 
 class ExportHead(L.Callback):
@@ -21,7 +26,37 @@ class ExportHead(L.Callback):
         self.folder = folder
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Export the best checkpoint, read the export back, and say what it is worth and where everything lies."""
         checkpoint = best_checkpoint(trainer)
-        if self.folder and checkpoint and trainer.is_global_zero:
-            folder = export_checkpoint(checkpoint, self.folder)
-            Console(soft_wrap=True).print(f"Exported the head to {folder}", highlight=False)
+        if not (self.folder and checkpoint and trainer.is_global_zero):
+            return
+        folder = export_checkpoint(checkpoint, self.folder)
+        head = BudgetHead.from_pretrained(folder)
+        lines = ["", *summary_of(head, needed_data(trainer, self)).lines()]
+        if head.calibration:
+            lines += ["", f"Promise  {head.calibration.promise}"]
+        lines += places(folder, Path(trainer.log_dir) if trainer.log_dir else None)
+        Console(soft_wrap=True).print("\n".join(lines), highlight=False, markup=False)
+
+
+def summary_of(head: BudgetHead, data: BudgetData) -> FitSummary:
+    """An exported head on test questions, as far as they are labelled; with too few of them on validation questions."""
+    if (part := data.labelled_part("test", MIN_TEST)) is not None:
+        split, (pool, labels, pooled_QLD) = "test", part
+    else:
+        split, (pool, labels), pooled_QLD = "validation", data.split("validation"), data.features_of("validation")
+    n_ref = head.calibration.n_ref if head.calibration else None
+    if n_ref is None:
+        n_ref = reference_budget(data.split("train")[1], data.split("validation")[1])
+    return FitSummary.of(head.policy, head.predict(pooled_QLD), pool, labels, n_ref, split)
+
+
+def places(folder: Path, log_dir: Path | None) -> list[str]:
+    """Where the head, its card and the picture lie, and what to type next."""
+    picture = log_dir / FIGURE_FILE if log_dir else None
+    return [
+        f"Head     {folder}, what it promises and where it holds: {folder / 'README.md'}",
+        *([f"Picture  {picture}: accuracy against tokens, beside every rival"] if picture and picture.exists() else []),
+        "Next     python train.py cross_validate --config FILE, then t2 report FILE: which rule is best, and how sure",
+        "         your own model: copy configs/my-model.yaml; n for a question: README.md, Try it",
+    ]

@@ -46,6 +46,7 @@ class FitSummary:
             n_ref: N_D of train and validation questions, samples.
             split: name of the split that the questions are from.
         """
+        # The reference was settled on train and validation questions: N_D of these very ones would flatter it.
         at_ref_Q = torch.full((len(pool),), labels.grid.index(n_ref))
         fixed = replay_one_round(at_ref_Q, labels.acc_QK, labels.grid, pool)
         chosen_Q = chosen_budgets(policy, prediction, labels.grid)

@@ -34,4 +34,5 @@ class NoBudgetData:
     dedup_keys: Any = _Unexpected()
     wait_for: Any = _Unexpected()
     all_labelled: Any = _Unexpected()
+    labelled_part: Any = _Unexpected()
     complete_questions: Any = _Unexpected()

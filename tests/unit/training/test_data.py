@@ -14,7 +14,7 @@ from data_modules import BudgetDataModule
 from t2.errors import T2Error
 from t2.spec import LabelJob
 from t2.tasks import ArithTask
-from t2.training import accuracy_cost, calibrate, module, trainer
+from t2.training import accuracy_cost, calibrate, export_head, module, trainer
 from t2.training.accuracy_cost import AccuracyCost
 from t2.training.data import MEMBERS, BudgetData, as_budget_data, data_of, needed_data
 
@@ -43,7 +43,7 @@ def test_members_are_what_training_uses(part: object) -> None:
 
 
 def test_no_member_is_asked_for_in_vain() -> None:
-    source = "".join(inspect.getsource(part) for part in (module, calibrate, trainer, accuracy_cost))
+    source = "".join(inspect.getsource(part) for part in (module, calibrate, trainer, accuracy_cost, export_head))
     assert [name for name in MEMBERS if f"data.{name}" not in source] == []
 
 
