@@ -1,7 +1,7 @@
 """T2: budget heads that predict how many samples of self-consistency a question deserves.
 
 Folder order is data order: tasks -> prompts -> (sampling -> store -> grading -> curves || activations) -> heads ->
-policies -> evaluation -> export. Importing `t2` loads nothing heavy.
+policies -> comparison -> export. Importing `t2` loads nothing heavy.
 """
 
 from __future__ import annotations
