@@ -29,12 +29,15 @@ MODEL, POOL = ROOT / "assets" / "tiny-arith", ROOT / "assets" / "pools" / "tiny-
 GRID, NUM_EVALUATED, NUM_LIVE, MAX_NUM_SEQS = (1, 3, 5, 9), 110, 60, 32
 _SCRIPT = """
 import sys
+from functools import partial
 
-import t2.judging.command
 from t2.cli import main
+from t2.comparison.sweeps import Sweeps
+from t2.judging import command
 
 if __name__ == "__main__":
-    t2.judging.command.FOLD_SEEDS = (0,)
+    command.FOLD_SEEDS = (0,)
+    command.evaluate_head = partial(command.evaluate_head, sweeps=Sweeps.small())  # the comparison has tests of its own
     main(sys.argv[1:])
 """
 
