@@ -28,14 +28,7 @@ class FillingPool:
     def __init__(
         self, job: LabelJob, prepared: Prepared, fractions: SplitFractions, stall_timeout_seconds: float
     ) -> None:
-        """Read what is there; no labeller is started yet.
-
-        Args:
-            job: how missing samples are drawn.
-            prepared: its questions; rows are places in them.
-            fractions: of the splits, by which the labeller orders the questions.
-            stall_timeout_seconds: longest wait without a new sample.
-        """
+        """Read what is there; no labeller is started yet."""
         self.job, self.prepared, self.fractions = job, prepared, fractions
         self.stall_timeout_seconds = stall_timeout_seconds
         self._grader = PoolGrader(ShardReader(prepared.paths), job.task.grader)
@@ -136,13 +129,7 @@ class FillingPool:
             torch.set_num_threads(self._threads)
             self._threads = None
 
-    @property
-    def shares_cores(self) -> bool:
-        """Whether this process has given the CPU's other threads to a labeller."""
-        return self._threads is not None
-
     def close(self) -> None:
-        """End the labeller that this run started."""
         if self._labeller is not None:
             self._labeller.stop()
             self._labeller = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
 from t2.calibration.betting import Form
@@ -55,7 +55,6 @@ class Prompt(JsonRecord):
 
     @property
     def spec(self) -> PromptSpec:
-        """What renders it."""
         return PromptSpec(self.template, self.system, list(self.shots))
 
 
@@ -93,7 +92,6 @@ class Metrics(JsonRecord):
 
     @property
     def intervals(self) -> dict[str, Interval]:
-        """What was measured, by name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Interval)}
 
 
@@ -161,8 +159,7 @@ class HeadRecord(DataRecord):
     @classmethod
     def of(cls, head: Head, data: DataRecord = NO_DATA) -> HeadRecord:
         """The record of a head, as yet without policy and metrics."""
-        known = {each.name: getattr(data, each.name) for each in fields(data)}
-        return cls(**known, head=type(head).__name__, head_arguments=head.arguments, shape=head.shape)
+        return cls(**vars(data), head=type(head).__name__, head_arguments=head.arguments, shape=head.shape)
 
     def as_json(self) -> dict[str, object]:
         """JSON values by key, the head before its data."""

@@ -57,20 +57,18 @@ class CalibrateHead(L.Callback):
     """Waits until the calibration split is labelled, then exports the cheapest setting that keeps the promise.
 
     Without enough questions the head keeps its policy, and one line says how many are needed.
+
+    Args:
+        alpha: accuracy (a share) that the exported setting may lose.
+        delta: probability with which the promise may fail.
+        form: against what: "reference": FixedN(N_ref); "every_fixed": FixedN at every budget of the grid.
+        mode: "auto": where there are enough calibration questions; "required": too few of them, or a policy that
+            cannot be calibrated, is an error; "skip": never.
     """
 
     def __init__(
         self, alpha: float = ALPHA, delta: float = DELTA, form: Form = "reference", mode: Mode = "auto"
     ) -> None:
-        """Configure.
-
-        Args:
-            alpha: accuracy (a share) that the exported setting may lose.
-            delta: probability with which the promise may fail.
-            form: against what: "reference": FixedN(N_ref); "every_fixed": FixedN at every budget of the grid.
-            mode: "auto": where there are enough calibration questions; "required": too few of them, or a policy that
-                cannot be calibrated, is an error; "skip": never.
-        """
         self.needed = questions_needed(alpha, delta)
         self.alpha, self.delta, self.form, self.mode = alpha, delta, form, mode
 
@@ -186,7 +184,6 @@ class CalibrateHead(L.Callback):
     def _untested(
         self, status: CalibrationStatus, configured: OneRound, num_questions: int, sentence: str
     ) -> Calibration:
-        """The record as it stands before any setting is tested."""
         return Calibration(
             status=status,
             promise=sentence,
@@ -229,14 +226,7 @@ def check_policy(name: str) -> None:
 def write_outcome(
     checkpoint: Checkpoint, data: BudgetData, policy: OneRound, outcome: CalibrationOutcome | None
 ) -> None:
-    """Write a checkpoint anew: policy, calibration, and metrics of the policy that is exported.
-
-    Args:
-        checkpoint: as it is; its file is replaced.
-        data: for the metrics on validation.
-        policy: to be exported.
-        outcome: of calibration; None takes an earlier one out.
-    """
+    """Write a checkpoint anew: calibration (None takes an earlier one out), policy, and its metrics on validation."""
     record = replace(checkpoint.record, calibration=outcome.record if outcome else None)
     if PolicyRecord.of(policy) != record.policy:
         head = checkpoint.head()

@@ -22,7 +22,7 @@ from t2.grading.graded import GradedPool
 from t2.hardware import one_thread
 from t2.heads.base import Head, HeadShape, Targets, targets_of
 from t2.progress import Advance
-from t2.training.module import BudgetProbe
+from t2.training.module import Batch, BudgetProbe
 
 MakeHead = Callable[[HeadShape], Head]
 FITS_A_SOURCE = OUTER_FOLDS * (1 + INNER_FOLDS)
@@ -49,13 +49,17 @@ def fit_head(make_head: MakeHead, shape: HeadShape, pooled_QLD: Tensor, targets:
     head = probe.build(shape)
     probe.train_pooled_QLD, probe.train_targets = pooled_QLD, targets
     probe.start_stage()
-    generator = torch.Generator().manual_seed(how.seed)
+
+    def batch(rows: list[tuple[Tensor]]) -> Batch:
+        index_B = torch.stack([row for (row,) in rows])
+        return pooled_QLD[index_B], targets.take(index_B)
+
     loader = DataLoader(
         TensorDataset(torch.arange(len(pooled_QLD))),
         batch_size=how.batch_size,
         shuffle=True,
-        generator=generator,
-        collate_fn=lambda rows: _batch(torch.stack([row[0] for row in rows]), pooled_QLD, targets),
+        generator=torch.Generator().manual_seed(how.seed),
+        collate_fn=batch,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -70,10 +74,6 @@ def fit_head(make_head: MakeHead, shape: HeadShape, pooled_QLD: Tensor, targets:
         )
         trainer.fit(probe, loader)
     return head.eval()
-
-
-def _batch(rows: Tensor, pooled_QLD: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
-    return pooled_QLD[rows], targets.take(rows)
 
 
 def head_fit_predict(
@@ -98,16 +98,7 @@ def unfitted_sources(
     texts: Sequence[str],
     how: TrainSettings,
 ) -> tuple[Unfitted, ...]:
-    """Every head, every control, and a head on shuffled features, before they learn.
-
-    Args:
-        heads: name -> constructor.
-        pooled_QLD: features.
-        pool: graded samples of the same questions.
-        labels: of the pool.
-        texts: the questions.
-        how: of the heads' training.
-    """
+    """Every head, every control, and a head on shuffled features, before they learn."""
     shape = HeadShape(pooled_QLD.shape[1], pooled_QLD.shape[2], labels.grid, labels.label_grid)
     targets = targets_of(labels, pool.dedup_keys)
     shuffle = torch.randperm(len(pooled_QLD), generator=torch.Generator().manual_seed(how.seed))
@@ -127,11 +118,7 @@ class FitsOnCores:
     """A `RunFits` with a process for each core. A fit has one thread: results do not depend on the number of cores."""
 
     def __init__(self, num_processes: int | None = None) -> None:
-        """Start nothing yet.
-
-        Args:
-            num_processes: None: as many as this process may use cores; 1: no other process.
-        """
+        # As many as this process may use cores, which a container may have fewer of than the machine.
         self.num_processes = cpu_count() if num_processes is None else num_processes
         self.on_fit: Callable[[], None] = lambda: None
         """called after each fit"""
@@ -151,12 +138,7 @@ class FitCount:
     """Counts fits for `progress`; the time left knows that controls are fitted in a moment."""
 
     def __init__(self, missing: Sequence[Unfitted], advance: Advance) -> None:
-        """Begin with no fit done.
-
-        Args:
-            missing: sources in the order in which they are fitted, once for each fold seed.
-            advance: of the `progress`.
-        """
+        """`missing` are sources in the order in which they are fitted, once for each fold seed."""
         seconds = [
             1.0 if source.kind in TRAINED else CONTROL_SECONDS for source in missing for _ in range(FITS_A_SOURCE)
         ]
@@ -165,7 +147,6 @@ class FitCount:
         self._tell()
 
     def fit(self) -> None:
-        """One more fit is done."""
         self._fits += 1
         self._tell()
 
