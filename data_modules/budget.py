@@ -67,7 +67,7 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
             self.prepared = prepare(self.job, self.allow_proxy).only_wanted()
             self._rows = self._rows_by_split()
             if stage == "fit":
-                self._check_calibration()
+                self._check_calibration()  # before the LLM is loaded and anything is labelled
             self.feature_spec, self.features_QLD = self._features()
             self._labels: dict[str, tuple[GradedPool, BudgetLabels]] = {}
             self._filling = FillingPool(self.job, self.prepared, self.splits, self.stall_timeout_seconds)
@@ -218,12 +218,12 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         would have seen there; its own `trainer.max_epochs` only says when it ends.
         """
         resumes = self.trainer is None or self.trainer.state.fn == "fit"
-        compared = self.state_dict().keys() - {"max_epochs"} - (set() if resumes else {"seed", "train_questions"})
-        mine = {key: value for key, value in self.state_dict().items() if key in compared}
+        # Seed and number of train questions decide the order of training, which does not matter to test or predict.
+        ignored = {"max_epochs"} if resumes else {"max_epochs", "seed", "train_questions"}
         if changed := [
             f"{key}: {state_dict.get(key)} then, {value} now"
-            for key, value in mine.items()
-            if state_dict.get(key) != value
+            for key, value in self.state_dict().items()
+            if key not in ignored and state_dict.get(key) != value
         ]:
             raise T2Error(f"Expected the data settings of the checkpoint, got {'; '.join(changed)}.")
         if not resumes:
@@ -253,7 +253,6 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         return rows
 
     def _check_calibration(self) -> None:
-        """Before the LLM is loaded and anything is labelled: are there enough questions for what was asked?"""
         num_questions = len(set(self.dedup_keys("calibration")))
         if num_questions < self.min_calibration:
             raise T2Error(

@@ -120,8 +120,8 @@ class FillingPool:
         Its engine keeps a thread on every core. Small products on several threads then wait for each other at each
         step, and hold up the engine: `make quickstart` took five times as long.
         """
-        on_cpu = not torch.cuda.is_available()
-        beside = self._labeller is not None and self._labeller.process.is_alive() and on_cpu
+        alive = self._labeller is not None and self._labeller.process.is_alive()
+        beside = alive and not torch.cuda.is_available()  # with a GPU, the engine runs there
         if beside and self._threads is None:
             self._threads = torch.get_num_threads()
             torch.set_num_threads(1)
@@ -136,12 +136,12 @@ class FillingPool:
         self.share_cores()
 
     def _look_after_labeller(self) -> None:
-        if self._labeller is not None and self._labeller.lost_to_another(self.prepared.paths):
-            self._labeller = None  # two runs started at once; the other's labeller serves both
-        elif self._labeller is not None:
-            self._labeller.check()
-        elif not is_held(self.prepared.paths):
+        if self._labeller is None:
             self.start_labeller_if_needed()
+        elif self._labeller.lost_to_another(self.prepared.paths):
+            self._labeller = None  # two runs started at once; the other's labeller serves both
+        else:
+            self._labeller.check()
 
     def _complete_ids(self) -> set[str]:
         imported = self.prepared.spec.imported  # complete from the start, often without greedy answers

@@ -40,7 +40,7 @@ class Features(JsonRecord):
     model_revision: str | None = None
 
     def as_json(self) -> dict[str, object]:
-        """JSON values by key; a proxy's revision is told even where it has none."""
+        # A proxy's revision is told even where it has none.
         return super().as_json() | ({"model_revision": self.model_revision} if self.model_id else {})
 
 
@@ -162,8 +162,7 @@ class HeadRecord(DataRecord):
         return cls(**vars(data), head=type(head).__name__, head_arguments=head.arguments, shape=head.shape)
 
     def as_json(self) -> dict[str, object]:
-        """JSON values by key, the head before its data."""
-        values = super().as_json()
+        values = super().as_json()  # a base class's fields come first: the data, where a reader looks for the head
         first = ("policy", "metrics", "head", "head_arguments", "shape")
         return {name: values[name] for name in first if name in values} | values
 

@@ -45,6 +45,7 @@ class JsonRecord:
         before, written = self.read_from or {}, dict[str, object]()
         for each in fields(self)[1:]:  # all but `read_from`
             value = getattr(self, each.name)
+            # A None that stands for a missing key is not written back: the file's version did not know the key.
             was_absent = self.read_from is not None and value is None and each.name not in before
             if value != each.default and not was_absent:
                 written[each.name] = _written(value)

@@ -125,8 +125,8 @@ def observed_promise(
 
     Without `n_ref` the promise was against every budget of the grid, so the hardest one counts.
     """
-    chosen_Q = labels.acc_QK.gather(1, index_Q[:, None])
-    loss_UK = observations(labels.acc_QK - chosen_Q, pool.dedup_keys)
+    chosen_Q1 = labels.acc_QK.gather(1, index_Q[:, None])
+    loss_UK = observations(labels.acc_QK - chosen_Q1, pool.dedup_keys)  # U: questions with keys of their own
     # What could be lost against any of them: the largest mean alone may hide one of which less is known.
     columns = range(len(labels.grid)) if n_ref is None else [labels.grid.index(n_ref)]
     losses = {column: mean_interval(loss_UK[:, column]) for column in columns}

@@ -217,4 +217,4 @@ class _Queue(Iterator[SampleRequest]):
 
 
 def _column(values: Iterable[float]) -> Tensor:
-    return torch.tensor([float(value) for value in values], dtype=torch.float64)
+    return torch.tensor(list(values), dtype=torch.float64)

@@ -141,7 +141,13 @@ class CalibrateHead(L.Callback):
                                            frozen |
         """
         n_ref, settings = self._freeze(configured, head, data)
-        self._announce_wait(data)
+        if not data.all_labelled("calibration"):  # training is over, and yet the run goes on
+            Console(soft_wrap=True).print(
+                f"Waiting for the labels of {len(data.dedup_keys('calibration'))} calibration questions. Nothing is "
+                "lost by an interrupt: `fit --ckpt_path` with the last checkpoint goes on here, `t2 export` with the "
+                "best one gives the head without a promise.",
+                highlight=False,
+            )
         data.wait_for("calibration")
         pool, labels = data.split("calibration")
         prediction = predict(head, data.features_of("calibration"), torch.device("cpu"))
@@ -149,6 +155,7 @@ class CalibrateHead(L.Callback):
         result = calibrate_policy(settings, prediction, labels, keys, n_ref, self.alpha, self.delta, self.form)
         chosen = settings[result.chosen] if result.chosen is not None else FixedN(n_ref)
         replay = replay_one_round(choices(chosen, prediction, labels.grid), labels.acc_QK, labels.grid, pool)
+        # A ratio of means, not a mean of ratios: what all these questions together cost.
         ratio = float(replay.generated_tokens.mean() / (n_ref * pool.mean_tokens_Q).mean())
         sentence = promise(result, settings, n_ref)
         if result.chosen is not None:
@@ -199,16 +206,6 @@ class CalibrateHead(L.Callback):
             configured_policy=PolicyRecord.of(configured),
         )
 
-    def _announce_wait(self, data: BudgetData) -> None:
-        """Training is over, and yet the run goes on: say why, and what may be done about it."""
-        if not data.all_labelled("calibration"):
-            Console(soft_wrap=True).print(
-                f"Waiting for the labels of {len(data.dedup_keys('calibration'))} calibration questions. Nothing is "
-                "lost by an interrupt: `fit --ckpt_path` with the last checkpoint goes on here, `t2 export` with the "
-                "best one gives the head without a promise.",
-                highlight=False,
-            )
-
 
 def check_policy(name: str) -> None:
     """Reject a policy that cannot be calibrated where calibration is required.
@@ -234,7 +231,7 @@ def write_outcome(
         prediction = predict(head, data.features_of("validation"), torch.device("cpu"))
         metrics = ValidationResult(type(head).__name__, policy, pool, labels, prediction).metrics
         record = replace(record, policy=PolicyRecord.of(policy), metrics=metrics)
-    if outcome is not None:
+    if outcome is not None:  # questions that chose the setting must not judge it
         seen = {*(record.seen_questions or ()), *map(key_digest, outcome.keys)}
         record = replace(record, seen_questions=tuple(sorted(seen)))
     checkpoint.rewrite(record)

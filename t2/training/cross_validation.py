@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from math import ceil
 
 import lightning as L
 import torch
@@ -101,6 +102,7 @@ def unfitted_sources(
     """Every head, every control, and a head on shuffled features, before they learn."""
     shape = HeadShape(pooled_QLD.shape[1], pooled_QLD.shape[2], labels.grid, labels.label_grid)
     targets = targets_of(labels, pool.dedup_keys)
+    # Features of other questions: what a head predicts from them, it has from the labels' distribution alone.
     shuffle = torch.randperm(len(pooled_QLD), generator=torch.Generator().manual_seed(how.seed))
     name, make_head = next(iter(heads.items()))  # one head is enough to show what chance gives
     chance = head_fit_predict(make_head, shape, pooled_QLD[shuffle], targets, how)
@@ -128,7 +130,7 @@ class FitsOnCores:
         with no_signals_in_children(*SIGNALS):  # Ctrl-C is for this process; its workers would print tracebacks
             results = Parallel(n_jobs=min(self.num_processes, len(fits)), return_as="generator")(jobs)
         fitted: list[Known] = []
-        for known in results:
+        for known in results:  # a generator: each comes as soon as it and those before it are done
             fitted.append(known)
             self.on_fit()
         return fitted
@@ -139,10 +141,9 @@ class FitCount:
 
     def __init__(self, missing: Sequence[Unfitted], advance: Advance) -> None:
         """`missing` are sources in the order in which they are fitted, once for each fold seed."""
-        seconds = [
-            1.0 if source.kind in TRAINED else CONTROL_SECONDS for source in missing for _ in range(FITS_A_SOURCE)
-        ]
-        self._seconds_before = list(accumulate(seconds, initial=0.0))
+        seconds = (1.0 if source.kind in TRAINED else CONTROL_SECONDS for source in missing)
+        each_fit = (each for each in seconds for _ in range(FITS_A_SOURCE))
+        self._seconds_before = list(accumulate(each_fit, initial=0.0))
         self._advance, self._fits = advance, 0
         self._tell()
 
@@ -152,7 +153,7 @@ class FitCount:
 
     def source(self) -> None:
         """All fits of a source are done, of which there are fewer where an inner fold has no questions."""
-        self._fits = -(-self._fits // FITS_A_SOURCE) * FITS_A_SOURCE
+        self._fits = ceil(self._fits / FITS_A_SOURCE) * FITS_A_SOURCE
         self._tell()
 
     def _tell(self) -> None:

@@ -82,8 +82,9 @@ class BudgetProbe(L.LightningModule):
         return self.head.predict(self.head(inputs))
 
     def attach_backbone(self, model: Any, layers: Sequence[int]) -> None:
-        """Use this frozen LLM for token ids. It is no submodule: checkpoints and optimizers never see it."""
+        """Use this frozen LLM for token ids."""
         model.requires_grad_(False)
+        # In a tuple it is no submodule: checkpoints and optimizers never see it.
         self.backbone = (model.eval(), tuple(layers))
 
     def on_train_epoch_start(self) -> None:

@@ -114,6 +114,7 @@ def fitted_sources(
             keep_aside(path, f"is of other {', '.join(changed)}")
         else:
             stored = before.by_seed
+    # By fold seed and name; a seed that is stored but not asked for now stays, or the file would lose it.
     done = {seed: {source.name: source for source in stored.get(seed, ())} for seed in {**stored, **all_folds}}
     missing = [source for seed in all_folds for source in unfitted if source.name not in done[seed]]
     num_kept = sum(map(len, stored.values()))
@@ -170,4 +171,5 @@ def remove_if_contained(path: Path, by_seed: Mapping[int, Sequence[Source]]) -> 
 
 def _heads(model: BudgetProbe, shape: HeadShape, only_configured: bool) -> dict[str, MakeHead]:
     configured: dict[str, MakeHead] = {type(model.make_head(shape)).__name__: model.make_head}
-    return configured if only_configured else {**configured, **{n: c for n, c in HEADS.items() if n not in configured}}
+    # Named twice: once to come first, once so that its arguments win over the defaults of its class.
+    return configured if only_configured else {**configured, **HEADS, **configured}
