@@ -46,11 +46,6 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
     """
 
     def __post_init__(self) -> None:
-        """Settle the grid.
-
-        Raises:
-            T2Error: settings that no command can use, or a grid that does not go with the samples.
-        """
         DataSettings.__post_init__(self)
         L.LightningDataModule.__init__(self)
         most = self.pool.samples_per_question
@@ -72,7 +67,7 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
             self.prepared = prepare(self.job, self.allow_proxy).only_wanted()
             self._rows = self._rows_by_split()
             if stage == "fit":
-                self._check_calibration()
+                self._check_calibration()  # before the LLM is loaded and anything is labelled
             self.feature_spec, self.features_QLD = self._features()
             self._labels: dict[str, tuple[GradedPool, BudgetLabels]] = {}
             self._filling = FillingPool(self.job, self.prepared, self.splits, self.stall_timeout_seconds)
@@ -84,13 +79,11 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
             self.filling.wait_for(self._rows["test"])
 
     def teardown(self, stage: str) -> None:
-        """End the labeller that this run started."""
         if self._filling is not None:
             self._filling.close()
 
     def on_exception(self, exception: BaseException) -> None:
-        """End the labeller also when the run fails: Lightning does not call `teardown` then."""
-        self.teardown("exception")
+        self.teardown("exception")  # which Lightning does not call where a run fails
         if isinstance(exception, Interrupted):
             before = f"labelling had not begun, what {self.job.path} holds is kept"
             exception.kept, exception.goes_on = self._filling.kept if self._filling else before, True
@@ -114,7 +107,6 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
 
     @property
     def export_info(self) -> DataRecord:
-        """What an exported head records of its data."""
         spec, reads = self.prepared.spec, self.feature_spec
         train = self.split("train") if self.all_labelled("train") else None
         return DataRecord(
@@ -148,7 +140,6 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         return self._tensors(f"train[:{len(rows)}]", rows)
 
     def is_stage_start(self, epoch: int) -> bool:
-        """Whether the head takes its statistics anew in this epoch."""
         return schedule.is_stage_start(epoch, len(self._rows["train"]), self.max_epochs)
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -163,11 +154,9 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         return self._loader(pooled_QLD[order], targets.take(order))
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """The whole validation set, in labelling order."""
         return self._loader(*self._tensors("validation", self._rows["validation"]))
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """The whole test set, in labelling order."""
         return self._loader(*self._tensors("test", self._rows["test"]))
 
     def predict_dataloader(self) -> DataLoader[Any]:
@@ -176,15 +165,12 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         return self.test_dataloader()
 
     def split(self, name: str) -> tuple[GradedPool, BudgetLabels]:
-        """Graded samples and labels of a split, in labelling order."""
         return self._labelled(name, self._rows[name])
 
     def features_of(self, name: str) -> Tensor:
-        """Pooled features of a split, (Q, L, D), in labelling order."""
         return self.features_QLD[self._rows[name]]
 
     def dedup_keys(self, name: str) -> list[str]:
-        """Keys of a split's questions, in labelling order; they are known before any label."""
         return [self.prepared.questions[row].dedup_key for row in self._rows[name]]
 
     def wait_for(self, name: str) -> None:
@@ -214,10 +200,7 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
     def complete_questions(
         self, fold_seeds: Sequence[int] = FOLD_SEEDS
     ) -> tuple[GradedPool, BudgetLabels, Tensor, list[str]]:
-        """Every question of the job that is labelled, whatever its split: samples, labels, features, texts.
-
-        Args:
-            fold_seeds: of the cross-validations that they are for.
+        """Samples, labels, features and texts of every labelled question, for cross-validations with these seeds.
 
         Raises:
             T2Error: too few for cross-validation, or too many that share their dedup key.
@@ -248,12 +231,12 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         would have seen there; its own `trainer.max_epochs` only says when it ends.
         """
         resumes = self.trainer is None or self.trainer.state.fn == "fit"
-        compared = self.state_dict().keys() - {"max_epochs"} - (set() if resumes else {"seed", "train_questions"})
-        mine = {key: value for key, value in self.state_dict().items() if key in compared}
+        # Seed and number of train questions decide the order of training, which does not matter to test or predict.
+        ignored = {"max_epochs"} if resumes else {"max_epochs", "seed", "train_questions"}
         if changed := [
             f"{key}: {state_dict.get(key)} then, {value} now"
-            for key, value in mine.items()
-            if state_dict.get(key) != value
+            for key, value in self.state_dict().items()
+            if key not in ignored and state_dict.get(key) != value
         ]:
             raise T2Error(f"Expected the data settings of the checkpoint, got {'; '.join(changed)}.")
         if not resumes:
@@ -283,7 +266,6 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         return rows
 
     def _check_calibration(self) -> None:
-        """Before the LLM is loaded and anything is labelled: are there enough questions for what was asked?"""
         num_questions = len(set(self.dedup_keys("calibration")))
         if num_questions < self.min_calibration:
             raise T2Error(

@@ -28,14 +28,7 @@ class FillingPool:
     def __init__(
         self, job: LabelJob, prepared: Prepared, fractions: SplitFractions, stall_timeout_seconds: float
     ) -> None:
-        """Read what is there; no labeller is started yet.
-
-        Args:
-            job: how missing samples are drawn.
-            prepared: its questions; rows are places in them.
-            fractions: of the splits, by which the labeller orders the questions.
-            stall_timeout_seconds: longest wait without a new sample.
-        """
+        """Read what is there; no labeller is started yet."""
         self.job, self.prepared, self.fractions = job, prepared, fractions
         self.stall_timeout_seconds = stall_timeout_seconds
         self._grader = PoolGrader(ShardReader(prepared.paths), job.task.grader)
@@ -127,8 +120,8 @@ class FillingPool:
         Its engine keeps a thread on every core. Small products on several threads then wait for each other at each
         step, and hold up the engine: `make quickstart` took five times as long.
         """
-        on_cpu = not torch.cuda.is_available()
-        beside = self._labeller is not None and self._labeller.process.is_alive() and on_cpu
+        alive = self._labeller is not None and self._labeller.process.is_alive()
+        beside = alive and not torch.cuda.is_available()  # with a GPU, the engine runs there
         if beside and self._threads is None:
             self._threads = torch.get_num_threads()
             torch.set_num_threads(1)
@@ -136,25 +129,19 @@ class FillingPool:
             torch.set_num_threads(self._threads)
             self._threads = None
 
-    @property
-    def shares_cores(self) -> bool:
-        """Whether this process has given the CPU's other threads to a labeller."""
-        return self._threads is not None
-
     def close(self) -> None:
-        """End the labeller that this run started."""
         if self._labeller is not None:
             self._labeller.stop()
             self._labeller = None
         self.share_cores()
 
     def _look_after_labeller(self) -> None:
-        if self._labeller is not None and self._labeller.lost_to_another(self.prepared.paths):
-            self._labeller = None  # two runs started at once; the other's labeller serves both
-        elif self._labeller is not None:
-            self._labeller.check()
-        elif not is_held(self.prepared.paths):
+        if self._labeller is None:
             self.start_labeller_if_needed()
+        elif self._labeller.lost_to_another(self.prepared.paths):
+            self._labeller = None  # two runs started at once; the other's labeller serves both
+        else:
+            self._labeller.check()
 
     def _complete_ids(self) -> set[str]:
         imported = self.prepared.spec.imported  # complete from the start, often without greedy answers

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import count, takewhile
+
 FIRST_STAGE = 64
 """Train questions of the first epochs; each stage doubles them."""
 
 
 def stage_sizes(num_questions: int, max_epochs: int) -> list[int]:
     """Rising numbers of train questions, the last is all; few epochs drop the smallest stages."""
-    sizes = []
-    size = FIRST_STAGE
-    while size < num_questions:
-        sizes.append(size)
-        size *= 2
+    sizes = list(takewhile(lambda size: size < num_questions, (FIRST_STAGE << doublings for doublings in count())))
     partial = sizes[-(max_epochs // 2) :] if max_epochs >= 2 else []
     return [*partial, num_questions]
 

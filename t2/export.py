@@ -20,7 +20,7 @@ from t2.errors import T2Error
 from t2.head_record import Calibration, Features, HeadRecord
 from t2.heads.base import Head, Prediction
 from t2.model_card import model_card
-from t2.model_files import resolve_model
+from t2.model_files import download, resolve_model
 from t2.policies.base import Costs
 from t2.policies.one_round import FixedN
 from t2.policies.record import PolicyRecord
@@ -44,7 +44,6 @@ class BudgetHead:
     """An exported head with its policy: pooled activations in, numbers of samples out."""
 
     def __init__(self, record: HeadRecord, head: Head) -> None:
-        """Use `from_pretrained`."""
         if record.policy is None:
             raise T2Error("Expected a head with a policy, got a record without. Export the head again.")
         self.record, self.head, self.policy = record, head.eval(), record.policy.policy()
@@ -94,7 +93,6 @@ class BudgetHead:
 
     @property
     def calibration(self) -> Calibration | None:
-        """How calibration went and what it promises; None: it was off, or the head is older than calibration."""
         return self.record.calibration
 
     @property
@@ -308,16 +306,8 @@ def _not_finite(value: object, where: str = "") -> list[str]:
 def _folder_of(name: str | Path, revision: str | None) -> Path:
     if (folder := Path(name)).is_dir():
         return folder
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        files = ["config.json", "model.safetensors", SEEN_QUESTIONS_FILE]
-        return Path(snapshot_download(str(name), revision=revision, allow_patterns=files))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise T2Error(
-            f"Expected a folder or hub id of an exported head, got {str(name)!r} ({type(error).__name__})."
-        ) from error
+    files = ["config.json", "model.safetensors", SEEN_QUESTIONS_FILE]
+    return download(str(name), revision, "a folder or hub id of an exported head", only=files)
 
 
 def _read_config(path: Path) -> HeadRecord:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
 from t2.calibration.betting import Form
@@ -40,7 +40,7 @@ class Features(JsonRecord):
     model_revision: str | None = None
 
     def as_json(self) -> dict[str, object]:
-        """JSON values by key; a proxy's revision is told even where it has none."""
+        # A proxy's revision is told even where it has none.
         return super().as_json() | ({"model_revision": self.model_revision} if self.model_id else {})
 
 
@@ -55,7 +55,6 @@ class Prompt(JsonRecord):
 
     @property
     def spec(self) -> PromptSpec:
-        """What renders it."""
         return PromptSpec(self.template, self.system, list(self.shots))
 
 
@@ -93,7 +92,6 @@ class Metrics(JsonRecord):
 
     @property
     def intervals(self) -> dict[str, Interval]:
-        """What was measured, by name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Interval)}
 
 
@@ -161,12 +159,10 @@ class HeadRecord(DataRecord):
     @classmethod
     def of(cls, head: Head, data: DataRecord = NO_DATA) -> HeadRecord:
         """The record of a head, as yet without policy and metrics."""
-        known = {each.name: getattr(data, each.name) for each in fields(data)}
-        return cls(**known, head=type(head).__name__, head_arguments=head.arguments, shape=head.shape)
+        return cls(**vars(data), head=type(head).__name__, head_arguments=head.arguments, shape=head.shape)
 
     def as_json(self) -> dict[str, object]:
-        """JSON values by key, the head before its data."""
-        values = super().as_json()
+        values = super().as_json()  # a base class's fields come first: the data, where a reader looks for the head
         first = ("policy", "metrics", "head", "head_arguments", "shape")
         return {name: values[name] for name in first if name in values} | values
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
-_NOTHING = object()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,40 +38,31 @@ class JsonRecord:
         Raises:
             T2Error: a key is missing or has a value of another type; names it.
         """
-        try:
-            record: Self = _read(cls, value, "")
-        except _DamagedError as damage:
-            raise T2Error(f"Expected {damage.expected} in {source}, got {damage.came}. The file is damaged.") from None
+        record: Self = _read(cls, value, "", source)
         return record
 
     def as_json(self) -> dict[str, object]:
-        """JSON values by key."""
         before, written = self.read_from or {}, dict[str, object]()
         for each in fields(self)[1:]:  # all but `read_from`
             value = getattr(self, each.name)
+            # A None that stands for a missing key is not written back: the file's version did not know the key.
             was_absent = self.read_from is not None and value is None and each.name not in before
             if value != each.default and not was_absent:
                 written[each.name] = _written(value)
         return written | {key: value for key, value in before.items() if key not in self.__dataclass_fields__}
 
 
-class _DamagedError(Exception):
-    def __init__(self, expected: str, where: str, value: object = _NOTHING) -> None:
-        self.expected = f"{expected} as `{where}`" if where else expected
-        self.came = "nothing" if value is _NOTHING else f"{value!r:.60}"
-
-
-def _read(kind: Any, value: object, where: str) -> Any:  # `kind` is a type hint, for which there is no type
+def _read(kind: Any, value: object, where: str, source: str) -> Any:  # there is no type for a type hint
     """`value` as `kind`: JSON's objects become dataclasses, its lists tuples; the rest is checked and stays."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (UnionType, Union):  # X | None
-        return None if value is None else _read(inner[0], value, where)
+        return None if value is None else _read(inner[0], value, where, source)
     if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, Mapping):
-        return kind(**_fields(kind, value, f"{where}." if where else ""))
+        return kind(**_fields(kind, value, f"{where}." if where else "", source))
     if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_read(inner[0], each, f"{where}.{index}") for index, each in enumerate(value))
+        return tuple(_read(inner[0], each, f"{where}.{index}", source) for index, each in enumerate(value))
     if origin is dict and isinstance(value, Mapping):
-        return {str(key): _read(inner[1], each, f"{where}.{key}") for key, each in value.items()}
+        return {str(key): _read(inner[1], each, f"{where}.{key}", source) for key, each in value.items()}
     if kind is object or (origin is Literal and value in inner):
         return value
     # A number may be written without a point; true and false are no numbers, whatever Python says.
@@ -80,20 +70,21 @@ def _read(kind: Any, value: object, where: str) -> Any:  # `kind` is a type hint
     if kind in _WORDS and isinstance(value, python_type) and (kind is bool or not isinstance(value, bool)):
         return value
     plain = {tuple: "a list", Literal: f"one of {list(inner)}"}.get(origin, _WORDS.get(kind, "an object"))
-    raise _DamagedError(plain, where, value)
+    place = f" as `{where}`" if where else ""
+    raise T2Error(f"Expected {plain}{place} in {source}, got {value!r:.60}. The file is damaged.")
 
 
-def _fields(kind: type[DataclassInstance], value: Mapping[str, object], prefix: str) -> dict[str, object]:
+def _fields(kind: type[DataclassInstance], value: Mapping[str, object], prefix: str, source: str) -> dict[str, object]:
     hints, values = get_type_hints(kind), dict[str, object]()
     for each in fields(kind):
         if each.name == "read_from":
             values[each.name] = value
         elif each.name in value:
-            values[each.name] = _read(hints[each.name], value[each.name], f"{prefix}{each.name}")
+            values[each.name] = _read(hints[each.name], value[each.name], f"{prefix}{each.name}", source)
         elif each.default is MISSING and type(None) in get_args(hints[each.name]):
             values[each.name] = None
         elif each.default is MISSING:
-            raise _DamagedError("a value", f"{prefix}{each.name}")
+            raise T2Error(f"Expected a value as `{prefix}{each.name}` in {source}, got nothing. The file is damaged.")
     return values
 
 

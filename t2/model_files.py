@@ -49,23 +49,34 @@ def resolve_model(model: str, revision: str | None = None) -> ModelFiles:
         if not (folder / "config.json").is_file():
             raise T2Error(f"Expected config.json in the model folder, got {folder} without one. Check `model`.")
         return _described(folder, folder.resolve().name, None)
+    snapshot = download(model, revision, "a model folder or hub id", without=["*.pth", "*.gguf", "original/*"])
+    return _described(snapshot, model, snapshot.name)
+
+
+def download(
+    name: str, revision: str | None, expected: str, only: list[str] | None = None, without: list[str] | None = None
+) -> Path:
+    """Folder of a hub repository's files, by their patterns.
+
+    Raises:
+        T2Error: the hub does not serve it; `expected` says what it should have been.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        snapshot = Path(snapshot_download(model, revision=revision, ignore_patterns=["*.pth", "*.gguf", "original/*"]))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=only, ignore_patterns=without))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise T2Error(
-            f"Expected a model folder or hub id, got {model!r}: no such folder, and the hub did not serve it "
+            f"Expected {expected}, got {name!r}: no such folder, and the hub did not serve it "
             f"({type(error).__name__}). Check the spelling, your network or HF_TOKEN."
         ) from error
-    return _described(snapshot, model, snapshot.name)
 
 
 def _described(folder: Path, model_id: str, revision: str | None) -> ModelFiles:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        text = config.get("text_config", config)
+        text = config.get("text_config", config)  # a model that also sees keeps its decoder's sizes a level below
         num_layers, width = int(text["num_hidden_layers"]), int(text["hidden_size"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise T2Error(
@@ -84,20 +95,15 @@ def fingerprint(folder: Path) -> str:
     for key in _VOLATILE_CONFIG_KEYS:
         config.pop(key, None)
     tokenizer = {name: sha256_of_file(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
-    if (template := _embedded_template(folder)) is not None:
+    settings = folder / "tokenizer_config.json"
+    # Older models keep the chat template in there, newer ones in a file of its own.
+    if settings.is_file() and (template := json.loads(settings.read_text("utf-8")).get("chat_template")) is not None:
         tokenizer["chat_template"] = digest(template)
     weights = {path.name: _probe(path) for path in sorted(folder.glob("*.safetensors"))}
     return digest({"config": config, "tokenizer": tokenizer, "weights": weights})
 
 
-def _embedded_template(folder: Path) -> Any:
-    """The chat template of older models, inside tokenizer_config.json; None if it is a file of its own."""
-    path = folder / "tokenizer_config.json"
-    return json.loads(path.read_text(encoding="utf-8")).get("chat_template") if path.is_file() else None
-
-
 def _probe(path: Path) -> str:
-    """Hash of a safetensors file's size, header and evenly spaced probes."""
     size = path.stat().st_size
     probes = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:

@@ -28,7 +28,6 @@ class Agreement:
         return all(part.low <= ROUNDING and part.high >= -ROUNDING for part in (self.accuracy, self.generated_tokens))
 
     def as_json(self) -> dict[str, object]:
-        """The intervals and the verdict."""
         return {
             "accuracy_difference": asdict(self.accuracy),
             "generated_tokens_difference": asdict(self.generated_tokens),
@@ -36,22 +35,15 @@ class Agreement:
         }
 
 
-def agreement(live: Replay, replay: Replay, level: float = 0.95, num_resamples: int = 2000, seed: int = 0) -> Agreement:
+def agreement(live: Replay, replay: Replay, level: float = 0.95, num_resamples: int = 2000) -> Agreement:
     """Whether a live run agrees with the replay of the same policy on the same questions, in the same order.
 
     Live is one draw of each question and replay an expected value over its stored samples, so each question's
     difference has mean 0 and carries the noise of both. They are independent between questions: the bootstrap over
-    questions counts all of it.
-
-    Args:
-        live: what was measured.
-        replay: the policy's replay.
-        level: of each interval.
-        num_resamples: of the bootstrap.
-        seed: of the bootstrap.
+    questions counts all of it. `level` is that of each interval alone, see `joint_level`.
     """
     differences = (live.correct - replay.correct, live.generated_tokens - replay.generated_tokens)
-    means_R2 = resampled_means(torch.stack(differences, 1), num_resamples, seed)
+    means_R2 = resampled_means(torch.stack(differences, 1), num_resamples, seed=0)
     return Agreement(
         *(interval(float(each.mean()), means_R, level) for each, means_R in zip(differences, means_R2.T, strict=True))
     )

@@ -89,14 +89,8 @@ def known_of(head: Head, prediction: Prediction, num_budgets: int) -> Known:
 
 def head_source(name: str, known: Known, folds: Folds) -> Source:
     """A head that learned from none of these questions: in each fold it says what it always says."""
-    return Source(
-        name,
-        "head",
-        tuple(
-            FoldKnown(known.take(folds.train_rows(fold)), known.take(folds.test_rows(fold)))
-            for fold in range(OUTER_FOLDS)
-        ),
-    )
+    rows = [(folds.train_rows(fold), folds.test_rows(fold)) for fold in range(OUTER_FOLDS)]
+    return Source(name, "head", tuple(FoldKnown(known.take(train), known.take(test)) for train, test in rows))
 
 
 def as_exported(
@@ -107,16 +101,7 @@ def as_exported(
     reference: Replay,
     promise: Promise | None = None,
 ) -> AsExported:
-    """Replay the exported setting and set it beside a reference.
-
-    Args:
-        policy: of the export.
-        index_Q: what it chooses, from `chosen_budgets`.
-        pool: graded samples.
-        labels: of the pool, on the head's grid or its beginning.
-        reference: FixedN(N_ref) on the same questions.
-        promise: from `observed_promise`.
-    """
+    """Replay the exported policy, whose `chosen_budgets` are `index_Q`, and set it beside FixedN(N_ref)."""
     replay = replay_one_round(index_Q, labels.acc_QK, labels.grid, pool)
     resampled = Resampled([replay, reference], clusters_of(pool.dedup_keys))
     shares = torch.bincount(index_Q, minlength=len(labels.grid)).double() / len(index_Q)
@@ -136,18 +121,12 @@ def as_exported(
 def observed_promise(
     index_Q: Tensor, pool: GradedPool, labels: BudgetLabels, n_ref: int | None, alpha: float, delta: float
 ) -> Promise:
-    """What the chosen budgets lose on these questions, as `calibrate` counts it.
+    """What the `chosen_budgets` lose on these questions, as `calibrate` counts it.
 
-    Args:
-        index_Q: chosen budgets.
-        pool: of the questions.
-        labels: of the pool.
-        n_ref: the reference budget; None: every budget of the grid was promised, so the hardest one counts.
-        alpha: promised largest loss, a share.
-        delta: probability with which the promise may fail.
+    Without `n_ref` the promise was against every budget of the grid, so the hardest one counts.
     """
-    chosen_Q = labels.acc_QK.gather(1, index_Q[:, None])
-    loss_UK = observations(labels.acc_QK - chosen_Q, pool.dedup_keys)
+    chosen_Q1 = labels.acc_QK.gather(1, index_Q[:, None])
+    loss_UK = observations(labels.acc_QK - chosen_Q1, pool.dedup_keys)  # U: questions with keys of their own
     # What could be lost against any of them: the largest mean alone may hide one of which less is known.
     columns = range(len(labels.grid)) if n_ref is None else [labels.grid.index(n_ref)]
     losses = {column: mean_interval(loss_UK[:, column]) for column in columns}

@@ -11,31 +11,17 @@ from torch import Tensor
 from t2.calibration.settings import choices, in_words
 from t2.comparison.compare import Comparison, compare
 from t2.comparison.controls import controls_of
-from t2.comparison.sources import FOLD_SEEDS, Folds, Known, Source
+from t2.comparison.sources import FOLD_SEEDS, Folds, Known
 from t2.comparison.summary import Summary, summarise
 from t2.comparison.sweeps import FULL, Sweeps
 from t2.errors import T2Error
 from t2.export import BudgetHead
 from t2.hardware import one_thread
 from t2.heads.base import Prediction
-from t2.judging.as_exported import (
-    Promise,
-    as_exported,
-    chosen_budgets,
-    head_source,
-    known_of,
-    observed_promise,
-)
+from t2.judging.as_exported import Promise, as_exported, chosen_budgets, head_source, known_of, observed_promise
 from t2.judging.live import LIVE_FILE, check_live, run_live
 from t2.judging.questions import HeadQuestions, eps_of, load_questions
-from t2.judging.report import (
-    IN_TERMINAL,
-    NOT_IN_TERMINAL,
-    Evaluated,
-    live_table,
-    rivals_table,
-    write_evaluation,
-)
+from t2.judging.report import IN_TERMINAL, NOT_IN_TERMINAL, Evaluated, live_table, rivals_table, write_evaluation
 from t2.pages.terminal import rich_table
 from t2.stats.bootstrap import clusters_of
 
@@ -120,14 +106,11 @@ def compared(
     pool, labels = judged.pool, judged.labels
     texts = [question.text for question in judged.questions]
     rivals = controls_of(pool, labels, texts, judged.pooled_QLD)  # they learn here: a head from elsewhere should win
-    by_seed: dict[int, list[Source]] = {}
+    comparisons = []
     for seed in FOLD_SEEDS:
         folds = Folds.of(pool.dedup_keys, seed)
-        head_said = head_source(type(head.head).__name__, known, folds)
-        by_seed[seed] = [head_said, *(rival.fitted(folds) for rival in rivals)]
-    comparisons = []
-    for seed, sources in by_seed.items():
-        comparisons.append(compare(pool, labels, sources, seed, sweeps))
+        own = head_source(type(head.head).__name__, known, folds)
+        comparisons.append(compare(pool, labels, [own, *(rival.fitted(folds) for rival in rivals)], seed, sweeps))
         console.print(f"fold seed {seed}: {len(comparisons[-1].outcomes)} contenders on {len(pool)} questions")
     summary = summarise(comparisons, clusters_of(pool.dedup_keys), eps_of(head))
     return summary, comparisons[0]

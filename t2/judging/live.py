@@ -14,7 +14,7 @@ from t2.errors import T2Error
 from t2.export import BudgetHead
 from t2.hardware import one_thread
 from t2.judging.live_plan import Planned, Questions, enough_to_fit, live_rows, plan
-from t2.judging.live_run import LiveResult, LiveRow, beside_replay, evaluate_live
+from t2.judging.live_run import LiveResult, beside_replay, evaluate_live
 from t2.judging.questions import HeadQuestions
 from t2.judging.report import LiveEvaluated
 from t2.policies.base import replay_greedy
@@ -77,7 +77,9 @@ def run_live(head: BudgetHead, judged: HeadQuestions, known: Known, num_live: in
     def keep(name: str, result: LiveResult) -> None:
         """What has run is in the file before the next one starts."""
         done[name] = result
-        _write(out / LIVE_FILE, beside_replay(done, replays), fitted)
+        rows_so_far = {name: row.as_json() for name, row in beside_replay(done, replays).items()}
+        content = json.dumps({"fitted_on": fitted, "policies": rows_so_far}, indent=1, ensure_ascii=False)
+        write_text_atomically(out / LIVE_FILE, content + "\n")
         samples = int(result.measured.samples.sum())
         console.print(f"live: {name}, {samples} samples in {result.seconds:.0f} s", highlight=False)
 
@@ -98,8 +100,3 @@ def n_ref_of(head: BudgetHead, judged: HeadQuestions) -> int:
     calibrated = calibration.n_ref if calibration else None
     recorded = calibrated or (metrics.n_ref if metrics else None)
     return max(n for n in judged.labels.grid if recorded is None or n <= recorded)
-
-
-def _write(path: Path, rows: dict[str, LiveRow], num_fitted: int) -> None:
-    content = {"fitted_on": num_fitted, "policies": {name: row.as_json() for name, row in rows.items()}}
-    write_text_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

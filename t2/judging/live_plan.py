@@ -72,14 +72,7 @@ def enough_to_fit(others: Questions) -> bool:
 
 
 def plan(live: Questions, others: Questions, policy: OneRound, n_ref: int) -> dict[str, Planned]:
-    """The contenders by name, the cheapest to run first.
-
-    Args:
-        live: what is asked.
-        others: what may be fitted on; fewer than `MIN_FITTED` are not used.
-        policy: of the exported head.
-        n_ref: reference budget, used where `others` are too few to give one.
-    """
+    """The contenders by name, the cheapest to run first; `n_ref` counts where `others` are too few to give one."""
     grid, enough = live.labels.grid, enough_to_fit(others)
     if enough:
         n_ref = grid[dataset_optimum(others.labels.acc_QK)]

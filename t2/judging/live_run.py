@@ -45,7 +45,6 @@ class LiveResult:
     """None: the sampler is no vLLM engine, or one that was opened without `watch`"""
 
     def as_json(self) -> dict[str, object]:
-        """Totals, engine, and every question, as JSON values."""
         measured = self.measured
         tokens, samples = float(measured.generated_tokens.sum()), float(measured.samples.sum())
         totals = {
@@ -74,18 +73,12 @@ class LiveRow:
     agreement: Agreement
 
     def as_json(self) -> dict[str, object]:
-        """Everything of the run, the agreement, and the replay's means."""
         replayed = {name: float(getattr(self.replay, name).mean()) for name in PER_QUESTION}
         return {**self.live.as_json(), "agreement": self.agreement.as_json(), "replayed": replayed}
 
 
 def beside_replay(live: Mapping[str, LiveResult], replays: Mapping[str, Replay]) -> dict[str, LiveRow]:
-    """Each run beside its replay; all intervals together hold with 95% probability, see `joint_level`.
-
-    Args:
-        live: from `evaluate_live`.
-        replays: of the same names, on the stored samples of the same questions.
-    """
+    """Each run beside its replay; all intervals together hold with 95% probability, see `joint_level`."""
     level = joint_level(len(live))
     return {
         name: LiveRow(run, replays[name], agreement(run.measured, replays[name], level, num_resamples=20_000))
@@ -147,12 +140,8 @@ def live_run(
 ) -> LiveResult:
     """Ask all questions at once; each proceeds at its own pace, later rounds queue behind what is waiting already.
 
-    Args:
-        sampler: open; an engine starts with an empty prefix cache, and gives facts if it is watched.
-        grader: of the questions.
-        questions: distinct ids.
-        prompts: token ids of each.
-        rules: one a question.
+    The sampler must be open; an engine gives its facts if it is watched. There is one prompt (token ids) and one rule
+    a question.
     """
     by_id = {
         question.id: _Asked(question.id, tuple(prompt), rule, grader)
@@ -160,10 +149,11 @@ def live_run(
     }
     golds = [gold_of(grader, question.answer, question.id) for question in questions]
     queue = _Queue()
-    sampler.cool()
+    sampler.cool()  # empties the prefix cache: a policy must not profit from the one that ran before it
     start = time.perf_counter()
     for one in by_id.values():
         queue.add(one.next_request())
+    # The sampler reads on from the queue after each result, so an answer that calls for another round extends the loop.
     for result in sampler.stream(queue):
         one = by_id[result.request.question_id]
         one.take(result.samples)
@@ -195,7 +185,6 @@ class _Asked:
     peak: int = 0
 
     def next_request(self) -> SampleRequest | None:
-        """What the rule wants next; None: it has stopped."""
         extra = self.rule.extra(self.votes)
         if extra < 1:
             return None
@@ -218,8 +207,7 @@ class _Queue(Iterator[SampleRequest]):
         self._waiting: deque[SampleRequest] = deque()
 
     def add(self, request: SampleRequest | None) -> None:
-        """Append a request; with None, that of a rule that has stopped, nothing happens."""
-        if request is not None:
+        if request is not None:  # a rule that has stopped wants none
             self._waiting.append(request)
 
     def __next__(self) -> SampleRequest:
@@ -229,4 +217,4 @@ class _Queue(Iterator[SampleRequest]):
 
 
 def _column(values: Iterable[float]) -> Tensor:
-    return torch.tensor([float(value) for value in values], dtype=torch.float64)
+    return torch.tensor(list(values), dtype=torch.float64)

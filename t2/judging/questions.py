@@ -18,7 +18,7 @@ from t2.grading.graded import GradedPool
 from t2.model_files import ModelFiles, resolve_model
 from t2.pools.load import LoadedPool, load_pool
 from t2.prompts import load_tokenizer, prompt_fingerprint, render
-from t2.spec import LabelJob, Question
+from t2.spec import Question
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def load_questions(
     root = Path(features) if features else loaded.data.features_root if loaded.data else loaded.root / "features"
     spec = FeatureSpec(head.features.model_fingerprint, head.layers, head.features.pooling or "last-token")
     pooled_QLD = pooled_features(root, spec, reading.prompts, lambda: _folder(head, reading, root))
-    notes = (*_notes(head, loaded, labels, reading), *_seen_notes(head, left_out, len(loaded.pool)), *loaded.notes)
+    notes = (*_notes(head, loaded, labels, reading, left_out), *loaded.notes)
     return HeadQuestions(loaded, pool, labels, questions, reading.prompts, pooled_QLD, left_out, notes)
 
 
@@ -116,11 +116,7 @@ def unseen_rows(head: BudgetHead, loaded: LoadedPool) -> tuple[list[int], int | 
 
 
 def usable_grid(head: BudgetHead, pool: GradedPool, name: str) -> tuple[int, ...]:
-    """The head's grid as far as the samples of every question go.
-
-    Raises:
-        T2Error: not even two budgets.
-    """
+    """The head's grid as far as the samples of every question go; fewer than two budgets are a `T2Error`."""
     fewest = int(pool.present_QM.sum(1).min())
     grid = cut_grid(head.grid, fewest)
     if len(grid) < 2:
@@ -152,7 +148,9 @@ def _reading(
         head.check_model(files.fingerprint)
     if not loaded.spec.imported and loaded.spec.model["fingerprint"] == head.features.model_fingerprint:
         prompts = tuple(loaded.prompts[row] for row in rows)
-        return _Reading(prompts, loaded.spec.prompt["fingerprint"], lambda: files or _own_model(head, loaded.job))
+        # It is the LLM that answered, too: a config says where it lies, else the head's name of it counts.
+        where = (loaded.job.model, loaded.job.revision) if loaded.job else head.reads
+        return _Reading(prompts, loaded.spec.prompt["fingerprint"], lambda: files or resolve_model(*where))
     rendered_for = files or _tokenizer_files(head)
     tokenizer = load_tokenizer(rendered_for.folder)
     spec = loaded.job.prompt if loaded.job else head.prompt
@@ -160,17 +158,8 @@ def _reading(
     return _Reading(prompts, prompt_fingerprint(tokenizer, spec), lambda: rendered_for)
 
 
-def _own_model(head: BudgetHead, job: LabelJob | None) -> ModelFiles:
-    """The LLM that the head reads and that answered: a config says where it lies, else the head's name of it counts."""
-    return resolve_model(*(head.reads if job is None else (job.model, job.revision)))
-
-
 def _tokenizer_files(head: BudgetHead) -> ModelFiles:
-    """The LLM that the head reads where another one answered and no `--proxy` names it.
-
-    Raises:
-        T2Error: it is not here, or is another one.
-    """
+    """The LLM that the head reads where no `--proxy` names it; a `T2Error` if it is not here, or is another one."""
     try:
         files = resolve_model(*head.reads)
     except T2Error as error:
@@ -183,11 +172,7 @@ def _tokenizer_files(head: BudgetHead) -> ModelFiles:
 
 
 def _folder(head: BudgetHead, reading: _Reading, root: Path) -> Path:
-    """Where the LLM lies that computes missing features.
-
-    Raises:
-        T2Error: it is not here, or is another one.
-    """
+    """Where the LLM lies that computes missing features; a `T2Error` if it is not here, or is another one."""
     try:
         files = reading.find_model()
     except T2Error as error:
@@ -205,18 +190,10 @@ def eps_of(head: BudgetHead) -> float:
     return 0.02 if head.record.labels.eps is None else head.record.labels.eps
 
 
-def _seen_notes(head: BudgetHead, left_out: int | None, total: int) -> Iterator[str]:
-    if left_out is None:
-        yield (
-            "This head has no record of the questions it has learned from (an older export): all questions are "
-            "evaluated, and if it has learned from some of them, its rows are too good."
-        )
-    elif left_out:
-        yield f"{left_out} of {total} questions are left out: the head has learned from them."
-
-
-def _notes(head: BudgetHead, loaded: LoadedPool, labels: BudgetLabels, reading: _Reading) -> Iterator[str]:
-    """What differs from what the head was trained on."""
+def _notes(
+    head: BudgetHead, loaded: LoadedPool, labels: BudgetLabels, reading: _Reading, left_out: int | None
+) -> Iterator[str]:
+    """What differs from what the head was trained on, and which questions it knows."""
     record, spec = head.record, loaded.spec
     if labels.grid != head.grid:
         yield f"The head's budgets go up to {head.grid[-1]}; this pool allows {labels.grid[-1]}, so they are cut there."
@@ -231,3 +208,10 @@ def _notes(head: BudgetHead, loaded: LoadedPool, labels: BudgetLabels, reading: 
     unit = record.labels.cost_unit or "tokens"
     if unit != loaded.cost_unit:
         yield f"The head's cost is in {unit}, this pool's in {loaded.cost_unit}: its exported setting misses its aim."
+    if left_out is None:
+        yield (
+            "This head has no record of the questions it has learned from (an older export): all questions are "
+            "evaluated, and if it has learned from some of them, its rows are too good."
+        )
+    elif left_out:
+        yield f"{left_out} of {len(loaded.pool)} questions are left out: the head has learned from them."

@@ -56,7 +56,6 @@ class Evaluated:
 
     @property
     def left_out_sentence(self) -> str:
-        """What was done about questions that the head knows."""
         if self.left_out is None:
             return "The head has no record of the questions it has learned from: some of these may be among them."
         return f"{self.left_out} questions that the head has learned from are left out."
@@ -65,10 +64,7 @@ class Evaluated:
 def rivals_table(evaluated: Evaluated, summary: Summary, short: bool = False) -> Table:
     """The head as exported, the reference, and the best of each kind of rival.
 
-    Args:
-        evaluated: the head.
-        summary: of the comparison.
-        short: for a terminal: intervals of what is compared alone.
+    A `short` table, for a terminal, has intervals only of what is compared.
     """
     rivals = [rung.row for rung in summary.ladder] + [row for row in summary.rows if row.policy in SHORT_RIVALS]
     named: list[tuple[str, AsExported | Row]] = [(f"{evaluated.exported.policy}, as exported", evaluated.exported)]
@@ -153,14 +149,6 @@ def _live_cells(name: str, row: LiveRow) -> tuple[str, ...]:
     )
 
 
-def sections_of(evaluated: Evaluated, summary: Summary) -> list[Section]:
-    """What stands above the comparison."""
-    sections = [exported_section(evaluated, summary)]
-    if evaluated.live:
-        sections.append(Section("Live on the engine", tables=(live_table(evaluated),)))
-    return sections
-
-
 def write_evaluation(
     evaluated: Evaluated, summary: Summary, comparison: Comparison, folder: Path, fold_seeds: Sequence[int]
 ) -> list[Path]:
@@ -171,7 +159,9 @@ def write_evaluation(
         f"{', '.join(map(str, fold_seeds))}), settings to lose at most 1 point against FixedN(N_ref); 95% bootstrap "
         "intervals over questions at the first fold seed."
     )
-    sections = sections_of(evaluated, summary)
+    sections = [exported_section(evaluated, summary)]
+    if evaluated.live:
+        sections.append(Section("Live on the engine", tables=(live_table(evaluated),)))
     key = _markdown(sections, evaluated.notes)
     paths = write_report(
         summary,

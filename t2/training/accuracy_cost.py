@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,15 +46,13 @@ class AccuracyCost(L.Callback):
 
     At the end of `fit` it logs the table of all policies and the frontier picture to every logger, and prints one
     verdict line against the best constant.
+
+    Args:
+        policy: turns predictions into budgets; None: `Utility(price=1.0)`.
+        every_n_epochs: epochs from one replay to the next, at least 1.
     """
 
     def __init__(self, policy: OneRound | None = None, every_n_epochs: int = 1) -> None:
-        """Configure.
-
-        Args:
-            policy: turns predictions into budgets; None: `Utility(price=1.0)`.
-            every_n_epochs: epochs from one replay to the next, at least 1.
-        """
         if every_n_epochs < 1:
             raise T2Error(
                 f"Expected `accuracy_cost.every_n_epochs` of at least 1, got {every_n_epochs}. Set it to 1 to replay "
@@ -73,7 +72,6 @@ class AccuracyCost(L.Callback):
             self.policy.check(pl_module.head.gives_curve, type(pl_module.head).__name__)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Replay the policy on the validation questions and log what it got and paid."""
         if trainer.sanity_checking or trainer.current_epoch % self.every_n_epochs:
             return
         assert isinstance(pl_module, BudgetProbe)
@@ -82,7 +80,7 @@ class AccuracyCost(L.Callback):
             pl_module.log(f"val/{name}", interval.value, prog_bar=name == "area")
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Put policy and metrics beside the head, so that an export needs nothing but the checkpoint."""
+        # Beside the head, so that an export needs nothing but the checkpoint.
         record = checkpoint.setdefault(CHECKPOINT_KEY, {})
         record["policy"] = PolicyRecord.of(self.policy).as_json()
         record["metrics"] = self.metrics.as_json() if self.metrics else {}
@@ -138,7 +136,6 @@ class ValidationResult:
     def __init__(
         self, head: str, policy: OneRound, pool: GradedPool, labels: BudgetLabels, prediction: Prediction
     ) -> None:
-        """Replay the policy and sweep its knob."""
         self.head, self.policy, self.pool, self.labels, self.prediction = head, policy, pool, labels, prediction
         self.n_ref = labels.grid[dataset_optimum(labels.acc_QK)]
         self.on = Slice.of(pool, labels, seed=0)
@@ -151,14 +148,13 @@ class ValidationResult:
 
     @property
     def metrics(self) -> Metrics:
-        """What the policy got and paid, with 95% intervals."""
-        replay, clusters_Q = self.replay, clusters_of(self.pool.dedup_keys)
+        replay, interval = self.replay, partial(mean_interval, clusters_Q=clusters_of(self.pool.dedup_keys))
         return Metrics(
-            area=self.resampled.area(self.own, self.fixed, self.n_ref).scaled(0.01),
-            accuracy=mean_interval(replay.correct, clusters_Q=clusters_Q),
-            generated_tokens=mean_interval(replay.generated_tokens, clusters_Q=clusters_Q),
-            total_tokens=mean_interval(replay.total_tokens, clusters_Q=clusters_Q),
-            samples=mean_interval(replay.samples, clusters_Q=clusters_Q),
+            area=self.resampled.area(self.own, self.fixed, self.n_ref).scaled(0.01),  # points to a share
+            accuracy=interval(replay.correct),
+            generated_tokens=interval(replay.generated_tokens),
+            total_tokens=interval(replay.total_tokens),
+            samples=interval(replay.samples),
             n_ref=self.n_ref,
         )
 
@@ -169,6 +165,7 @@ class ValidationResult:
 
     def verdict(self) -> str:
         """One line: the policy against the best constant of about its cost."""
+        # Distances of costs are ratios, hence the logarithms: half the tokens are as far away as twice the tokens.
         constant = int((self.fixed.tokens_P.log() - self.replay.generated_tokens.mean().log()).abs().argmin())
         other: Replay = self.fixed.replays[constant]
         gap, ratio = self.resampled.difference(self.replay, other), self.resampled.ratio(self.replay, other)

@@ -57,20 +57,18 @@ class CalibrateHead(L.Callback):
     """Waits until the calibration split is labelled, then exports the cheapest setting that keeps the promise.
 
     Without enough questions the head keeps its policy, and one line says how many are needed.
+
+    Args:
+        alpha: accuracy (a share) that the exported setting may lose.
+        delta: probability with which the promise may fail.
+        form: against what: "reference": FixedN(N_ref); "every_fixed": FixedN at every budget of the grid.
+        mode: "auto": where there are enough calibration questions; "required": too few of them, or a policy that
+            cannot be calibrated, is an error; "skip": never.
     """
 
     def __init__(
         self, alpha: float = ALPHA, delta: float = DELTA, form: Form = "reference", mode: Mode = "auto"
     ) -> None:
-        """Configure.
-
-        Args:
-            alpha: accuracy (a share) that the exported setting may lose.
-            delta: probability with which the promise may fail.
-            form: against what: "reference": FixedN(N_ref); "every_fixed": FixedN at every budget of the grid.
-            mode: "auto": where there are enough calibration questions; "required": too few of them, or a policy that
-                cannot be calibrated, is an error; "skip": never.
-        """
         self.needed = questions_needed(alpha, delta)
         self.alpha, self.delta, self.form, self.mode = alpha, delta, form, mode
 
@@ -143,7 +141,13 @@ class CalibrateHead(L.Callback):
                                            frozen |
         """
         n_ref, settings = self._freeze(configured, head, data)
-        self._announce_wait(data)
+        if not data.all_labelled("calibration"):  # training is over, and yet the run goes on
+            Console(soft_wrap=True).print(
+                f"Waiting for the labels of {len(data.dedup_keys('calibration'))} calibration questions. Nothing is "
+                "lost by an interrupt: `fit --ckpt_path` with the last checkpoint goes on here, `t2 export` with the "
+                "best one gives the head without a promise.",
+                highlight=False,
+            )
         data.wait_for("calibration")
         pool, labels = data.split("calibration")
         prediction = predict(head, data.features_of("calibration"), torch.device("cpu"))
@@ -151,6 +155,7 @@ class CalibrateHead(L.Callback):
         result = calibrate_policy(settings, prediction, labels, keys, n_ref, self.alpha, self.delta, self.form)
         chosen = settings[result.chosen] if result.chosen is not None else FixedN(n_ref)
         replay = replay_one_round(choices(chosen, prediction, labels.grid), labels.acc_QK, labels.grid, pool)
+        # A ratio of means, not a mean of ratios: what all these questions together cost.
         ratio = float(replay.generated_tokens.mean() / (n_ref * pool.mean_tokens_Q).mean())
         sentence = promise(result, settings, n_ref)
         if result.chosen is not None:
@@ -186,7 +191,6 @@ class CalibrateHead(L.Callback):
     def _untested(
         self, status: CalibrationStatus, configured: OneRound, num_questions: int, sentence: str
     ) -> Calibration:
-        """The record as it stands before any setting is tested."""
         return Calibration(
             status=status,
             promise=sentence,
@@ -201,16 +205,6 @@ class CalibrateHead(L.Callback):
             chosen=None,
             configured_policy=PolicyRecord.of(configured),
         )
-
-    def _announce_wait(self, data: BudgetData) -> None:
-        """Training is over, and yet the run goes on: say why, and what may be done about it."""
-        if not data.all_labelled("calibration"):
-            Console(soft_wrap=True).print(
-                f"Waiting for the labels of {len(data.dedup_keys('calibration'))} calibration questions. Nothing is "
-                "lost by an interrupt: `fit --ckpt_path` with the last checkpoint goes on here, `t2 export` with the "
-                "best one gives the head without a promise.",
-                highlight=False,
-            )
 
 
 def check_policy(name: str) -> None:
@@ -229,14 +223,7 @@ def check_policy(name: str) -> None:
 def write_outcome(
     checkpoint: Checkpoint, data: BudgetData, policy: OneRound, outcome: CalibrationOutcome | None
 ) -> None:
-    """Write a checkpoint anew: policy, calibration, and metrics of the policy that is exported.
-
-    Args:
-        checkpoint: as it is; its file is replaced.
-        data: for the metrics on validation.
-        policy: to be exported.
-        outcome: of calibration; None takes an earlier one out.
-    """
+    """Write a checkpoint anew: calibration (None takes an earlier one out), policy, and its metrics on validation."""
     record = replace(checkpoint.record, calibration=outcome.record if outcome else None)
     if PolicyRecord.of(policy) != record.policy:
         head = checkpoint.head()
@@ -244,7 +231,7 @@ def write_outcome(
         prediction = predict(head, data.features_of("validation"), torch.device("cpu"))
         metrics = ValidationResult(type(head).__name__, policy, pool, labels, prediction).metrics
         record = replace(record, policy=PolicyRecord.of(policy), metrics=metrics)
-    if outcome is not None:
+    if outcome is not None:  # questions that chose the setting must not judge it
         seen = {*(record.seen_questions or ()), *map(key_digest, outcome.keys)}
         record = replace(record, seen_questions=tuple(sorted(seen)))
     checkpoint.rewrite(record)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from math import ceil
 
 import lightning as L
 import torch
@@ -22,7 +23,7 @@ from t2.grading.graded import GradedPool
 from t2.hardware import one_thread
 from t2.heads.base import Head, HeadShape, Targets, targets_of
 from t2.progress import Advance
-from t2.training.module import BudgetProbe
+from t2.training.module import Batch, BudgetProbe
 
 MakeHead = Callable[[HeadShape], Head]
 FITS_A_SOURCE = OUTER_FOLDS * (1 + INNER_FOLDS)
@@ -49,13 +50,17 @@ def fit_head(make_head: MakeHead, shape: HeadShape, pooled_QLD: Tensor, targets:
     head = probe.build(shape)
     probe.train_pooled_QLD, probe.train_targets = pooled_QLD, targets
     probe.start_stage()
-    generator = torch.Generator().manual_seed(how.seed)
+
+    def batch(rows: list[tuple[Tensor]]) -> Batch:
+        index_B = torch.stack([row for (row,) in rows])
+        return pooled_QLD[index_B], targets.take(index_B)
+
     loader = DataLoader(
         TensorDataset(torch.arange(len(pooled_QLD))),
         batch_size=how.batch_size,
         shuffle=True,
-        generator=generator,
-        collate_fn=lambda rows: _batch(torch.stack([row[0] for row in rows]), pooled_QLD, targets),
+        generator=torch.Generator().manual_seed(how.seed),
+        collate_fn=batch,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -70,10 +75,6 @@ def fit_head(make_head: MakeHead, shape: HeadShape, pooled_QLD: Tensor, targets:
         )
         trainer.fit(probe, loader)
     return head.eval()
-
-
-def _batch(rows: Tensor, pooled_QLD: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
-    return pooled_QLD[rows], targets.take(rows)
 
 
 def head_fit_predict(
@@ -98,18 +99,10 @@ def unfitted_sources(
     texts: Sequence[str],
     how: TrainSettings,
 ) -> tuple[Unfitted, ...]:
-    """Every head, every control, and a head on shuffled features, before they learn.
-
-    Args:
-        heads: name -> constructor.
-        pooled_QLD: features.
-        pool: graded samples of the same questions.
-        labels: of the pool.
-        texts: the questions.
-        how: of the heads' training.
-    """
+    """Every head, every control, and a head on shuffled features, before they learn."""
     shape = HeadShape(pooled_QLD.shape[1], pooled_QLD.shape[2], labels.grid, labels.label_grid)
     targets = targets_of(labels, pool.dedup_keys)
+    # Features of other questions: what a head predicts from them, it has from the labels' distribution alone.
     shuffle = torch.randperm(len(pooled_QLD), generator=torch.Generator().manual_seed(how.seed))
     name, make_head = next(iter(heads.items()))  # one head is enough to show what chance gives
     chance = head_fit_predict(make_head, shape, pooled_QLD[shuffle], targets, how)
@@ -127,11 +120,7 @@ class FitsOnCores:
     """A `RunFits` with a process for each core. A fit has one thread: results do not depend on the number of cores."""
 
     def __init__(self, num_processes: int | None = None) -> None:
-        """Start nothing yet.
-
-        Args:
-            num_processes: None: as many as this process may use cores; 1: no other process.
-        """
+        # As many as this process may use cores, which a container may have fewer of than the machine.
         self.num_processes = cpu_count() if num_processes is None else num_processes
         self.on_fit: Callable[[], None] = lambda: None
         """called after each fit"""
@@ -141,7 +130,7 @@ class FitsOnCores:
         with no_signals_in_children(*SIGNALS):  # Ctrl-C is for this process; its workers would print tracebacks
             results = Parallel(n_jobs=min(self.num_processes, len(fits)), return_as="generator")(jobs)
         fitted: list[Known] = []
-        for known in results:
+        for known in results:  # a generator: each comes as soon as it and those before it are done
             fitted.append(known)
             self.on_fit()
         return fitted
@@ -151,27 +140,20 @@ class FitCount:
     """Counts fits for `progress`; the time left knows that controls are fitted in a moment."""
 
     def __init__(self, missing: Sequence[Unfitted], advance: Advance) -> None:
-        """Begin with no fit done.
-
-        Args:
-            missing: sources in the order in which they are fitted, once for each fold seed.
-            advance: of the `progress`.
-        """
-        seconds = [
-            1.0 if source.kind in TRAINED else CONTROL_SECONDS for source in missing for _ in range(FITS_A_SOURCE)
-        ]
-        self._seconds_before = list(accumulate(seconds, initial=0.0))
+        """`missing` are sources in the order in which they are fitted, once for each fold seed."""
+        seconds = (1.0 if source.kind in TRAINED else CONTROL_SECONDS for source in missing)
+        each_fit = (each for each in seconds for _ in range(FITS_A_SOURCE))
+        self._seconds_before = list(accumulate(each_fit, initial=0.0))
         self._advance, self._fits = advance, 0
         self._tell()
 
     def fit(self) -> None:
-        """One more fit is done."""
         self._fits += 1
         self._tell()
 
     def source(self) -> None:
         """All fits of a source are done, of which there are fewer where an inner fold has no questions."""
-        self._fits = -(-self._fits // FITS_A_SOURCE) * FITS_A_SOURCE
+        self._fits = ceil(self._fits / FITS_A_SOURCE) * FITS_A_SOURCE
         self._tell()
 
     def _tell(self) -> None:

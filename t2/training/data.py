@@ -18,36 +18,29 @@ from t2.splits import SplitFractions
 
 
 class BudgetData(Protocol):
-    """Features and labels of a pool by split ("train", "validation", "calibration", "test"), in labelling order."""
+    """Features (Q, L, D) and labels of a pool by split: "train", "validation", "calibration" or "test".
+
+    The questions of a split are in labelling order. `head_shape` and what stands below it need `setup`.
+    """
 
     @property
-    def job(self) -> LabelJob:
-        """The pool, and how its samples are drawn."""
-
+    def job(self) -> LabelJob: ...
     @property
     def eps(self) -> float:
         """Accuracy given up to call N enough."""
 
     @property
-    def splits(self) -> SplitFractions:
-        """Shares of the splits."""
-
+    def splits(self) -> SplitFractions: ...
+    def prepare_data(self) -> None: ...
+    def setup(self, stage: str) -> None: ...
     @property
-    def head_shape(self) -> HeadShape:
-        """Shape of features and grids; after `setup`."""
-
+    def head_shape(self) -> HeadShape: ...
     @property
     def export_info(self) -> DataRecord:
-        """What an exported head records of its data; after `setup`."""
-
-    def prepare_data(self) -> None:
-        """Check the questions."""
-
-    def setup(self, stage: str) -> None:
-        """Load or compute the features."""
+        """What an exported head records of its data."""
 
     def train_set(self, epoch: int) -> tuple[Tensor, Targets]:
-        """Features (Q, L, D) and targets of the questions that an epoch trains on; waits until they are labelled."""
+        """Features and targets of the questions that an epoch trains on; waits until they are labelled."""
 
     def is_stage_start(self, epoch: int) -> bool:
         """Whether the head takes its statistics anew in this epoch."""
@@ -55,23 +48,20 @@ class BudgetData(Protocol):
     def split(self, name: str) -> tuple[GradedPool, BudgetLabels]:
         """Graded samples and labels of a split that is labelled."""
 
-    def features_of(self, name: str) -> Tensor:
-        """Pooled features of a split, (Q, L, D)."""
-
+    def features_of(self, name: str) -> Tensor: ...
     def dedup_keys(self, name: str) -> list[str]:
         """Keys of a split's questions; known before any label."""
 
     def wait_for(self, name: str) -> None:
         """Return when a split is labelled."""
 
-    def all_labelled(self, name: str) -> bool:
-        """Whether a split is labelled."""
+    def all_labelled(self, name: str) -> bool: ...
 
     def labelled_part(self, name: str, fewest: int) -> tuple[GradedPool, BudgetLabels, Tensor] | None:
         """Samples, labels, features (Q, L, D) of what is labelled of a split by now; None: fewer than `fewest`."""
 
     def complete_questions(self, fold_seeds: Sequence[int]) -> tuple[GradedPool, BudgetLabels, Tensor, list[str]]:
-        """Samples, labels, features (Q, L, D) and texts of every labelled question, whatever its split."""
+        """Samples, labels, features and texts of every labelled question, whatever its split."""
 
 
 MEMBERS = tuple(name for name in vars(BudgetData) if not name.startswith("_"))

@@ -16,7 +16,6 @@ class BudgetMetrics(nn.Module):
     """MAE of log2 N*, quadratic kappa of the budget class, Spearman of N* and of the length, calibration error."""
 
     def __init__(self, label_grid: tuple[int, ...], gives_curve: bool) -> None:
-        """Build one metric object each; a split has its own set."""
         super().__init__()
         self.label_grid, self.gives_curve = label_grid, gives_curve
         with warnings.catch_warnings():
@@ -27,7 +26,7 @@ class BudgetMetrics(nn.Module):
             self.spearman_accuracy = SpearmanCorrCoef()
         self.mae_log2_n = MeanAbsoluteError()
         self.kappa = CohenKappa(task="multiclass", num_classes=max(2, len(label_grid)), weights="quadratic")
-        self.calibration = CalibrationError(task="binary", n_bins=10)
+        self.calibration_error = CalibrationError(task="binary", n_bins=10)
 
     def update(self, prediction: Prediction, targets: Targets) -> None:
         """Take in a batch. Hopeless and falling questions count as N* = 1, which is what a policy should spend."""
@@ -44,24 +43,14 @@ class BudgetMetrics(nn.Module):
             top = len(self.label_grid) - 1
             self.spearman_accuracy.update(prediction.accuracy_BK[:, 0].float(), targets.acc_BK[:, 0].float())
             solved_B = targets.acc_BK[:, top] > 0.5
-            self.calibration.update(prediction.accuracy_BK[:, top].float().clamp(0, 1), solved_B.long())
+            self.calibration_error.update(prediction.accuracy_BK[:, top].float().clamp(0, 1), solved_B.long())
 
     def compute(self) -> dict[str, Tensor]:
         """Values by name, without a split's prefix."""
-        values = {
-            "mae_log2_n": self.mae_log2_n.compute(),
-            "kappa": self.kappa.compute(),
-            "spearman_n": self.spearman_n.compute(),
-            "spearman_tokens": self.spearman_tokens.compute(),
-        }
-        if self.gives_curve:
-            values |= {
-                "spearman_accuracy": self.spearman_accuracy.compute(),
-                "calibration_error": self.calibration.compute(),
-            }
-        return values
+        names = ["mae_log2_n", "kappa", "spearman_n", "spearman_tokens"]
+        names += ["spearman_accuracy", "calibration_error"] if self.gives_curve else []
+        return {name: self.get_submodule(name).compute() for name in names}  # type: ignore[operator]  # as in `reset`
 
     def reset(self) -> None:
-        """Forget everything, before a new epoch."""
         for metric in self.children():
             metric.reset()  # type: ignore[operator]  # children are torchmetrics, whose stubs say Module

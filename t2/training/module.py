@@ -65,7 +65,6 @@ class BudgetProbe(L.LightningModule):
         return self.head
 
     def setup(self, stage: str) -> None:
-        """Ask the DataModule for the shape of the features."""
         if (data := data_of(self.trainer)) is not None:
             self.build(data.head_shape)
         elif self.head is None:
@@ -83,8 +82,9 @@ class BudgetProbe(L.LightningModule):
         return self.head.predict(self.head(inputs))
 
     def attach_backbone(self, model: Any, layers: Sequence[int]) -> None:
-        """Use this frozen LLM for token ids. It is no submodule: checkpoints and optimizers never see it."""
+        """Use this frozen LLM for token ids."""
         model.requires_grad_(False)
+        # In a tuple it is no submodule: checkpoints and optimizers never see it.
         self.backbone = (model.eval(), tuple(layers))
 
     def on_train_epoch_start(self) -> None:
@@ -114,15 +114,11 @@ class BudgetProbe(L.LightningModule):
             self.finish_epoch()
         self._check_trained()
 
-    def on_test_start(self) -> None:
-        self._check_trained()
-
-    def on_predict_start(self) -> None:
-        self._check_trained()
-
     def _check_trained(self) -> None:
         if self.trainer.state.fn != "fit" and not self.restored:
             raise T2Error("Expected a trained head, got none. Add `--ckpt_path FILE`.")
+
+    on_test_start = on_predict_start = _check_trained
 
     def on_train_epoch_end(self) -> None:
         """Where nothing is validated, the epoch is finished here."""
@@ -170,7 +166,6 @@ class BudgetProbe(L.LightningModule):
         metrics.reset()
 
     def configure_optimizers(self) -> Any:
-        """The configured optimizer over the head's parameters, with the scheduler if there is one."""
         assert self.head is not None
         optimizer = self.make_optimizer(self.head.parameters())
         if self.make_scheduler is None:

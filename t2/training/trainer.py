@@ -62,7 +62,11 @@ class T2Trainer(L.Trainer):
         """
         assert isinstance(model, BudgetProbe)
         data = as_budget_data(datamodule)
-        seeds = checked_seeds(fold_seeds if fold_seeds is not None else list(FOLD_SEEDS))
+        seeds = fold_seeds if fold_seeds is not None else list(FOLD_SEEDS)
+        if not seeds or len(set(seeds)) < len(seeds):
+            raise T2Error(
+                f"Expected `fold_seeds`, at least one and all different, got {seeds}. Leave them out for [0, 1, 2]."
+            )
         path = Path(out) if out else Path(data.job.path) / PREDICTIONS_FILE
         if path.is_dir():
             raise T2Error(f"Expected a file to write predictions to, got the folder {path}. Name a file in `out`.")
@@ -93,19 +97,6 @@ class T2Trainer(L.Trainer):
         Console(soft_wrap=True).print(f"Out-of-fold predictions of {len(pool)} questions: {path}", highlight=False)
 
 
-def checked_seeds(fold_seeds: list[int]) -> list[int]:
-    """The fold seeds.
-
-    Raises:
-        T2Error: there is none, or one comes twice.
-    """
-    if not fold_seeds or len(set(fold_seeds)) < len(fold_seeds):
-        raise T2Error(
-            f"Expected `fold_seeds`, at least one and all different, got {fold_seeds}. Leave them out for [0, 1, 2]."
-        )
-    return fold_seeds
-
-
 def unfinished(path: Path) -> Path:
     """Where the sources lie that are done, until all are."""
     return path.with_name(f"{path.stem}.unfinished{path.suffix}")
@@ -118,11 +109,12 @@ def fitted_sources(
     console = Console(soft_wrap=True)
     stored: dict[int, tuple[Source, ...]] = {}
     if path.exists():
-        found = load_predictions(path)
-        if changed := found.made_for.difference(of):
+        before = load_predictions(path)
+        if changed := before.made_for.difference(of):
             keep_aside(path, f"is of other {', '.join(changed)}")
         else:
-            stored = found.by_seed
+            stored = before.by_seed
+    # By fold seed and name; a seed that is stored but not asked for now stays, or the file would lose it.
     done = {seed: {source.name: source for source in stored.get(seed, ())} for seed in {**stored, **all_folds}}
     missing = [source for seed in all_folds for source in unfitted if source.name not in done[seed]]
     num_kept = sum(map(len, stored.values()))
@@ -172,12 +164,12 @@ def pairs(by_seed: Mapping[int, Sequence[Source]]) -> set[tuple[int, str]]:
 
 def remove_if_contained(path: Path, by_seed: Mapping[int, Sequence[Source]]) -> None:
     """Remove the unfinished file, unless it has more than what was asked for now: that took time too."""
-    if not path.exists():  # nothing had to be fitted
-        return
-    if pairs(load_predictions(path).by_seed) <= pairs(by_seed):
+    # There is no file where nothing had to be fitted.
+    if path.exists() and pairs(load_predictions(path).by_seed) <= pairs(by_seed):
         path.unlink()
 
 
 def _heads(model: BudgetProbe, shape: HeadShape, only_configured: bool) -> dict[str, MakeHead]:
     configured: dict[str, MakeHead] = {type(model.make_head(shape)).__name__: model.make_head}
-    return configured if only_configured else {**configured, **{n: c for n, c in HEADS.items() if n not in configured}}
+    # Named twice: once to come first, once so that its arguments win over the defaults of its class.
+    return configured if only_configured else {**configured, **HEADS, **configured}

@@ -56,7 +56,7 @@ class Recorder(L.Callback):
         reader.refresh()
         self.complete_at_step.append(sum(table.num_rows for table in reader.tables.values()) >= self.wanted_rows)
         self.batches.append((batch[0].clone(), *(value.clone() for value in batch[1])))
-        self.shares_cores.append(trainer.datamodule.filling.shares_cores)  # type: ignore[attr-defined]  # set by fit
+        self.shares_cores.append(trainer.datamodule.filling._threads is not None)  # type: ignore[attr-defined]  # set by fit
         gate_of(self.paths.root).touch()
 
 

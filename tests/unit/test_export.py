@@ -395,7 +395,7 @@ def test_damaged_digests(folder: Path, text: str) -> None:
 def test_a_download_brings_the_digests_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
 
-    def download(name: str, revision: str | None, allow_patterns: list[str]) -> str:
+    def download(name: str, revision: str | None, allow_patterns: list[str], ignore_patterns: None) -> str:
         asked.update(name=name, files=allow_patterns)
         return str(folder)
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from helpers.judged_heads import GRID, MODEL, NUM_QUESTIONS, PRICE, SAMPLES, SEEN, TOKENS, MakeHead, World, fails
+from helpers.live_agreement import assert_agrees
 from helpers.signals import handlers_come_back
 
 import t2.judging.command
@@ -23,6 +24,7 @@ from t2.activations.features import computed
 from t2.cli import main
 from t2.errors import T2Error
 from t2.export import BudgetHead
+from t2.judging.agreement import joint_level
 from t2.pools.load import LoadedPool
 from t2.sampling import ScriptedSampler
 
@@ -140,8 +142,10 @@ def test_live_through_the_command_line(
         assert row["totals"]["questions"] == 20
         assert [each["id"] for each in row["questions"]] == asked_ids
         assert row["engine"] is None
-        # Scripted answers and the pool's come from one distribution.
-        assert row["agreement"]["holds"], row["agreement"]
+        # Scripted answers and the pool's come from one distribution. 95% intervals would miss it now and then: which
+        # samples a rule asks for depends on settings, so that a change elsewhere is a new draw in spite of the seeds.
+        for part in ("accuracy_difference", "generated_tokens_difference"):
+            assert_agrees(row["agreement"][part], joint_level(len(names)), 20)
     greedy = found["policies"]["Greedy"]
     assert greedy["totals"]["accuracy"] == greedy["replayed"]["correct"]
     assert greedy["totals"]["samples"] == 20
