@@ -120,7 +120,6 @@ def frontier_lines(comparison: Comparison) -> list[Line]:
 
 
 def _sections(summary: Summary, pictures: dict[str, bytes], cost_unit: str) -> list[Section]:
-    """Sections of the page, top down."""
     cost = COST_WORDS[cost_unit]
     ladder = "; ".join(f"{rung.name} {number(rung.row.ratio.value)}" for rung in summary.ladder)
     sections = [

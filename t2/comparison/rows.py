@@ -69,14 +69,10 @@ def row_of(
     resampled: Resampled,
     n_ref: int,
 ) -> Row:
-    """A contender.
+    """A contender, or the best of a field.
 
-    Args:
-        outcome: of the first comparison, or made of its outcomes.
-        first: at the fold seed of which the intervals are.
-        others: each other fold seed with its outcome of that name.
-        resampled: the outcome's replays and the reference among others.
-        n_ref: samples at which the area ends.
+    Intervals are of `first`, and `resampled` holds the replays of outcome and reference; `others` are the other fold
+    seeds, each with its own outcome of that key. Areas end at `n_ref` samples.
     """
     mine, half = outcome.tuned[-1], outcome.tuned[ALLOWANCES.index(0.005)]
     fixed = first.outcomes[Key("FixedN")].frontier

@@ -71,13 +71,13 @@ class Folds:
     @staticmethod
     def of(dedup_keys: Sequence[str], fold_seed: int) -> Folds:
         """By hash: they depend on keys and seed alone."""
+        # Another seed for the inner folds: with the same hash they would follow from the outer ones.
         return Folds(
             torch.tensor([fold_of(key, OUTER_FOLDS, fold_seed) for key in dedup_keys]),
             torch.tensor([fold_of(key, INNER_FOLDS, 1000 + fold_seed) for key in dedup_keys]),
         )
 
     def test_rows(self, fold: int) -> Tensor:
-        """Rows of the questions that a fold tests."""
         return torch.nonzero(self.outer_Q == fold).squeeze(1)
 
     @property
@@ -149,7 +149,7 @@ def _fits_of(folds: Folds, fold: int) -> list[tuple[Tensor, Tensor]]:
     train_rows = folds.train_rows(fold)
     inner_T = folds.inner_Q[train_rows]
     inside = [(train_rows[inner_T != inner], train_rows[inner_T == inner]) for inner in range(INNER_FOLDS)]
-    return [*((learn, held) for learn, held in inside if len(held)), (train_rows, folds.test_rows(fold))]
+    return [*(fit for fit in inside if len(fit[1])), (train_rows, folds.test_rows(fold))]
 
 
 def _fold_known(plan: Sequence[tuple[Tensor, Tensor]], results: Sequence[Known]) -> FoldKnown:
@@ -171,5 +171,4 @@ class Unfitted:
     fit_predict: FitPredict
 
     def fitted(self, folds: Folds, run_fits: RunFits = one_by_one) -> Source:
-        """The source on all outer folds."""
         return Source(self.name, self.kind, cross_fitted(self.fit_predict, folds, run_fits))

@@ -59,6 +59,7 @@ class LayerwiseRegression(Head):
     def budget_loss(self, raw_BO: Tensor, targets: Targets) -> Tensor:
         """Mean squared error of log2 N*, each MLP over the questions it may see."""
         error_BFL = self._mu(raw_BO) - self._log2_n_star(targets)[:, None, None]
+        # MLP 0 stands for fold -1, which no question is in: it sees all. MLP 1 + f sees all but fold f.
         fold_F = torch.arange(-1, HEAD_FOLDS, device=raw_BO.device)
         seen_BF = (targets.fold_B[:, None] != fold_F).float()
         return (error_BFL.square().mean(2) * seen_BF).sum() / seen_BF.sum()

@@ -31,12 +31,10 @@ class Costs:
 
     @staticmethod
     def of(prediction: Prediction, grid: tuple[int, ...]) -> Costs:
-        """What a prediction of lengths says that budgets cost."""
         return Costs(grid, prediction.log_tokens_B.double().exp())
 
     @property
     def tokens_BK(self) -> Tensor:
-        """Predicted generated tokens of each budget."""
         return self.tokens_per_sample_B[:, None] * torch.tensor(self.grid, dtype=self.tokens_per_sample_B.dtype)
 
 

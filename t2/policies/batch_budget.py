@@ -64,7 +64,6 @@ class BatchBudget(OneRound):
         return cls(n * float(tokens_per_sample_B.double().mean()))
 
     def choose(self, prediction: Prediction, costs: Costs) -> Tensor:
-        """The greedy allocation of the total."""
         if prediction.accuracy_BK is None:
             raise T2Error("Expected a head that predicts a curve for policy BatchBudget, got one that does not.")
         total = self.tokens_per_question * len(prediction.log_tokens_B)

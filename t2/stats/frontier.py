@@ -11,45 +11,13 @@ from t2.policies.base import Replay
 
 
 @dataclass(frozen=True)
-class FrontierPoint:
-    """A policy at one setting, means over questions."""
-
-    setting: float
-    """the knob: n, price, shift or threshold; NaN for a policy without one"""
-    accuracy: float
-    """share of questions answered correctly"""
-    generated_tokens: float
-    """per question"""
-    total_tokens: float
-    """generated and prompt tokens per question"""
-    samples: float
-    """started per question"""
-    rounds: float
-    """per question"""
-    peak: float
-    """largest number of sequences of one question at once, mean over questions"""
-
-
-def point_of(setting: float, replay: Replay) -> FrontierPoint:
-    """Means over the questions of a replay."""
-    return FrontierPoint(
-        setting=setting,
-        accuracy=float(replay.correct.mean()),
-        generated_tokens=float(replay.generated_tokens.mean()),
-        total_tokens=float(replay.total_tokens.mean()),
-        samples=float(replay.samples.mean()),
-        rounds=float(replay.rounds.mean()),
-        peak=float(replay.peak.mean()),
-    )
-
-
-@dataclass(frozen=True)
 class Frontier:
     """A policy at all its settings, in knob order; no hull."""
 
     name: str
     """for people alone: code compares the fields below"""
     settings: tuple[float, ...]
+    """the knob: n, price, shift or threshold; NaN for a policy without one"""
     replays: tuple[Replay, ...] = field(repr=False)
     policy: str = ""
     """class name of the policy, as "Utility"; "" where several policies are mixed"""
@@ -57,10 +25,6 @@ class Frontier:
     """what the policy knows of a question beforehand: the name of a source, or "" """
     in_bins: bool = False
     """it decides on the mean curve of the source's bin (the common decision layer), not on the source's own curve"""
-
-    @property
-    def points(self) -> list[FrontierPoint]:
-        return [point_of(s, r) for s, r in zip(self.settings, self.replays, strict=True)]
 
     def take(self, rows: Tensor) -> Frontier:
         """The frontier on some questions (repeated rows allowed: a bootstrap resample)."""
@@ -133,6 +97,7 @@ def tokens_reaching(tokens_RP: Tensor, accuracy_RP: Tensor, wanted_R: Tensor) ->
     x_RP, y_RP = _by_tokens(tokens_RP, accuracy_RP)
     reached_RP = y_RP >= wanted_R[:, None] - 1e-12
     first_R1 = reached_RP.int().argmax(-1, keepdim=True)
+    # Accuracy may fall again between settings: the first crossing from below is the cheapest.
     before_R1 = (first_R1 - 1).clamp(min=0)
     x0, x1, y0, y1 = (part.gather(-1, place)[:, 0] for part in (x_RP, y_RP) for place in (before_R1, first_R1))
     weight_R = ((wanted_R - y0) / (y1 - y0).clamp(min=1e-300)).clamp(0, 1)
@@ -141,7 +106,7 @@ def tokens_reaching(tokens_RP: Tensor, accuracy_RP: Tensor, wanted_R: Tensor) ->
 
 
 def _by_tokens(tokens_RP: Tensor, accuracy_RP: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in the order of tokens, equals as they were."""
+    # Equals stay in knob order (stable), on which the two values at a jump depend.
     order_RP = torch.argsort(tokens_RP, dim=-1, stable=True)
     return tokens_RP.gather(-1, order_RP), accuracy_RP.gather(-1, order_RP)
 
