@@ -48,10 +48,6 @@ class _Side:
     tuned: Replay
     frontier: Frontier
 
-    @property
-    def is_swept(self) -> bool:
-        return len(self.frontier.replays) > 1
-
     def take(self, rows: Tensor) -> _Side:
         return _Side(self.tuned.take(rows), self.frontier.take(rows))
 
@@ -89,7 +85,7 @@ class Rivals:
         _, first, second = self.versus[index]
         mine, theirs = self.sides[first], self.sides[second]
         points, ratio = difference_and_ratio(mine.tuned, theirs.tuned)
-        if not (mine.is_swept and theirs.is_swept):
+        if not (mine.frontier.is_swept and theirs.frontier.is_swept):
             return points, ratio, None
         gap = area(mine.frontier, self.fixed, n_ref) - area(theirs.frontier, self.fixed, n_ref)
         return points, ratio, 100 * gap
@@ -118,7 +114,7 @@ def claims_of(rivals: Rivals, others: Sequence[Rivals], resampled: Resampled, n_
     areas_R = {
         key: resampled.areas_R(side.frontier, rivals.fixed, n_ref)
         for key, side in rivals.sides.items()
-        if side.is_swept
+        if side.frontier.is_swept
     }
     claims = []
     for index, (letter, mine, theirs) in enumerate(rivals.versus):

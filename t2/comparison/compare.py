@@ -154,7 +154,8 @@ def compare(
             side.outcome(own, source.folds[fold] if source else None)
             for fold, (side, (own, _)) in enumerate(zip(sides, same, strict=True))
         ]
-        outcomes[contender.key] = _joined(contender, results, order)
+        tuned, frontier = _tuned(results, order), contender.frontier(_swept(results, order))
+        outcomes[contender.key] = Outcome(contender.key, contender.kind, tuple(results), tuned, frontier)
     fixed = outcomes[Key("FixedN")]
     at_ref = [fold.test[labels.grid.index(n)] for fold, n in zip(fixed.folds, n_ref, strict=True)]
     return Comparison(
@@ -221,11 +222,6 @@ class _Fold:
             return self.n_ref
         assert self.train.halves is not None
         return self.train.halves.upto(self.n_ref).grid[-1]
-
-
-def _joined(contender: Contender, results: Sequence[FoldOutcome], order: Tensor) -> Outcome:
-    frontier = contender.frontier(_swept(results, order))
-    return Outcome(contender.key, contender.kind, tuple(results), _tuned(results, order), frontier)
 
 
 def _tuned(results: Sequence[FoldOutcome], order: Tensor) -> tuple[Replay, ...]:

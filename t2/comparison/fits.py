@@ -100,6 +100,7 @@ def then_stop_rules(train: Slice, known: Known, cap: int) -> Callable[[Known, fl
     bins = fit_bins(known.score_B, train.labels.acc_QK)
     member_PQ = torch.nn.functional.one_hot(bins.bin_of(known.score_B), len(bins.acc_NK)).T.double()
     model = stop_model(answer_atoms(train.pool), softened(member_PQ), cap)
+    # Inside an inner fold a bin may have no training question: it costs what a question costs on average.
     tokens_P = (member_PQ @ train.pool.mean_tokens_Q) / member_PQ.sum(1).clamp(min=1)
     tokens_P = torch.where(member_PQ.sum(1) > 0, tokens_P, train.pool.mean_tokens_Q.mean())
     return lambda others, price: HeadThenStop(model, price, tokens_P, bins.bin_of(others.score_B))

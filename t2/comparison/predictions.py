@@ -54,7 +54,6 @@ class PredictionsOf:
     """of all that was learned from or known: curves, lengths, families, sizes; "" in older files"""
 
     def difference(self, other: PredictionsOf) -> list[str]:
-        """Names of the parts that differ."""
         return [each.name for each in fields(self) if getattr(self, each.name) != getattr(other, each.name)]
 
 
@@ -101,6 +100,7 @@ def save_predictions(path: Path, made_for: PredictionsOf, by_seed: Mapping[int, 
 def _tensors(prefix: str, known: Known) -> dict[str, Tensor]:
     parts = {name: value for name, value in vars(known.prediction).items() if value is not None}
     named = {f"{prefix}/{name}": value.float().contiguous() for name, value in parts.items()}
+    # The score keeps all its digits: bins cut between scores, and two that float32 makes equal would share one.
     return {**named, f"{prefix}/{_SCORE}": known.score_B.double().contiguous()}
 
 

@@ -103,12 +103,8 @@ def check_enough(
 ) -> None:
     """Make sure that questions can fill the folds of every seed, before anything is fitted.
 
-    Args:
-        dedup_keys: of the questions.
-        fold_seeds: one cross-validation for each.
-        kind: what they are, as "labelled questions".
-        pool: where they lie, for the error.
-        besides: what the pool has that does not count, as " and 30 that ...".
+    For the error: `kind` is what they are, as "labelled questions", `pool` where they lie, and `besides` what the pool
+    has that does not count, as " and 30 that ...".
 
     Raises:
         T2Error: too few questions, or too many that share their dedup key.
@@ -155,6 +151,7 @@ def _fits_of(folds: Folds, fold: int) -> list[tuple[Tensor, Tensor]]:
 def _fold_known(plan: Sequence[tuple[Tensor, Tensor]], results: Sequence[Known]) -> FoldKnown:
     """The results of a plan from `_fits_of`; those inside the training questions go back into the order of the pool."""
     *inside, test = results
+    # Every training question is held out once, so sorting the held rows puts all of them back.
     order = torch.cat([held for _, held in plan[:-1]]).argsort()
     train = Known(
         torch.cat([known.score_B for known in inside]), concatenated([known.prediction for known in inside])

@@ -88,7 +88,7 @@ def smallest_enough(acc_QK: Tensor, eps: float) -> Tensor:
     Exactly eps is within: 1e-9 is added to eps, so that rounding decides nothing, at eps = 0 neither.
     """
     enough_QK = acc_QK >= acc_QK.amax(1, keepdim=True) - (eps + MIN_EPS)
-    return enough_QK.int().argmax(1)
+    return enough_QK.int().argmax(1)  # the first True
 
 
 def never_helped(acc_QK: Tensor, eps: float) -> Tensor:

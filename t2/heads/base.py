@@ -87,7 +87,6 @@ class Prediction:
         return self if self.accuracy_BK is None else replace(self, accuracy_BK=self.accuracy_BK[:, :num_budgets])
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Prediction:
-        """Apply a function to every part that is known."""
         parts: dict[str, Any] = {name: None if v is None else change(v) for name, v in vars(self).items()}
         return Prediction(**parts)
 

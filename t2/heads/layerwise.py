@@ -28,6 +28,7 @@ class LayerwiseRegression(Head):
         if self.num_outputs > MAX_OUTPUTS:
             most = (MAX_OUTPUTS - 1) // (1 + HEAD_FOLDS)
             raise T2Error(f"Expected at most {most} layers for LayerwiseRegression, got {shape.num_layers}.")
+        # Standardised features come out of the first map with deviation 1, and the last starts at zero: at one sample.
         num_mlps, hidden = 1 + HEAD_FOLDS, max(1, shape.width // 8)
         self.w_in_FLDH = nn.Parameter(torch.randn(num_mlps, shape.num_layers, shape.width, hidden) * shape.width**-0.5)
         self.b_in_FLH = nn.Parameter(torch.zeros(num_mlps, shape.num_layers, hidden))
@@ -78,6 +79,7 @@ class LayerwiseRegression(Head):
         mu_QFL = self._mu(self(pooled_QLD))
         unseen_QL = mu_QFL[torch.arange(len(mu_QFL), device=mu_QFL.device), 1 + targets.fold_B]
         mse_L = (unseen_QL - self._log2_n_star(targets)[:, None]).square().mean(0)
+        # Without the floor a layer that fits a few questions exactly would take all the weight.
         weight_L = 1.0 / mse_L.clamp(min=1e-6)
         self.layer_weight_L.copy_(weight_L / weight_L.sum())
 

@@ -67,13 +67,7 @@ def softened(member_PJ: Tensor, all_share: float = ALL_SHARE) -> Tensor:
     """A prior for each of P groups of atoms: `all_share` of it is spread over all atoms, the rest over the group's.
 
     At 0 the group alone counts, at 1 all groups have the prior of `no_head`. A group without atoms has that prior too.
-
-    Args:
-        member_PJ: weights of the atoms in each group, at least 0.
-        all_share: from 0 to 1.
-
-    Returns:
-        Rows that sum to 1, float64.
+    Weights in `member_PJ` are at least 0; rows of the result sum to 1, float64.
     """
     member_PJ = member_PJ.double()
     size_P1, overall = member_PJ.sum(1, keepdim=True), 1 / member_PJ.shape[1]
@@ -97,13 +91,7 @@ class StopModel:
 
 
 def stop_model(atoms: AnswerAtoms, prior_PJ: Tensor, cap: int) -> StopModel:
-    """Posterior quantities of all vote states up to `cap` samples.
-
-    Args:
-        atoms: J training questions.
-        prior_PJ: weights over the atoms, rows need not sum to 1.
-        cap: samples.
-    """
+    """Posterior quantities of all vote states up to `cap` samples; rows of `prior_PJ` need not sum to 1."""
     states = vote_states(cap)
     prior_PJ = prior_PJ.double()
     drawn = (states.drawn_S, states.first_S, states.second_S)
@@ -138,9 +126,7 @@ def optimal_stops(model: StopModel, cost_P: Tensor) -> Tensor:
     stopping (its P_right) and of one more sample (the mean worth of its three successors, which all have n + 1, minus
     the cost). So one pass from the cap down settles every state, for all priors at once.
 
-    Args:
-        model: from `stop_model`.
-        cost_P: price of one more sample, in accuracy (a share, not points).
+    `cost_P` is the price of one more sample, in accuracy (a share, not points).
     """
     states, value_PS = model.states, model.right_PS.clone()
     stop_PS = torch.ones_like(value_PS, dtype=torch.bool)

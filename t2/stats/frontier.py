@@ -26,6 +26,11 @@ class Frontier:
     in_bins: bool = False
     """it decides on the mean curve of the source's bin (the common decision layer), not on the source's own curve"""
 
+    @property
+    def is_swept(self) -> bool:
+        """Whether it has more than one setting, and so an area."""
+        return len(self.replays) > 1
+
     def take(self, rows: Tensor) -> Frontier:
         """The frontier on some questions (repeated rows allowed: a bootstrap resample)."""
         return replace(self, replays=tuple(replay.take(rows) for replay in self.replays))
@@ -63,13 +68,8 @@ def interpolated(tokens_RP: Tensor, accuracy_RP: Tensor, at_RX: Tensor, after: b
         ----o----o            <- not after
 
     Between two neighbouring settings it is what one gets by tossing a coin for each question. Only the continuation to
-    the right can be had too (by spending no more); areas never ask for the other.
-
-    Args:
-        tokens_RP: tokens of each setting, in any order; any leading shape, the same for all.
-        accuracy_RP: accuracy of each setting.
-        at_RX: where.
-        after: where several settings take the same tokens, go on from the last of them, not towards the first.
+    the right can be had too (by spending no more); areas never ask for the other. Settings may come in any order, and
+    the leading shape may be any, the same for all.
     """
     x_RP, y_RP = _by_tokens(tokens_RP, accuracy_RP)
     num = x_RP.shape[-1]
@@ -84,15 +84,9 @@ def interpolated(tokens_RP: Tensor, accuracy_RP: Tensor, at_RX: Tensor, after: b
 
 
 def tokens_reaching(tokens_RP: Tensor, accuracy_RP: Tensor, wanted_R: Tensor) -> Tensor:
-    """Fewest tokens at which frontiers have an accuracy, between settings on the straight line; infinity: nowhere.
+    """Fewest tokens (R,) at which frontiers have an accuracy, between settings on the straight line; infinity: nowhere.
 
-    Args:
-        tokens_RP: tokens of each setting, in any order.
-        accuracy_RP: accuracy of each setting.
-        wanted_R: accuracy, one for each row.
-
-    Returns:
-        Tokens, (R,). Where the cheapest setting has it, its tokens: nothing is known of less.
+    Where the cheapest setting has it, its tokens: nothing is known of less. Settings may come in any order.
     """
     x_RP, y_RP = _by_tokens(tokens_RP, accuracy_RP)
     reached_RP = y_RP >= wanted_R[:, None] - 1e-12
@@ -128,14 +122,8 @@ def areas_between(tokens_RP: Tensor, accuracy_RP: Tensor, fixed_tokens_RK: Tenso
     Both lines are straight in tokens, as mixtures of settings are; the axis only says what counts how much. Straight
     in log tokens, a frontier with fewer settings lies above the same one with more, and gains what nobody can have.
 
-    Args:
-        tokens_RP: mean tokens of each setting of the policy, a row for each resample.
-        accuracy_RP: its accuracy.
-        fixed_tokens_RK: mean tokens of FixedN at each budget from 1 to N_ref.
-        fixed_accuracy_RK: its accuracy.
-
-    Returns:
-        Area divided by the length of the axis: an accuracy difference (share, not points), (R,).
+    A row is a resample; FixedN has its budgets from 1 to N_ref. Returns the area divided by the length of the axis: an
+    accuracy difference (share, not points), (R,).
     """
     mine, fixed = (tokens_RP.double(), accuracy_RP.double()), (fixed_tokens_RK.double(), fixed_accuracy_RK.double())
     start_R1, high_R1 = fixed[0].amin(1, keepdim=True), fixed[0].amax(1, keepdim=True)

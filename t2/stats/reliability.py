@@ -147,12 +147,8 @@ def equal_groups(value_Q: Tensor) -> Tensor:
 def spearman(first_group_Q: Tensor, second_group_Q: Tensor, weight_QR: Tensor) -> Tensor:
     """Rank correlation where question q counts weight_qr times, shape (R,), float64; NaN where a side is constant.
 
-    Ranks are taken anew in each column, ties share their mean rank: the same as repeating the questions.
-
-    Args:
-        first_group_Q: from `equal_groups`: the sort does not depend on the weights.
-        second_group_Q: the other side.
-        weight_QR: how often each question counts, R columns.
+    Ranks are taken anew in each column, ties share their mean rank: the same as repeating the questions. Both sides are
+    from `equal_groups`, since the sort does not depend on the weights.
     """
     total_R = weight_QR.sum(0)
     ranks = []
