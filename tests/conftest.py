@@ -13,12 +13,12 @@ import hypothesis
 import pytest
 import torch
 
-from t2.comparison.sweeps import Sweeps
 from t2.splits import SplitFractions
 
 pytest.register_assert_rewrite("helpers")  # their asserts explain themselves too
 from helpers.scripted import TINY_ARITH, config_in, job_of  # noqa: E402  # after the line above
 from helpers.seeds import shift_seeds  # noqa: E402
+from helpers.sweeps import small_sweeps  # noqa: E402
 
 # No hub, no W&B server, here and in child processes; both are read when their packages are imported.
 os.environ |= {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
@@ -53,7 +53,7 @@ def few_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     from t2.comparison import command as comparison
     from t2.judging import command as judging
 
-    small = Sweeps.small()
+    small = small_sweeps()
     monkeypatch.setattr(comparison, "report_of", partial(comparison.report_of, sweeps=small))
     monkeypatch.setattr(judging, "evaluate_head", partial(judging.evaluate_head, sweeps=small))
 

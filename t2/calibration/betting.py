@@ -20,6 +20,7 @@ Pure.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, log, log1p
@@ -88,10 +89,7 @@ def questions_needed_lossless(alpha: float = ALPHA, delta: float = DELTA) -> int
     high = 2 * low + 2
     while not _passes_lossless(high, alpha, delta):
         low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if _passes_lossless(middle, alpha, delta) else (middle, high)
-    return high
+    return bisect_left(range(high), True, lo=low + 1, key=lambda num: _passes_lossless(num, alpha, delta))
 
 
 def hash_order(dedup_keys: Sequence[str]) -> Tensor:
@@ -102,11 +100,7 @@ def hash_order(dedup_keys: Sequence[str]) -> Tensor:
 
 
 def observations(values_QS: Tensor, dedup_keys: Sequence[str]) -> Tensor:
-    """Mean over the questions of each key, keys in hash order; (keys, ...) float64.
-
-    Args:
-        values_QS: any trailing shape.
-        dedup_keys: of each question.
+    """Mean over the questions of each key, keys in hash order; (keys, ...) float64, any trailing shape.
 
     Raises:
         T2Error: not one key per question.

@@ -69,6 +69,7 @@ def settings_dearest_first(
     first = min(int(dearer_P.sum()), len(swept) - 1)  # spending never rises along the sweep
     log_P = spent_P[first:].log()
     targets = torch.linspace(float(log_P[0]), float(log_P[-1]), MAX_SETTINGS, dtype=torch.float64)
+    # A set: where the sweep jumps, several targets have the same last setting.
     picked = {int((log_P >= target - _ROUNDING).sum()) - 1 for target in targets}  # the last that spends as much
     return tuple(swept[first + index] for index in sorted(picked))
 
@@ -91,20 +92,9 @@ def calibrate_policy(
     delta: float,
     form: Form,
 ) -> CalibrationResult:
-    """Choose the last setting that passes, on calibration questions.
+    """Choose the last setting that passes, safest first; predictions, labels and keys are of calibration questions.
 
-    Args:
-        settings: safest first, frozen.
-        prediction: of the calibration questions.
-        labels: theirs.
-        dedup_keys: theirs.
-        n_ref: frozen reference budget, samples.
-        alpha: accuracy that may be lost.
-        delta: probability with which the promise may fail.
-        form: which FixedN is the rival.
-
-    Raises:
-        T2Error: see `calibration.calibrate`.
+    `settings` and `n_ref` (samples) must be frozen; `alpha`, `delta`, `form` and errors as in `betting.calibrate`.
     """
     index_QS = torch.stack([choices(each, prediction, labels.grid) for each in settings], 1)
     every_fixed = form == "every_fixed"

@@ -35,6 +35,7 @@ class BinnedCurves:
 def fit_bins(score_Q: Tensor, acc_QK: Tensor, num_bins: int = NUM_BINS) -> BinnedCurves:
     """Bins of equal size over the training questions' out-of-fold scores; equal scores stay together."""
     quantiles = torch.linspace(0, 1, num_bins + 1, dtype=torch.float64)[1:-1]
+    # Many equal scores give equal quantiles: kept once, or a bin between them could hold nobody.
     edges = torch.tensor(sorted(set(torch.quantile(score_Q.double(), quantiles).tolist())), dtype=torch.float64)
     bin_Q = torch.bucketize(score_Q.double(), edges)
     overall_K = acc_QK.mean(0)

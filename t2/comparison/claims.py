@@ -48,10 +48,6 @@ class _Side:
     tuned: Replay
     frontier: Frontier
 
-    @property
-    def is_swept(self) -> bool:
-        return len(self.frontier.replays) > 1
-
     def take(self, rows: Tensor) -> _Side:
         return _Side(self.tuned.take(rows), self.frontier.take(rows))
 
@@ -67,22 +63,13 @@ class Rivals:
 
     @staticmethod
     def of(comparison: Comparison, named: Mapping[Role, Outcome]) -> Rivals:
-        """Of all questions.
-
-        Args:
-            comparison: of them.
-            named: the best of each field, named out of fold.
-        """
+        """On all questions; `named` holds the best of each field, named out of fold."""
         fixed = comparison.outcomes[Key("FixedN")].frontier
         everyone = {outcome.key: outcome for outcome in (*comparison.outcomes.values(), *named.values())}
         versus = tuple(_versus(named, comparison.controls))
         keys = dict.fromkeys(key for _, *pair in versus for key in pair if key != Role.REFERENCE)
         sides: dict[Key | Role, _Side] = {key: _Side(everyone[key].tuned[-1], everyone[key].frontier) for key in keys}
         return Rivals({**sides, Role.REFERENCE: _Side(comparison.reference, fixed)}, versus, fixed)
-
-    @property
-    def num_questions(self) -> int:
-        return len(self.sides[Role.REFERENCE].tuned.correct)
 
     def take(self, rows: Tensor) -> Rivals:
         """On some of the questions; nothing is fitted or chosen anew."""
@@ -98,7 +85,7 @@ class Rivals:
         _, first, second = self.versus[index]
         mine, theirs = self.sides[first], self.sides[second]
         points, ratio = difference_and_ratio(mine.tuned, theirs.tuned)
-        if not (mine.is_swept and theirs.is_swept):
+        if not (mine.frontier.is_swept and theirs.frontier.is_swept):
             return points, ratio, None
         gap = area(mine.frontier, self.fixed, n_ref) - area(theirs.frontier, self.fixed, n_ref)
         return points, ratio, 100 * gap
@@ -115,23 +102,19 @@ def _versus(named: Mapping[Role, Outcome], controls: Sequence[str]) -> Iterator[
 
 
 def _with_best(named: Mapping[Role, Outcome], best: Role, field: Sequence[Key]) -> list[Key | Role]:
-    """The best of a field, where it has one, and all of it."""
     return [best, *field] if best in named else [*field]
 
 
 def claims_of(rivals: Rivals, others: Sequence[Rivals], resampled: Resampled, n_ref: int) -> Claims:
-    """The claims on the questions of `rivals`.
+    """The claims on the questions of `rivals`, which are of the fold seed that the intervals are of.
 
-    Args:
-        rivals: at the first fold seed, of which the intervals are.
-        others: at the other fold seeds, of the same questions.
-        resampled: with all replays of `rivals`.
-        n_ref: samples at which areas end.
+    `others` are of the other fold seeds, `resampled` holds all replays of `rivals`, and areas end at `n_ref` samples.
     """
+    # Each side is resampled once, then paired with every rival: the same resamples, so differences need no new draws.
     areas_R = {
         key: resampled.areas_R(side.frontier, rivals.fixed, n_ref)
         for key, side in rivals.sides.items()
-        if side.is_swept
+        if side.frontier.is_swept
     }
     claims = []
     for index, (letter, mine, theirs) in enumerate(rivals.versus):
@@ -148,4 +131,4 @@ def claims_of(rivals: Rivals, others: Sequence[Rivals], resampled: Resampled, n_
                 other_seeds=tuple(other.in_numbers(index, n_ref) for other in others),
             )
         )
-    return Claims(rivals.num_questions, tuple(claims))
+    return Claims(len(rivals.sides[Role.REFERENCE].tuned.correct), tuple(claims))

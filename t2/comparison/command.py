@@ -33,15 +33,7 @@ def report_of(
     new_after: int | None = None,
     sweeps: Sweeps = FULL,
 ) -> list[Path]:
-    """Compare, summarise, write.
-
-    Args:
-        source: folder of a pool, or a config.
-        out: folder of the report.
-        predictions: file of `train.py cross_validate`; by default the pool's own.
-        grader: by default the config's or the pool's own, see `load_pool`.
-        new_after: make the claims once more on the questions that came into the pool after so many.
-        sweeps: what the comparison tries, and how often.
+    """Compare, summarise, write; arguments as in `t2.cli.report`.
 
     Raises:
         T2Error: no pool, no predictions, predictions of other questions, samples or grades, or no new question.

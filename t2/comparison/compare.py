@@ -105,12 +105,10 @@ class Comparison:
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """Names of the sources that are heads."""
         return tuple(source.name for source in self.sources if source.kind == "head")
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """Names of the sources that are not."""
         return tuple(source.name for source in self.sources if source.kind != "head")
 
 
@@ -128,14 +126,8 @@ def compare(
         fit        to all of T, replayed on the test questions at *every* setting
 
     So nothing that a test question's samples say decides what is tried, fitted or chosen for it. The folds' test
-    questions are then put together, in the order of the pool: each question is scored once, in its own fold.
-
-    Args:
-        pool: graded samples.
-        labels: of the pool.
-        sources: heads and controls, out of fold at this fold seed.
-        fold_seed: of the folds, and of the random orders of samples.
-        sweeps: what is tried, and how often.
+    questions are then put together, in the order of the pool: each question is scored once, in its own fold. Sources
+    must be out of fold at `fold_seed`, which the random orders of samples are drawn with too.
 
     Raises:
         T2Error: no sample has a token, so that nothing has a cost.
@@ -147,6 +139,7 @@ def compare(
         )
     folds = Folds.of(pool.dedup_keys, fold_seed)
     n_ref = tuple(labels.grid[dataset_optimum(labels.acc_QK[folds.train_rows(fold)])] for fold in range(OUTER_FOLDS))
+    # Orders are drawn once for the whole pool and then cut: a question's orders do not depend on the fold it is in.
     whole = Slice.of(pool, labels, fold_seed, sweeps.num_orders).with_half_orders(fold_seed)
     outcomes: dict[Key, Outcome] = {}
     sides = [_Fold.of(whole, folds, fold, n_ref[fold]) for fold in range(OUTER_FOLDS)]
@@ -161,7 +154,8 @@ def compare(
             side.outcome(own, source.folds[fold] if source else None)
             for fold, (side, (own, _)) in enumerate(zip(sides, same, strict=True))
         ]
-        outcomes[contender.key] = _joined(contender, results, order)
+        tuned, frontier = _tuned(results, order), contender.frontier(_swept(results, order))
+        outcomes[contender.key] = Outcome(contender.key, contender.kind, tuple(results), tuned, frontier)
     fixed = outcomes[Key("FixedN")]
     at_ref = [fold.test[labels.grid.index(n)] for fold, n in zip(fixed.folds, n_ref, strict=True)]
     return Comparison(
@@ -201,14 +195,12 @@ class _Fold:
 
     @staticmethod
     def of(on: Slice, folds: Folds, fold: int, n_ref: int) -> _Fold:
-        """Cut the slices once; orders are the large part of them."""
         rows = folds.train_rows(fold)
         train = on.take(rows)
         inner = inner_folds(train, folds.inner_Q[rows])
         return _Fold(train, on.take(folds.test_rows(fold)), n_ref, fixed_frontier(train), inner)
 
     def outcome(self, contender: Contender, known: FoldKnown | None) -> FoldOutcome:
-        """Tune and fit on the training questions, replay on the test questions."""
         train_known = known.train if known else nothing_known(len(self.train.pool))
         test_known = known.test if known else nothing_known(len(self.test.pool))
         fitted = held_out_frontier(contender, self.inner, train_known, self.n_ref)
@@ -232,18 +224,11 @@ class _Fold:
         return self.train.halves.upto(self.n_ref).grid[-1]
 
 
-def _joined(contender: Contender, results: Sequence[FoldOutcome], order: Tensor) -> Outcome:
-    frontier = contender.frontier(_swept(results, order))
-    return Outcome(contender.key, contender.kind, tuple(results), _tuned(results, order), frontier)
-
-
 def _tuned(results: Sequence[FoldOutcome], order: Tensor) -> tuple[Replay, ...]:
-    """All questions at their folds' tuned settings, for each of `ALLOWANCES`."""
     return tuple(in_order([fold.test[fold.chosen[a]] for fold in results], order) for a in range(len(ALLOWANCES)))
 
 
 def _swept(results: Sequence[FoldOutcome], order: Tensor) -> tuple[Replay, ...]:
-    """All questions at every setting."""
     return tuple(in_order(same, order) for same in zip(*(fold.test for fold in results), strict=True))
 
 
@@ -257,11 +242,7 @@ def best_of(comparison: Comparison, field: Sequence[Key], by: Callable[[FoldOutc
         pick        ASC  ESC  ASC  ASC  Doubling
         test from   ASC  ESC  ASC  ASC  Doubling    put together: one outcome on all questions
 
-    Args:
-        comparison: with all contenders of the field.
-        field: keys of those among which each fold chooses, of equals the first.
-        by: the smaller the better, from a fold's training questions.
-        role: what the result stands for.
+    The smaller `by` of a fold, the better, of equals the first of the field.
     """
     order = comparison.test_order
     picks = [min(field, key=lambda key: by(comparison.outcomes[key].folds[fold])) for fold in range(OUTER_FOLDS)]

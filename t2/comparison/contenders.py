@@ -20,6 +20,7 @@ from t2.heads.base import Prediction
 from t2.policies import POLICIES
 from t2.policies.asc import ASC
 from t2.policies.base import Replay
+from t2.policies.one_round import PredictedN, Utility
 from t2.policies.windows import ESC, Doubling
 from t2.stats.frontier import Frontier
 
@@ -48,13 +49,10 @@ def fixed_n(grid: tuple[int, ...]) -> Contender:
 
 
 def references(grid: tuple[int, ...], sweeps: Sweeps, halves: bool = True, greedy: bool = True) -> list[Contender]:
-    """What every head is compared with.
+    """What every head is compared with, at prices for the questions that are learned from.
 
-    Args:
-        grid: budgets of FixedN.
-        sweeps: priced for the questions that are learned from.
-        halves: whether every question has two samples, which the oracles need.
-        greedy: whether every question has its greedy answer; imported pools often have none.
+    `halves`: every question has two samples, which the oracles need. `greedy`: every question has its greedy answer;
+    imported pools often have none.
     """
     policies = [
         fixed_n(grid),
@@ -87,12 +85,12 @@ def of_head(source: str, known: Known, grid: tuple[int, ...], sweeps: Sweeps) ->
     if known.prediction.accuracy_BK is not None:
         totals = sweeps.totals_for(grid)
         policies += [
-            Contender(Key("Utility", source), "one round", sweeps.prices, fits.native_utility),
+            Contender(Key("Utility", source), "one round", sweeps.prices, fits.native(Utility)),
             Contender(Key("BlendedUtility", source), "one round", sweeps.prices, fits.blended_utility),
             Contender(Key("BatchBudget", source), "one round", totals, fits.native_batch),
         ]
     if known.prediction.log2_n_B is not None:
-        policies.append(Contender(Key("PredictedN", source), "one round", sweeps.shifts, fits.native_predicted))
+        policies.append(Contender(Key("PredictedN", source), "one round", sweeps.shifts, fits.native(PredictedN)))
     return policies
 
 

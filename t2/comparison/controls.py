@@ -27,14 +27,7 @@ CELL_SHRINKAGE = 4.0
 def controls_of(
     pool: GradedPool, labels: BudgetLabels, texts: Sequence[str], pooled_QLD: Tensor
 ) -> tuple[Unfitted, ...]:
-    """Every control that these questions allow; all learn from the questions of the folds.
-
-    Args:
-        pool: graded samples.
-        labels: of the pool.
-        texts: the questions.
-        pooled_QLD: features of the same questions.
-    """
+    """Every control that these questions allow; all learn from the questions of the folds."""
     level_Q, length_Q = labels.acc_QK.mean(1), labels.log_tokens_Q
     controls = [
         Unfitted(BEST_LAYER, "activations", best_layer_ridge(pooled_QLD, level_Q, length_Q)),
@@ -87,6 +80,7 @@ def tfidf_ridge(texts: Sequence[str], level_Q: Tensor, log_tokens_Q: Tensor) -> 
     target_Q2 = torch.stack([level_Q, log_tokens_Q], 1).double().numpy()
 
     def fit_predict(learn: Tensor, held: Tensor) -> Known:
+        # Single letters and digits are words too, and so are signs: the default pattern drops them all.
         words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b|[^\w\s]")
         model = make_pipeline(words, RidgeCV(ALPHAS))
         model.fit([texts[row] for row in learn.tolist()], target_Q2[learn.numpy()])

@@ -15,7 +15,7 @@ from t2.heads.base import Prediction
 from t2.policies.base import Costs, OneRound, Replay, replay_greedy, replay_one_round
 from t2.policies.batch_budget import BatchBudget
 from t2.policies.dsc import DSC, replay_other_half
-from t2.policies.one_round import FixedN, PredictedN, Utility
+from t2.policies.one_round import FixedN, Utility
 from t2.policies.oracle import BayesOracle, OwnOracle
 from t2.policies.stopping import Sequential
 from t2.policies.then_stop import HeadThenStop, answer_atoms, no_head, softened, stop_model
@@ -100,6 +100,7 @@ def then_stop_rules(train: Slice, known: Known, cap: int) -> Callable[[Known, fl
     bins = fit_bins(known.score_B, train.labels.acc_QK)
     member_PQ = torch.nn.functional.one_hot(bins.bin_of(known.score_B), len(bins.acc_NK)).T.double()
     model = stop_model(answer_atoms(train.pool), softened(member_PQ), cap)
+    # Inside an inner fold a bin may have no training question: it costs what a question costs on average.
     tokens_P = (member_PQ @ train.pool.mean_tokens_Q) / member_PQ.sum(1).clamp(min=1)
     tokens_P = torch.where(member_PQ.sum(1) > 0, tokens_P, train.pool.mean_tokens_Q.mean())
     return lambda others, price: HeadThenStop(model, price, tokens_P, bins.bin_of(others.score_B))
@@ -113,6 +114,7 @@ def head_then_stop(train: Slice, known: Known, cap: int) -> Run:
 
 def dsc(train: Slice, known: Known, cap: int) -> Run:
     """`DSC`, hardest first by the score; which end of it is hard is read off the training questions."""
+    # A score may say how easy or how hard: the sign of its covariance with A(1) tells which.
     first_Q, score_Q = train.labels.acc_QK[:, 0], known.score_B.double()
     sign = 1.0 if float(((first_Q - first_Q.mean()) * (score_Q - score_Q.mean())).sum()) >= 0 else -1.0
     return lambda on, k, threshold: DSC(-sign * k.score_B, threshold, cap).replay(on.orders)
@@ -134,9 +136,9 @@ def native_batch(train: Slice, known: Known, cap: int) -> Run:
     return lambda on, k, n: batch_budget(n, k.prediction, on, cap)
 
 
-def native_utility(train: Slice, known: Known, cap: int) -> Run:
-    """`Utility` on the head's own curve."""
-    return lambda on, k, price: one_round(Utility(price), k.prediction, on, cap)
+def native(build: Callable[[float], OneRound]) -> Fit:
+    """A one-round policy on the head's own prediction."""
+    return lambda train, known, cap: lambda on, k, setting: one_round(build(setting), k.prediction, on, cap)
 
 
 def blended_utility(train: Slice, known: Known, cap: int) -> Run:
@@ -149,8 +151,3 @@ def blended_utility(train: Slice, known: Known, cap: int) -> Run:
         return one_round(Utility(price), replace(k.prediction, accuracy_BK=mean_BK), on, cap)
 
     return run
-
-
-def native_predicted(train: Slice, known: Known, cap: int) -> Run:
-    """`PredictedN` on the head's own N*."""
-    return lambda on, k, shift: one_round(PredictedN(shift), k.prediction, on, cap)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from t2.comparison.identity import BEST_LAYER
-from t2.pages.pictures import INK, SMALL, Family, Look, family_of, light_grid, log_axis, looks, new_figure
+from t2.pages.pictures import INK, SMALL, Look, family_of, light_grid, log_axis, looks, new_figure
 from t2.policies.base import Replay
 from t2.stats.frontier import Frontier
 
@@ -40,9 +40,7 @@ class Line:
 def pictured(lines: Iterable[Line], own: Frontier | None = None) -> list[Line]:
     """The lines that a picture has room for, in the order of its legend.
 
-    Args:
-        lines: all that there are.
-        own: of the head and policy that the picture is about; by default `Utility` on the first head's own curve.
+    `own` is of the head and policy that the picture is about; by default `Utility` on the first head's own curve.
     """
     all_lines = list(lines)
     if own is None:
@@ -73,13 +71,8 @@ def frontier_figure(
 ) -> Figure:
     """Accuracy against cost a question (log axis), one line a policy, settings in knob order, mixtures between.
 
-    With rings and a reference, a second axes shows what lies around them.
-
-    Args:
-        lines: in the order of the legend, earlier ones on top.
-        title: above.
-        cost: what the horizontal axis counts.
-        reference: FixedN(N_ref): a vertical line.
+    Earlier lines lie on top; `reference`, FixedN(N_ref), is a vertical line. With rings and a reference, a second axes
+    shows what lies around them.
     """
     rings = [line.chosen for line in lines if line.chosen is not None]
     zoomed = bool(rings) and reference is not None
@@ -102,15 +95,13 @@ def frontier_figure(
 
 
 def _draw(axes: Axes, lines: Sequence[Line], reference: Replay | None) -> None:
-    members = [(_family(line), line.frontier.policy) for line in lines]
+    members = [
+        (family_of(line.frontier.policy, line.frontier.source, line.is_control), line.frontier.policy) for line in lines
+    ]
     for place, (line, look) in enumerate(zip(lines, looks(members), strict=True)):
         _draw_line(axes, line, look, order=3 - place / len(lines))
     if reference is not None:
         axes.axvline(_point(reference)[0], color=INK, linestyle=":", linewidth=1, label="FixedN(N_ref)")
-
-
-def _family(line: Line) -> Family:
-    return family_of(line.frontier.policy, line.frontier.source, line.is_control)
 
 
 def _draw_line(axes: Axes, line: Line, look: Look, order: float) -> None:
@@ -128,7 +119,6 @@ def _draw_line(axes: Axes, line: Line, look: Look, order: float) -> None:
 
 
 def _zoom(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
-    """Show these points and little else."""
     tokens, accuracy = zip(*points, strict=True)
     axes.set_xlim(0.8 * min(tokens), 1.1 * max(tokens))
     margin = 0.5 + 0.3 * (max(accuracy) - min(accuracy))

@@ -77,12 +77,7 @@ def named_out_of_fold(comparison: Comparison) -> dict[Role, Outcome]:
 
 
 def rungs(rows: Mapping[Key | Role, Row], named: Mapping[Role, Outcome]) -> Iterator[Rung]:
-    """The rungs that there are.
-
-    Args:
-        rows: the reference and whatever was compared.
-        named: from `named_out_of_fold`.
-    """
+    """The rungs that there are; `named` is from `named_out_of_fold`."""
     for which, knows in KNOWS.items():
         if which in rows:
             made_of = named[which].made_of if isinstance(which, Role) and which in named else ()

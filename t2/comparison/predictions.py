@@ -54,7 +54,6 @@ class PredictionsOf:
     """of all that was learned from or known: curves, lengths, families, sizes; "" in older files"""
 
     def difference(self, other: PredictionsOf) -> list[str]:
-        """Names of the parts that differ."""
         return [each.name for each in fields(self) if getattr(self, each.name) != getattr(other, each.name)]
 
 
@@ -80,9 +79,8 @@ class StoredPredictions:
 def save_predictions(path: Path, made_for: PredictionsOf, by_seed: Mapping[int, Iterable[Source]]) -> None:
     """Write a file, whole or not at all."""
     tensors: dict[str, Tensor] = {}
-    kinds: dict[str, dict[str, str]] = {}
+    kinds: dict[str, dict[str, str]] = {str(seed): {} for seed in by_seed}
     for seed, sources in by_seed.items():
-        kinds[str(seed)] = {}
         for source in sources:
             kinds[str(seed)][source.name] = source.kind
             for fold, known in enumerate(source.folds):
@@ -102,6 +100,7 @@ def save_predictions(path: Path, made_for: PredictionsOf, by_seed: Mapping[int, 
 def _tensors(prefix: str, known: Known) -> dict[str, Tensor]:
     parts = {name: value for name, value in vars(known.prediction).items() if value is not None}
     named = {f"{prefix}/{name}": value.float().contiguous() for name, value in parts.items()}
+    # The score keeps all its digits: bins cut between scores, and two that float32 makes equal would share one.
     return {**named, f"{prefix}/{_SCORE}": known.score_B.double().contiguous()}
 
 
@@ -138,11 +137,9 @@ def load_predictions(path: Path) -> StoredPredictions:
 
 
 def _source(tensors: dict[str, Tensor], seed: int, name: str, kind: Any) -> Source:
-    folds = []
-    for fold in range(OUTER_FOLDS):
-        sides = [_known(tensors, f"{seed}/{name}/{fold}/{side}/") for side in ("train", "test")]
-        folds.append(FoldKnown(sides[0], sides[1]))
-    return Source(name, kind, tuple(folds))
+    folds = [f"{seed}/{name}/{fold}" for fold in range(OUTER_FOLDS)]
+    known = [FoldKnown(_known(tensors, f"{fold}/train/"), _known(tensors, f"{fold}/test/")) for fold in folds]
+    return Source(name, kind, tuple(known))
 
 
 def _known(tensors: dict[str, Tensor], prefix: str) -> Known:
@@ -177,13 +174,9 @@ def check_questions(
 
 
 def check_labels(stored: StoredPredictions, pool: GradedPool, labels: BudgetLabels, path: Path) -> None:
-    """Make sure that a pool's questions are labelled as they were for the predictions; older files do not say.
+    """Make sure that a pool's questions, in the order of the predictions, are labelled as they were for these.
 
-    Args:
-        stored: predictions.
-        pool: their questions, in their order.
-        labels: of the pool, on their grid.
-        path: of the predictions, for the error.
+    Older files do not say.
 
     Raises:
         T2Error: other samples, grades, families or sizes.

@@ -79,17 +79,9 @@ def write_report(
 ) -> list[Path]:
     """Write report.json, report.md, index.html, frontier.png and ladder.png.
 
-    Args:
-        summary: of all fold seeds.
-        comparison: the first of them, for the picture.
-        folder: created.
-        title: of the page.
-        header: what was compared, a paragraph.
-        notes: on the pool.
-        cost_unit: of the pool: where tokens are unknown, cost is counted in samples.
-        first: sections above all others of the page.
-        first_markdown: what stands above the comparison in report.md.
-        further: keys that report.json has besides the summary's.
+    `comparison` is the one of the first fold seed, for the picture, and `header` a paragraph on what was compared.
+    `first` are sections above all others of the page, `first_markdown` stands above the comparison in report.md, and
+    `further` are keys that report.json has besides the summary's.
     """
     cost = COST_WORDS[cost_unit]
     lines, heading = frontier_lines(comparison), clean(title, 90)
@@ -120,7 +112,6 @@ def frontier_lines(comparison: Comparison) -> list[Line]:
 
 
 def _sections(summary: Summary, pictures: dict[str, bytes], cost_unit: str) -> list[Section]:
-    """Sections of the page, top down."""
     cost = COST_WORDS[cost_unit]
     ladder = "; ".join(f"{rung.name} {number(rung.row.ratio.value)}" for rung in summary.ladder)
     sections = [

@@ -69,18 +69,13 @@ def row_of(
     resampled: Resampled,
     n_ref: int,
 ) -> Row:
-    """A contender.
+    """A contender, or the best of a field.
 
-    Args:
-        outcome: of the first comparison, or made of its outcomes.
-        first: at the fold seed of which the intervals are.
-        others: each other fold seed with its outcome of that name.
-        resampled: the outcome's replays and the reference among others.
-        n_ref: samples at which the area ends.
+    Intervals are of `first`, and `resampled` holds the replays of outcome and reference; `others` are the other fold
+    seeds, each with its own outcome of that key. Areas end at `n_ref` samples.
     """
     mine, half = outcome.tuned[-1], outcome.tuned[ALLOWANCES.index(0.005)]
     fixed = first.outcomes[Key("FixedN")].frontier
-    has_frontier = len(outcome.frontier.replays) > 1
     return Row(
         name=outcome.name,
         kind=outcome.kind,
@@ -101,8 +96,8 @@ def row_of(
         peak=float(mine.peak.mean()),
         order_error=100 * mine.order_error,
         half_point=(resampled.difference(half, first.reference), resampled.ratio(half, first.reference)),
-        area=resampled.area(outcome.frontier, fixed, n_ref) if has_frontier else None,
-        crossing=crossing(outcome.frontier, first.reference) if has_frontier else None,
+        area=resampled.area(outcome.frontier, fixed, n_ref) if outcome.frontier.is_swept else None,
+        crossing=crossing(outcome.frontier, first.reference) if outcome.frontier.is_swept else None,
         other_seeds=tuple(_at_seed(c, o, n_ref) for c, o in others),
         chosen=tuple(setting for setting in outcome.chosen if setting == setting),  # NaN: no knob
         folds_without=0 if outcome.kind == "reference" else sum(not fold.within for fold in outcome.folds),
@@ -118,10 +113,10 @@ def crossing(frontier: Frontier, reference: Replay) -> float | None:
 
 
 def _at_seed(comparison: Comparison, outcome: Outcome, n_ref: int) -> tuple[float, float, float | None]:
-    has_frontier = len(outcome.frontier.replays) > 1
-    gained = area(outcome.frontier, comparison.outcomes[Key("FixedN")].frontier, n_ref) if has_frontier else None
     points, ratio = difference_and_ratio(outcome.tuned[-1], comparison.reference)
-    return points, ratio, None if gained is None else 100 * gained
+    if not outcome.frontier.is_swept:
+        return points, ratio, None
+    return points, ratio, 100 * area(outcome.frontier, comparison.outcomes[Key("FixedN")].frontier, n_ref)
 
 
 def reference_row(first: Comparison, resampled: Resampled) -> Row:

@@ -28,7 +28,6 @@ class Slice:
 
     @staticmethod
     def of(pool: GradedPool, labels: BudgetLabels, seed: int, num_orders: int = FULL.num_orders) -> Slice:
-        """Draw the orders of whole pools."""
         return Slice(pool, labels, Orders.of(pool, num_orders, seed), half_curves(pool, labels.grid))
 
     def with_half_orders(self, seed: int) -> Slice:

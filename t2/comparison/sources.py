@@ -71,13 +71,13 @@ class Folds:
     @staticmethod
     def of(dedup_keys: Sequence[str], fold_seed: int) -> Folds:
         """By hash: they depend on keys and seed alone."""
+        # Another seed for the inner folds: with the same hash they would follow from the outer ones.
         return Folds(
             torch.tensor([fold_of(key, OUTER_FOLDS, fold_seed) for key in dedup_keys]),
             torch.tensor([fold_of(key, INNER_FOLDS, 1000 + fold_seed) for key in dedup_keys]),
         )
 
     def test_rows(self, fold: int) -> Tensor:
-        """Rows of the questions that a fold tests."""
         return torch.nonzero(self.outer_Q == fold).squeeze(1)
 
     @property
@@ -103,12 +103,8 @@ def check_enough(
 ) -> None:
     """Make sure that questions can fill the folds of every seed, before anything is fitted.
 
-    Args:
-        dedup_keys: of the questions.
-        fold_seeds: one cross-validation for each.
-        kind: what they are, as "labelled questions".
-        pool: where they lie, for the error.
-        besides: what the pool has that does not count, as " and 30 that ...".
+    For the error: `kind` is what they are, as "labelled questions", `pool` where they lie, and `besides` what the pool
+    has that does not count, as " and 30 that ...".
 
     Raises:
         T2Error: too few questions, or too many that share their dedup key.
@@ -149,12 +145,13 @@ def _fits_of(folds: Folds, fold: int) -> list[tuple[Tensor, Tensor]]:
     train_rows = folds.train_rows(fold)
     inner_T = folds.inner_Q[train_rows]
     inside = [(train_rows[inner_T != inner], train_rows[inner_T == inner]) for inner in range(INNER_FOLDS)]
-    return [*((learn, held) for learn, held in inside if len(held)), (train_rows, folds.test_rows(fold))]
+    return [*(fit for fit in inside if len(fit[1])), (train_rows, folds.test_rows(fold))]
 
 
 def _fold_known(plan: Sequence[tuple[Tensor, Tensor]], results: Sequence[Known]) -> FoldKnown:
     """The results of a plan from `_fits_of`; those inside the training questions go back into the order of the pool."""
     *inside, test = results
+    # Every training question is held out once, so sorting the held rows puts all of them back.
     order = torch.cat([held for _, held in plan[:-1]]).argsort()
     train = Known(
         torch.cat([known.score_B for known in inside]), concatenated([known.prediction for known in inside])
@@ -171,5 +168,4 @@ class Unfitted:
     fit_predict: FitPredict
 
     def fitted(self, folds: Folds, run_fits: RunFits = one_by_one) -> Source:
-        """The source on all outer folds."""
         return Source(self.name, self.kind, cross_fitted(self.fit_predict, folds, run_fits))

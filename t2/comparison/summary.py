@@ -52,13 +52,10 @@ def summarise(
     eps: float = 0.02,
     new_rows: Tensor | None = None,
 ) -> Summary:
-    """Rows, ladder, claims and targets.
+    """Rows, ladder, claims and targets of one comparison for each fold seed; intervals are of the first.
 
-    Args:
-        comparisons: one for each fold seed; intervals are of the first.
-        clusters_Q: the same number for questions that share a dedup key.
-        eps: tolerance of N* that the labels were made with.
-        new_rows: questions on which the claims are made once more, alone.
+    `clusters_Q` has the same number for questions that share a dedup key, `eps` is the tolerance of N* of the labels,
+    and on `new_rows` alone the claims are made once more.
     """
     first = comparisons[0]
     n_ref = int(torch.tensor([n for c in comparisons for n in c.n_ref]).mode().values)
@@ -68,6 +65,7 @@ def summarise(
         for c, best in zip(comparisons, named, strict=True)
     ]
     replays = [r for o in everyone[0].values() for r in (*o.tuned, *o.frontier.replays)]
+    # Everything of the first fold seed in one matrix: what is compared shares its draws.
     resampled = Resampled([first.reference, *replays], clusters_Q, first.sweeps.num_resamples)
     reference = reference_row(first, resampled)
     rows: dict[Key | Role, Row] = {Role.REFERENCE: reference}

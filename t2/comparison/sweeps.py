@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from t2.grading.graded import GradedPool
 
@@ -39,13 +38,6 @@ class Sweeps:
     """of the questions, for intervals of accuracy, tokens and areas"""
     num_rank_resamples: int = 1000
     """of the questions, for intervals of rank correlations"""
-
-    @staticmethod
-    def small() -> Sweeps:
-        """Two settings a policy, few orders and resamples: for tests that are not about what is found."""
-        swept = {f.name: f.default for f in fields(Sweeps) if isinstance(f.default, tuple)}
-        two: dict[str, Any] = {name: (values[0], values[len(values) // 2]) for name, values in swept.items()}
-        return Sweeps(**two, num_orders=4, num_resamples=100, num_rank_resamples=100)
 
     def priced_for(self, pool: GradedPool) -> Sweeps:
         """With prices for a pool's answers: long ones, or a cost in samples, must change no ratio and no area."""

@@ -194,7 +194,6 @@ def claims_table(claims: Claims, cost_unit: str = "tokens") -> Table:
 
 
 def _listed(claim: Claim) -> str:
-    """Ratio, accuracy and area of a claim at each other fold seed."""
     return "; ".join(f"{number(r)} / {number(d)} / {number(a)}" for d, r, a in claim.other_seeds)
 
 

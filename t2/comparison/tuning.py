@@ -59,14 +59,7 @@ def inner_folds(train: Slice, inner_T: Tensor) -> tuple[InnerFold, ...]:
 
 
 def held_out_frontier(contender: Contender, inner: Sequence[InnerFold], known: Known, cap: int) -> Frontier:
-    """A contender on the training questions, each replayed by a fit that never saw its samples.
-
-    Args:
-        contender: what is fitted.
-        inner: from `inner_folds`.
-        known: of the training questions.
-        cap: most samples.
-    """
+    """A contender on the training questions, each replayed by a fit that never saw its samples."""
     parts = []
     for fold in inner:
         run = contender.fit(fold.learn, known.take(fold.learn_rows), cap)

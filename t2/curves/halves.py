@@ -32,7 +32,6 @@ class Halves:
         return Halves(self.grid, self.samples, acc, tokens, votes)
 
     def upto(self, cap: int) -> Halves:
-        """The same with budgets of at most `cap` samples."""
         grid = cut_grid(self.grid, cap)
         first, second = (acc_QK[:, : len(grid)] for acc_QK in self.acc_QK)
         return Halves(grid, self.samples, (first, second), self.tokens_Q, self.votes_Q3)
@@ -57,5 +56,6 @@ def half_curves(pool: GradedPool, grid: Sequence[int]) -> Halves | None:
 
 def _votes(pool: GradedPool, chosen_QM: Tensor) -> Tensor:
     counts_QC, _, _ = pool.class_counts(chosen_QM)
+    # Two empty classes more, so that there is a leader and a runner-up where fewer than two answers came.
     top_Q2 = torch.nn.functional.pad(counts_QC, (0, 2)).sort(dim=1, descending=True).values[:, :2]
     return torch.cat([chosen_QM.sum(1, keepdim=True), top_Q2], 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -38,14 +38,7 @@ class BudgetLabels:
     """log of the mean generated tokens of a sample"""
 
     def take(self, rows: Tensor) -> BudgetLabels:
-        return BudgetLabels(
-            self.grid,
-            self.label_grid,
-            self.acc_QK[rows],
-            self.n_star_Q[rows],
-            self.never_Q[rows],
-            self.log_tokens_Q[rows],
-        )
+        return replace(self, **{name: part[rows] for name, part in vars(self).items() if "_Q" in name})
 
 
 def check_grid(grid: Sequence[int], samples_per_question: int) -> tuple[int, ...]:
@@ -75,13 +68,7 @@ def cut_grid(grid: Sequence[int], largest: int) -> tuple[int, ...]:
 
 
 def accuracy_on_grid(pool: GradedPool, grid: Sequence[int], only_QM: Tensor | None = None) -> Tensor:
-    """A(N) for N in `grid`, shape (Q, K), float64; NaN beyond a question's pool.
-
-    Args:
-        pool: graded samples.
-        grid: budgets in samples.
-        only_QM: bool; use these samples alone (a fold).
-    """
+    """A(N) for N in `grid`, (Q, K), float64; NaN beyond a question's pool. `only_QM`: use these samples alone."""
     return majority_accuracy(*pool.class_counts(only_QM), budgets=grid)
 
 
@@ -101,7 +88,7 @@ def smallest_enough(acc_QK: Tensor, eps: float) -> Tensor:
     Exactly eps is within: 1e-9 is added to eps, so that rounding decides nothing, at eps = 0 neither.
     """
     enough_QK = acc_QK >= acc_QK.amax(1, keepdim=True) - (eps + MIN_EPS)
-    return enough_QK.int().argmax(1)
+    return enough_QK.int().argmax(1)  # the first True
 
 
 def never_helped(acc_QK: Tensor, eps: float) -> Tensor:

@@ -58,6 +58,7 @@ def majority_accuracy(
     choose = binomials(int(pool_Q.max()))[:, : largest + 1]
     question_R, class_R = torch.nonzero(correct_QC & (counts_QC > 0), as_tuple=True)
     votes_R = counts_QC[question_R, class_R]
+    # One row for each correct class, not for each question: each adds the draws that it wins, and its share of ties.
     others_RC = counts_QC[question_R].clone()
     others_RC[torch.arange(len(question_R)), class_R] = 0
     others_RC = others_RC.sort(1, descending=True).values
@@ -90,11 +91,9 @@ def _ways_of_others(others_RC: Tensor, abstained_R: Tensor, votes: int, drawn_K:
     unique_UC, which_R = torch.unique(rivals_RC, dim=0, return_inverse=True)
     # Rows with more rivals first, so that each step of the product works on a leading block.
     order = torch.argsort((unique_UC > 0).sum(1), descending=True, stable=True)
-    unique_UC = unique_UC[order]
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order))
-    product_UD = torch.cat([_rival_product(chunk, votes, choose) for chunk in unique_UC.split(_ROWS_AT_ONCE)])
-    return _times_free(product_UD[rank[which_R]], free_R, drawn_K, choose)
+    chunks = unique_UC[order].split(_ROWS_AT_ONCE)
+    product_UD = torch.cat([_rival_product(chunk, votes, choose) for chunk in chunks])
+    return _times_free(product_UD[order.argsort()[which_R]], free_R, drawn_K, choose)
 
 
 def _rival_product(rivals_UC: Tensor, votes: int, choose: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ def medoids(points_QK: Tensor, num_medoids: int, seed: int = 0) -> Tensor:
 
 def _spread_start(distance_QQ: Tensor, num_medoids: int, generator: torch.Generator) -> Tensor:
     """Draw rows with probability proportional to the squared distance from those already drawn."""
+    # The first is no draw but the row nearest to all others.
     chosen = [int(distance_QQ.sum(1).argmin())]
     while len(chosen) < num_medoids:
         weight_Q = distance_QQ[:, chosen].amin(1).square()

@@ -87,7 +87,6 @@ class Prediction:
         return self if self.accuracy_BK is None else replace(self, accuracy_BK=self.accuracy_BK[:, :num_budgets])
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Prediction:
-        """Apply a function to every part that is known."""
         parts: dict[str, Any] = {name: None if v is None else change(v) for name, v in vars(self).items()}
         return Prediction(**parts)
 
@@ -120,12 +119,12 @@ class Standardise(nn.Module):
         self.register_buffer("scale_LD", torch.ones(num_layers, width))
 
     def fit(self, pooled_QLD: Tensor) -> None:
+        # In place: buffers keep their device. Plus 1e-3: a coordinate that hardly varies is not blown up.
         x_QLD = rms_normalised(pooled_QLD)
         self.mean_LD.copy_(x_QLD.mean(0))
         self.scale_LD.copy_(1.0 / (x_QLD.std(0, correction=0) + 1e-3))
 
     def forward(self, pooled_BLD: Tensor) -> Tensor:
-        """Standardised features, (B, L, D), float32."""
         x_BLD: Tensor = (rms_normalised(pooled_BLD) - self.mean_LD) * self.scale_LD
         return x_BLD
 
@@ -200,7 +199,6 @@ class Trunk(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
-        """Outputs, (B, O)."""
         hidden_BH = nn.functional.gelu(self.project(self.drop_in(x_BLD.flatten(1))))
         out_BO: Tensor = self.out(self.drop_hidden(hidden_BH))
         return out_BO

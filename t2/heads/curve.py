@@ -108,11 +108,13 @@ class CurveHead(Head):
         curve_JK = acc_QK[chosen].to(self.atom_curve_JK)
         with torch.no_grad():
             if self.fresh:
+                # The last layer is zero but for the bias, so the first prediction is the mean training curve, nearly.
                 nearest_Q = torch.cdist(acc_QK, acc_QK[chosen]).argmin(1)
                 share_J = torch.bincount(nearest_Q, minlength=self.num_atoms) / len(nearest_Q)
                 self.trunk.out.bias[:-1] = share_J.clamp(min=1e-3).log()
                 self.fresh.zero_()
             else:
+                # Row j of the output layer scores atom j. Atoms are chosen anew, so rows move; the length's stays last.
                 nearest_J = torch.cdist(curve_JK, self.atom_curve_JK).argmin(1)
                 rows = torch.cat([nearest_J, nearest_J.new_tensor([self.num_atoms])])
                 self.trunk.out.weight.copy_(self.trunk.out.weight[rows])

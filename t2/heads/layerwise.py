@@ -28,6 +28,7 @@ class LayerwiseRegression(Head):
         if self.num_outputs > MAX_OUTPUTS:
             most = (MAX_OUTPUTS - 1) // (1 + HEAD_FOLDS)
             raise T2Error(f"Expected at most {most} layers for LayerwiseRegression, got {shape.num_layers}.")
+        # Standardised features come out of the first map with deviation 1, and the last starts at zero: at one sample.
         num_mlps, hidden = 1 + HEAD_FOLDS, max(1, shape.width // 8)
         self.w_in_FLDH = nn.Parameter(torch.randn(num_mlps, shape.num_layers, shape.width, hidden) * shape.width**-0.5)
         self.b_in_FLH = nn.Parameter(torch.zeros(num_mlps, shape.num_layers, hidden))
@@ -59,6 +60,7 @@ class LayerwiseRegression(Head):
     def budget_loss(self, raw_BO: Tensor, targets: Targets) -> Tensor:
         """Mean squared error of log2 N*, each MLP over the questions it may see."""
         error_BFL = self._mu(raw_BO) - self._log2_n_star(targets)[:, None, None]
+        # MLP 0 stands for fold -1, which no question is in: it sees all. MLP 1 + f sees all but fold f.
         fold_F = torch.arange(-1, HEAD_FOLDS, device=raw_BO.device)
         seen_BF = (targets.fold_B[:, None] != fold_F).float()
         return (error_BFL.square().mean(2) * seen_BF).sum() / seen_BF.sum()
@@ -77,6 +79,7 @@ class LayerwiseRegression(Head):
         mu_QFL = self._mu(self(pooled_QLD))
         unseen_QL = mu_QFL[torch.arange(len(mu_QFL), device=mu_QFL.device), 1 + targets.fold_B]
         mse_L = (unseen_QL - self._log2_n_star(targets)[:, None]).square().mean(0)
+        # Without the floor a layer that fits a few questions exactly would take all the weight.
         weight_L = 1.0 / mse_L.clamp(min=1e-6)
         self.layer_weight_L.copy_(weight_L / weight_L.sum())
 

@@ -24,6 +24,7 @@ def corn_loss(logits_BC: Tensor, class_B: Tensor) -> Tensor:
     task_C = torch.arange(logits_BC.shape[1], device=logits_BC.device)
     asked_BC = class_B[:, None] >= task_C
     above_BC = class_B[:, None] > task_C
+    # log(1 - sigmoid(x)) = logsigmoid(x) - x, without the 1 - 1 that a sure task would come to.
     log_p_BC = torch.where(above_BC, logsigmoid(logits_BC), logsigmoid(logits_BC) - logits_BC)
     return -(log_p_BC * asked_BC).sum() / asked_BC.sum()
 
@@ -67,6 +68,7 @@ class OrdinalHead(Head):
 
     def predict(self, raw_BO: Tensor) -> Prediction:
         """P(N* <= budget), and the mean of log2 N*, where "never" counts as one sample."""
+        # Task k is conditional on "class >= k", so P(class > k) is the product of the tasks up to k, and never rises.
         above_BK = raw_BO[:, :-1].sigmoid().cumprod(1)
         cdf_BK = 1 - above_BK
         mass_BK = torch.diff(cdf_BK, dim=1, prepend=torch.zeros_like(cdf_BK[:, :1]))

@@ -18,6 +18,7 @@ def stop_probability(first: Tensor, second: Tensor) -> Tensor:
 
     k unanimous answers give 1 - 2^-(k+1).
     """
+    # The upper tail: the leader's share, of all votes for one of the two, is above 1/2.
     return torch.as_tensor(betaincc(first.double().numpy() + 1, second.double().numpy() + 1, 0.5))
 
 

@@ -31,12 +31,10 @@ class Costs:
 
     @staticmethod
     def of(prediction: Prediction, grid: tuple[int, ...]) -> Costs:
-        """What a prediction of lengths says that budgets cost."""
         return Costs(grid, prediction.log_tokens_B.double().exp())
 
     @property
     def tokens_BK(self) -> Tensor:
-        """Predicted generated tokens of each budget."""
         return self.tokens_per_sample_B[:, None] * torch.tensor(self.grid, dtype=self.tokens_per_sample_B.dtype)
 
 
@@ -133,5 +131,6 @@ def replay_greedy(pool: GradedPool) -> Replay:
 
 def mean_of(replays: list[Replay]) -> Replay:
     """The mean of several replays of the same questions."""
+    # The mean of R independent replays has 1/R of their mean variance.
     mean = {name: torch.stack([getattr(r, name) for r in replays]).mean(0) for name in vars(replays[0])}
     return Replay(**{**mean, "order_variance": mean["order_variance"] / len(replays)})

@@ -53,18 +53,12 @@ class BatchBudget(OneRound):
 
     @classmethod
     def like_fixed(cls, n: float, tokens_per_sample_B: Tensor) -> BatchBudget:
-        """The total that `n` samples of each question are predicted to cost; n need not be whole.
-
-        Args:
-            n: samples a question, at least 1.
-            tokens_per_sample_B: predicted generated tokens of one sample, of the batch that shares the total.
-        """
+        """The total that `n` samples a question are predicted to cost; at least 1, need not be whole."""
         if not 1 <= n < float("inf"):
             raise T2Error(f"Expected a finite `n` of at least 1 sample a question, got {n}.")
         return cls(n * float(tokens_per_sample_B.double().mean()))
 
     def choose(self, prediction: Prediction, costs: Costs) -> Tensor:
-        """The greedy allocation of the total."""
         if prediction.accuracy_BK is None:
             raise T2Error("Expected a head that predicts a curve for policy BatchBudget, got one that does not.")
         total = self.tokens_per_question * len(prediction.log_tokens_B)

@@ -35,16 +35,13 @@ NEIGHBOURS = 16
 
 
 class DSC(Sequential):
-    """Sequential over questions as well as samples: it needs the whole batch before it starts."""
+    """Sequential over questions as well as samples: it needs the whole batch before it starts.
+
+    `hardness_Q` (higher is harder) is of the questions of the orders that are replayed; `threshold`, in (0.5, 1), is of
+    ASC's rule that ends sampling.
+    """
 
     def __init__(self, hardness_Q: Tensor, threshold: float = 0.95, cap: int = 32) -> None:
-        """Set the order.
-
-        Args:
-            hardness_Q: higher is harder; for the questions of the orders that are replayed.
-            threshold: of ASC's rule that ends sampling, in (0.5, 1).
-            cap: most samples of a question.
-        """
         self.threshold = check_threshold(threshold, "DSC")
         self.easy_to_hard = hardness_Q.double().argsort(dim=0, stable=True).tolist()
         self.cap = cap
@@ -91,11 +88,7 @@ def half_orders(pool: GradedPool, num_orders: int, seed: int) -> tuple[Orders, O
 def replay_other_half(halves: Halves, orders: tuple[Orders, Orders], threshold: float, cap: int) -> Replay:
     """`DSC` in the order of one half's mean correctness, replayed on the other half: mean of the two directions.
 
-    Args:
-        halves: of the questions.
-        orders: of their `half_orders`.
-        threshold: of ASC's rule, in (0.5, 1).
-        cap: most samples of a question; a half that is smaller caps itself.
+    `orders` are the `half_orders` of the questions; a half smaller than `cap` caps itself.
     """
     replays = [
         DSC(-halves.acc_QK[chooser][:, 0], threshold, min(cap, halves.samples)).replay(orders[scorer])

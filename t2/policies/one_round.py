@@ -25,11 +25,6 @@ def is_finite_number(knob: object) -> bool:
 def check_finite(values_BX: Tensor, what: str, policy: str) -> None:
     """Reject predictions that are NaN or infinite: comparisons with NaN are false, and would choose some budget.
 
-    Args:
-        values_BX: what the policy decides by; questions first.
-        what: its name in the message.
-        policy: name of the policy.
-
     Raises:
         T2Error: some are.
     """
@@ -113,4 +108,4 @@ class Utility(OneRound):
         check_finite(costs.tokens_per_sample_B, "tokens", "Utility")
         utility_BK = 100 * prediction.accuracy_BK.double() - self.price * costs.tokens_BK.double() / 1000
         best_BK = utility_BK >= utility_BK.amax(1, keepdim=True) - _TIE
-        return best_BK.int().argmax(1)
+        return best_BK.int().argmax(1)  # the first of equals, and budgets rise

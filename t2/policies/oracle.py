@@ -19,7 +19,6 @@ class OwnOracle:
     """`Utility` on the exact curve of one half: more than any prompt reveals, yet it pays for that half's noise."""
 
     def __init__(self, price: float = 1.0) -> None:
-        """Set the price in accuracy points per 1,000 generated tokens."""
         self.utility = Utility(price)
 
     def replay(self, halves: Halves, pool: GradedPool) -> Replay:
@@ -33,18 +32,10 @@ class BayesOracle:
     """
 
     def __init__(self, price: float = 1.0) -> None:
-        """Set the price in accuracy points per 1,000 generated tokens."""
         self.utility = Utility(price)
 
     def replay(self, halves: Halves, pool: GradedPool, atoms: AnswerAtoms, atom_curve_JK: Tensor) -> Replay:
-        """Mean of the two directions.
-
-        Args:
-            halves: of the pool.
-            pool: graded samples.
-            atoms: answer shares of J training questions.
-            atom_curve_JK: their curves on a grid that starts with `halves.grid`.
-        """
+        """Mean of the two directions; `atom_curve_JK` are the atoms' curves on a grid that begins as `halves.grid`."""
         curve_JK = atom_curve_JK[:, : len(halves.grid)].double()
         first, second = (_posterior(atoms, votes_Q3) @ curve_JK for votes_Q3 in halves.votes_Q3)
         return _both_ways(self.utility, (first, second), halves, pool)
@@ -63,7 +54,6 @@ def _posterior(atoms: AnswerAtoms, votes_Q3: Tensor) -> Tensor:
 
 
 def _both_ways(utility: Utility, curve_QK: tuple[Tensor, Tensor], halves: Halves, pool: GradedPool) -> Replay:
-    """Choose on one half and score on the other, then the other way round."""
     results = []
     for chooser, scorer in ((0, 1), (1, 0)):
         tokens_Q = halves.tokens_Q[chooser]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -45,15 +44,11 @@ class Orders:
         return len(self.vote_RQM)
 
     def take(self, rows: Tensor) -> Orders:
-        picked: dict[str, Any] = {}
-        for name in (field.name for field in fields(self)):
-            value = getattr(self, name)
-            picked[name] = value[:, rows] if name.endswith("RQM") else value[rows]
-        return Orders(**picked)
+        parts = vars(self).items()
+        return Orders(**{name: part[:, rows] if name.endswith("RQM") else part[rows] for name, part in parts})
 
     @staticmethod
     def of(pool: GradedPool, num_orders: int, seed: int) -> Orders:
-        """Uniformly random orders."""
         generator = torch.Generator().manual_seed(seed)
         return _stacked(pool, [shuffled(pool, generator) for _ in range(num_orders)])
 
@@ -67,6 +62,7 @@ class Orders:
 
 def shuffled(pool: GradedPool, generator: torch.Generator) -> GradedPool:
     """Each question's samples in a random order, padding last."""
+    # Keys lie in [0, 1), those of padding in [2, 3): sorted by key, padding is last whatever is drawn.
     key_QM = torch.rand(pool.vote_QM.shape, generator=generator) + 2.0 * (~pool.present_QM)
     return _reordered(pool, key_QM.argsort(1))
 
@@ -77,25 +73,17 @@ def _sorted_by_length(pool: GradedPool) -> GradedPool:
 
 
 def _reordered(pool: GradedPool, order_QM: Tensor) -> GradedPool:
-    moved: dict[str, Any] = {name: getattr(pool, name).gather(1, order_QM) for name in PER_SAMPLE}
-    return replace(pool, **moved)
+    return replace(pool, **{name: getattr(pool, name).gather(1, order_QM) for name in PER_SAMPLE})
 
 
 def _first(pool: GradedPool, count: int) -> GradedPool:
-    cut: dict[str, Any] = {name: getattr(pool, name)[:, :count] for name in PER_SAMPLE}
-    return replace(pool, **cut)
+    return replace(pool, **{name: getattr(pool, name)[:, :count] for name in PER_SAMPLE})
 
 
 def _stacked(pool: GradedPool, orders: list[GradedPool]) -> Orders:
     parts = [_seen(order) for order in orders]
-    vote, right, tokens, first, second, leader_right = (torch.stack(column) for column in zip(*parts, strict=True))
     return Orders(
-        vote_RQM=vote,
-        right_RQM=right,
-        tokens_RQM=tokens,
-        first_RQM=first,
-        second_RQM=second,
-        leader_right_RQM=leader_right,
+        **{name: torch.stack([part[name] for part in parts]) for name in parts[0]},
         limit_Q=pool.present_QM.sum(1),
         prompt_tokens_Q=pool.prompt_tokens_Q,
         greedy_right_Q=pool.greedy_right_Q,
@@ -103,20 +91,19 @@ def _stacked(pool: GradedPool, orders: list[GradedPool]) -> Orders:
     )
 
 
-def _seen(pool: GradedPool) -> tuple[Tensor, ...]:
-    """Votes, and after each prefix: both leaders' votes and whether the majority is right; small integers."""
+def _seen(pool: GradedPool) -> dict[str, Tensor]:
+    """What `Orders` says of one order, by the names of its fields; small integers, since R orders are kept."""
     leader_QM, first_QM, second_QM = running_leaders(pool.vote_QM)
     # A class is right or wrong as a whole: spread each sample's mark over its class, then read it at the leader.
     num_classes = max(1, int(pool.vote_QM.max()) + 1)
     right_QC = torch.zeros(len(pool), num_classes, dtype=torch.int32)
     right_QC.scatter_reduce_(1, pool.vote_QM.clamp(min=0), pool.right_QM.int(), "amax")
     leader_right_QM = right_QC.gather(1, leader_QM.clamp(min=0)).bool() & (leader_QM >= 0)
-    small = torch.int16
-    return (
-        pool.vote_QM.to(small),
-        pool.right_QM,
-        pool.tokens_QM.to(torch.int32),
-        first_QM.to(small),
-        second_QM.to(small),
-        leader_right_QM,
-    )
+    return {
+        "vote_RQM": pool.vote_QM.to(torch.int16),
+        "right_RQM": pool.right_QM,
+        "tokens_RQM": pool.tokens_QM.to(torch.int32),
+        "first_RQM": first_QM.to(torch.int16),
+        "second_RQM": second_QM.to(torch.int16),
+        "leader_right_RQM": leader_right_QM,
+    }

@@ -20,7 +20,6 @@ class PolicyRecord(JsonRecord):
 
     @classmethod
     def of(cls, policy: OneRound) -> PolicyRecord:
-        """The record of a policy."""
         return cls(type(policy).__name__, dict(vars(policy)))
 
     def policy(self) -> OneRound:

@@ -17,11 +17,6 @@ class VoteStates:
     """
 
     def __init__(self, cap: int) -> None:
-        """Enumerate the states.
-
-        Args:
-            cap: most samples of a question.
-        """
         self.cap = cap
         states = [
             (n, v1, v2) for n in range(cap + 1) for v1 in range(n + 1) for v2 in range(min(v1, n - v1) + 1)

@@ -28,7 +28,6 @@ class StopTable:
     """samples to draw next, as many as must come before the rule can stop; 0 where it stops"""
 
     def extra(self, prior: int, drawn: int, first: int, second: int) -> int:
-        """Samples to draw next, 0 to stop: what a server asks after each batch."""
         if drawn >= self.states.cap:
             return 0
         return int(self.batch_PS[prior, self.states.index_NVV[drawn, first, second]])
@@ -69,15 +68,9 @@ class Sequential(ABC):
 
 
 class TableRule(Sequential):
-    """A sequential rule that is a table."""
+    """A sequential rule that is a table; `prior_Q` says which of its priors a question has, None: all the first."""
 
     def __init__(self, table: StopTable, prior_Q: Tensor | None = None) -> None:
-        """Set the table.
-
-        Args:
-            table: of P priors.
-            prior_Q: which prior each question of the orders has; None: the first, for all.
-        """
         self.table, self.prior_Q, self.cap = table, prior_Q, table.states.cap
 
     def replay(self, orders: Orders) -> Replay:
@@ -129,7 +122,6 @@ class TableRule(Sequential):
         return torch.zeros_like(orders.limit_Q) if self.prior_Q is None else self.prior_Q
 
     def _batches(self, state_RQN: Tensor, stop_after_RQ: Tensor, orders: Orders) -> tuple[Tensor, Tensor]:
-        """Rounds, and the largest batch."""
         # Batches never overshoot (`stop_table`), so walking along them meets the sample after which the rule stops;
         # only the end of a question's samples can cut the last one short.
         prior_RQ = self._prior(orders).expand(stop_after_RQ.shape)

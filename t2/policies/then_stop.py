@@ -26,7 +26,7 @@ from torch import Tensor
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
 from t2.policies.states import VoteStates, vote_states
-from t2.policies.stopping import StopTable, TableRule, stop_table
+from t2.policies.stopping import TableRule, stop_table
 
 SMOOTHING = 0.5
 """Pseudo-samples added to first, second and rest (Jeffreys' prior for three shares): no state is impossible."""
@@ -51,9 +51,8 @@ class AnswerAtoms:
 def answer_atoms(pool: GradedPool) -> AnswerAtoms:
     """The atoms of graded questions; of equally frequent answers the one seen first comes first."""
     counts_QC, correct_QC, abstained_Q = pool.class_counts()
-    if counts_QC.shape[1] < 2:
-        counts_QC = torch.nn.functional.pad(counts_QC, (0, 2 - counts_QC.shape[1]))
-        correct_QC = torch.nn.functional.pad(correct_QC, (0, 2 - correct_QC.shape[1]))
+    # Two empty classes more: a second answer must be there to be looked up, though nobody gave it.
+    counts_QC, correct_QC = (torch.nn.functional.pad(each_QC, (0, 2)) for each_QC in (counts_QC, correct_QC))
     top_Q2, which_Q2 = counts_QC.sort(dim=1, descending=True, stable=True)
     top_Q2, which_Q2 = top_Q2[:, :2], which_Q2[:, :2]
     size_Q = counts_QC.sum(1) + abstained_Q
@@ -68,13 +67,7 @@ def softened(member_PJ: Tensor, all_share: float = ALL_SHARE) -> Tensor:
     """A prior for each of P groups of atoms: `all_share` of it is spread over all atoms, the rest over the group's.
 
     At 0 the group alone counts, at 1 all groups have the prior of `no_head`. A group without atoms has that prior too.
-
-    Args:
-        member_PJ: weights of the atoms in each group, at least 0.
-        all_share: from 0 to 1.
-
-    Returns:
-        Rows that sum to 1, float64.
+    Weights in `member_PJ` are at least 0; rows of the result sum to 1, float64.
     """
     member_PJ = member_PJ.double()
     size_P1, overall = member_PJ.sum(1, keepdim=True), 1 / member_PJ.shape[1]
@@ -98,17 +91,12 @@ class StopModel:
 
 
 def stop_model(atoms: AnswerAtoms, prior_PJ: Tensor, cap: int) -> StopModel:
-    """Posterior quantities of all vote states up to `cap` samples.
-
-    Args:
-        atoms: J training questions.
-        prior_PJ: weights over the atoms, rows need not sum to 1.
-        cap: samples.
-    """
+    """Posterior quantities of all vote states up to `cap` samples; rows of `prior_PJ` need not sum to 1."""
     states = vote_states(cap)
     prior_PJ = prior_PJ.double()
-    likelihood = [likelihoods(atoms, states.drawn_S, states.first_S, states.second_S, flip) for flip in (False, True)]
-    a_JS, b_JS = likelihood
+    drawn = (states.drawn_S, states.first_S, states.second_S)
+    a_JS, b_JS = (likelihoods(atoms, *drawn, flip) for flip in (False, True))
+    # A state that no atom of a prior makes likely may round to 0 in all of them: its quantities are then 0, not NaN.
     total_PS = (prior_PJ @ (a_JS + b_JS)).clamp(min=torch.finfo(torch.float64).tiny)
     s1_J, s2_J, r_J = atoms.share_J3.T[:, :, None]
     # A leader of the votes is the atom's first answer (a) or its second (b); `right_J` says which of these is correct.
@@ -138,9 +126,7 @@ def optimal_stops(model: StopModel, cost_P: Tensor) -> Tensor:
     stopping (its P_right) and of one more sample (the mean worth of its three successors, which all have n + 1, minus
     the cost). So one pass from the cap down settles every state, for all priors at once.
 
-    Args:
-        model: from `stop_model`.
-        cost_P: price of one more sample, in accuracy (a share, not points).
+    `cost_P` is the price of one more sample, in accuracy (a share, not points).
     """
     states, value_PS = model.states, model.right_PS.clone()
     stop_PS = torch.ones_like(value_PS, dtype=torch.bool)
@@ -158,27 +144,16 @@ def optimal_stops(model: StopModel, cost_P: Tensor) -> Tensor:
     return stop_PS
 
 
-def then_stop_table(model: StopModel, price: float, tokens_P: Tensor) -> StopTable:
-    """The table of `HeadThenStop`.
-
-    Args:
-        model: from `stop_model`.
-        price: accuracy points that 1,000 generated tokens must bring.
-        tokens_P: predicted generated tokens of a sample under each prior.
-    """
-    if not 0 <= price < float("inf"):
-        raise T2Error(f"Expected a finite `price` >= 0 (accuracy points per 1,000 tokens), got {price}.")
-    cost_P = price / 100 * tokens_P.double() / 1000
-    return stop_table(optimal_stops(model, cost_P), model.states)
-
-
 class HeadThenStop(TableRule):
     """Sequential: a prior for each question from the head, then the optimal stopping table of that prior."""
 
     def __init__(self, model: StopModel, price: float, tokens_P: Tensor, prior_Q: Tensor | None = None) -> None:
         """Set model, price (points per 1,000 tokens), predicted tokens of a sample, and each question's prior."""
+        if not 0 <= price < float("inf"):
+            raise T2Error(f"Expected a finite `price` >= 0 (accuracy points per 1,000 tokens), got {price}.")
         self.price = price
-        super().__init__(then_stop_table(model, price, tokens_P), prior_Q)
+        cost_P = price / 100 * tokens_P.double() / 1000
+        super().__init__(stop_table(optimal_stops(model, cost_P), model.states), prior_Q)
 
 
 def no_head(atoms: AnswerAtoms, cap: int) -> StopModel:

@@ -22,13 +22,6 @@ class ESC(Sequential):
     """
 
     def __init__(self, window: int = 5, cap: int = 32, answer: str = "all") -> None:
-        """Set window and cap in samples.
-
-        Args:
-            window: samples of a round, at least 2 (one answer always agrees with itself).
-            cap: most samples.
-            answer: "all" or "window".
-        """
         if window < 2:
             raise T2Error(f"Expected an ESC window of at least 2 samples, got {window}.")
         if answer not in ("all", "window"):
@@ -60,13 +53,11 @@ class ESC(Sequential):
 
 def _agreeing_run(vote_RQN: Tensor) -> Tensor:
     """How many samples, up to and with each, gave the same answer in a row; 0 for an abstention."""
-    run = torch.zeros(vote_RQN.shape, dtype=torch.long)
-    for n in range(vote_RQN.shape[2]):
-        voted = vote_RQN[..., n] > ABSTAINED
-        same = (vote_RQN[..., n] == vote_RQN[..., n - 1]) if n else torch.zeros_like(voted)
-        before = run[..., n - 1] if n else torch.zeros_like(run[..., 0])
-        run[..., n] = torch.where(voted, torch.where(same, before, 0) + 1, 0)
-    return run
+    run_RQN = (vote_RQN > ABSTAINED).long()
+    for n in range(1, vote_RQN.shape[2]):
+        # 1 starts a run, the run before goes on if the answers are equal, and an abstention stays 0.
+        run_RQN[..., n] *= 1 + run_RQN[..., n - 1] * (vote_RQN[..., n] == vote_RQN[..., n - 1])
+    return run_RQN
 
 
 class Doubling(TableRule):

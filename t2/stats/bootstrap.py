@@ -46,13 +46,8 @@ def resampled_means(
 ) -> Tensor:
     """Means of each column over questions drawn with replacement, (R, P) float64; all columns share the draws.
 
-    Sharing the draws is what makes differences between columns paired.
-
-    Args:
-        values_QP: one column for each quantity.
-        num_resamples: R.
-        seed: of the draws; the same seed draws the same questions in every function of this module.
-        clusters_Q: cluster of each question, any integers; None: each question is its own.
+    Sharing the draws is what makes differences between columns paired; the same seed draws the same questions in every
+    function of this module. `clusters_Q`: cluster of each question, any integers; None: each question is its own.
 
     Raises:
         T2Error: no question, or not one cluster per question.
@@ -61,11 +56,10 @@ def resampled_means(
     row_Q, num_units = _units(len(values_QP), clusters_Q)
     # Clusters have different numbers of questions: a column of ones counts those that were drawn.
     with_count = torch.cat([values_QP, torch.ones(len(values_QP), 1, dtype=torch.float64)], 1)
-    sums_UP = with_count if row_Q is None else with_count.new_zeros(num_units, with_count.shape[1])
-    if row_Q is not None:
-        sums_UP.index_add_(0, row_Q, with_count)
+    sums_UP = with_count.new_zeros(num_units, with_count.shape[1]).index_add_(0, row_Q, with_count)
     means = []
     for drawn_RU in _draws(num_units, num_resamples, seed):
+        # How often each unit was drawn, so that a resample is one row of a matrix product, not a copy of the values.
         weight_RU = torch.zeros(drawn_RU.shape, dtype=torch.float64)
         weight_RU.scatter_add_(1, drawn_RU, torch.ones((), dtype=torch.float64).expand(drawn_RU.shape))
         total_RP = weight_RU @ sums_UP
@@ -82,10 +76,7 @@ def resampled_rows(
     questions as these hold.
     """
     row_Q, num_units = _units(num_questions, clusters_Q)
-    if row_Q is None:
-        for drawn_RU in _draws(num_units, num_resamples, seed):
-            yield from drawn_RU
-        return
+    # Questions lie sorted by unit: a drawn one is a run of `size` places from `start` on; runs are laid end to end.
     order_Q = torch.argsort(row_Q, stable=True)
     size_U = torch.bincount(row_Q, minlength=num_units)
     start_U = size_U.cumsum(0) - size_U
@@ -117,12 +108,11 @@ def mean_interval(
     return interval(float(values_Q.double().mean()), means_RP[:, 0])
 
 
-def _units(num_questions: int, clusters_Q: Tensor | None) -> tuple[Tensor | None, int]:
-    """Which drawn unit a question belongs to (None: it is one itself), and how many units there are."""
+def _units(num_questions: int, clusters_Q: Tensor | None) -> tuple[Tensor, int]:
+    """Which drawn unit each question belongs to, and how many units there are."""
     if num_questions < 1:
         raise T2Error("Expected at least one question to resample, got none.")
-    if clusters_Q is None:
-        return None, num_questions
+    clusters_Q = torch.arange(num_questions) if clusters_Q is None else clusters_Q
     if clusters_Q.shape != (num_questions,):
         raise T2Error(f"Expected one cluster for each of {num_questions} questions, got {tuple(clusters_Q.shape)}.")
     clusters_U, row_Q = torch.unique(clusters_Q, return_inverse=True)

@@ -11,45 +11,13 @@ from t2.policies.base import Replay
 
 
 @dataclass(frozen=True)
-class FrontierPoint:
-    """A policy at one setting, means over questions."""
-
-    setting: float
-    """the knob: n, price, shift or threshold; NaN for a policy without one"""
-    accuracy: float
-    """share of questions answered correctly"""
-    generated_tokens: float
-    """per question"""
-    total_tokens: float
-    """generated and prompt tokens per question"""
-    samples: float
-    """started per question"""
-    rounds: float
-    """per question"""
-    peak: float
-    """largest number of sequences of one question at once, mean over questions"""
-
-
-def point_of(setting: float, replay: Replay) -> FrontierPoint:
-    """Means over the questions of a replay."""
-    return FrontierPoint(
-        setting=setting,
-        accuracy=float(replay.correct.mean()),
-        generated_tokens=float(replay.generated_tokens.mean()),
-        total_tokens=float(replay.total_tokens.mean()),
-        samples=float(replay.samples.mean()),
-        rounds=float(replay.rounds.mean()),
-        peak=float(replay.peak.mean()),
-    )
-
-
-@dataclass(frozen=True)
 class Frontier:
     """A policy at all its settings, in knob order; no hull."""
 
     name: str
     """for people alone: code compares the fields below"""
     settings: tuple[float, ...]
+    """the knob: n, price, shift or threshold; NaN for a policy without one"""
     replays: tuple[Replay, ...] = field(repr=False)
     policy: str = ""
     """class name of the policy, as "Utility"; "" where several policies are mixed"""
@@ -59,8 +27,9 @@ class Frontier:
     """it decides on the mean curve of the source's bin (the common decision layer), not on the source's own curve"""
 
     @property
-    def points(self) -> list[FrontierPoint]:
-        return [point_of(s, r) for s, r in zip(self.settings, self.replays, strict=True)]
+    def is_swept(self) -> bool:
+        """Whether it has more than one setting, and so an area."""
+        return len(self.replays) > 1
 
     def take(self, rows: Tensor) -> Frontier:
         """The frontier on some questions (repeated rows allowed: a bootstrap resample)."""
@@ -99,13 +68,8 @@ def interpolated(tokens_RP: Tensor, accuracy_RP: Tensor, at_RX: Tensor, after: b
         ----o----o            <- not after
 
     Between two neighbouring settings it is what one gets by tossing a coin for each question. Only the continuation to
-    the right can be had too (by spending no more); areas never ask for the other.
-
-    Args:
-        tokens_RP: tokens of each setting, in any order; any leading shape, the same for all.
-        accuracy_RP: accuracy of each setting.
-        at_RX: where.
-        after: where several settings take the same tokens, go on from the last of them, not towards the first.
+    the right can be had too (by spending no more); areas never ask for the other. Settings may come in any order, and
+    the leading shape may be any, the same for all.
     """
     x_RP, y_RP = _by_tokens(tokens_RP, accuracy_RP)
     num = x_RP.shape[-1]
@@ -120,19 +84,14 @@ def interpolated(tokens_RP: Tensor, accuracy_RP: Tensor, at_RX: Tensor, after: b
 
 
 def tokens_reaching(tokens_RP: Tensor, accuracy_RP: Tensor, wanted_R: Tensor) -> Tensor:
-    """Fewest tokens at which frontiers have an accuracy, between settings on the straight line; infinity: nowhere.
+    """Fewest tokens (R,) at which frontiers have an accuracy, between settings on the straight line; infinity: nowhere.
 
-    Args:
-        tokens_RP: tokens of each setting, in any order.
-        accuracy_RP: accuracy of each setting.
-        wanted_R: accuracy, one for each row.
-
-    Returns:
-        Tokens, (R,). Where the cheapest setting has it, its tokens: nothing is known of less.
+    Where the cheapest setting has it, its tokens: nothing is known of less. Settings may come in any order.
     """
     x_RP, y_RP = _by_tokens(tokens_RP, accuracy_RP)
     reached_RP = y_RP >= wanted_R[:, None] - 1e-12
     first_R1 = reached_RP.int().argmax(-1, keepdim=True)
+    # Accuracy may fall again between settings: the first crossing from below is the cheapest.
     before_R1 = (first_R1 - 1).clamp(min=0)
     x0, x1, y0, y1 = (part.gather(-1, place)[:, 0] for part in (x_RP, y_RP) for place in (before_R1, first_R1))
     weight_R = ((wanted_R - y0) / (y1 - y0).clamp(min=1e-300)).clamp(0, 1)
@@ -141,7 +100,7 @@ def tokens_reaching(tokens_RP: Tensor, accuracy_RP: Tensor, wanted_R: Tensor) ->
 
 
 def _by_tokens(tokens_RP: Tensor, accuracy_RP: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in the order of tokens, equals as they were."""
+    # Equals stay in knob order (stable), on which the two values at a jump depend.
     order_RP = torch.argsort(tokens_RP, dim=-1, stable=True)
     return tokens_RP.gather(-1, order_RP), accuracy_RP.gather(-1, order_RP)
 
@@ -163,14 +122,8 @@ def areas_between(tokens_RP: Tensor, accuracy_RP: Tensor, fixed_tokens_RK: Tenso
     Both lines are straight in tokens, as mixtures of settings are; the axis only says what counts how much. Straight
     in log tokens, a frontier with fewer settings lies above the same one with more, and gains what nobody can have.
 
-    Args:
-        tokens_RP: mean tokens of each setting of the policy, a row for each resample.
-        accuracy_RP: its accuracy.
-        fixed_tokens_RK: mean tokens of FixedN at each budget from 1 to N_ref.
-        fixed_accuracy_RK: its accuracy.
-
-    Returns:
-        Area divided by the length of the axis: an accuracy difference (share, not points), (R,).
+    A row is a resample; FixedN has its budgets from 1 to N_ref. Returns the area divided by the length of the axis: an
+    accuracy difference (share, not points), (R,).
     """
     mine, fixed = (tokens_RP.double(), accuracy_RP.double()), (fixed_tokens_RK.double(), fixed_accuracy_RK.double())
     start_R1, high_R1 = fixed[0].amin(1, keepdim=True), fixed[0].amax(1, keepdim=True)

@@ -5,18 +5,17 @@ The halves are those of `GradedPool.fold_QM`. A target whose halves disagree is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 
 import torch
 from torch import Tensor
 
-from t2.curves.halves import Halves, half_curves
+from t2.curves.halves import Halves
 from t2.curves.labels import BudgetLabels, smallest_enough
-from t2.grading.graded import GradedPool
 from t2.heads.base import Prediction
-from t2.stats.bootstrap import Interval, clusters_of, interval, resampled_rows
+from t2.stats.bootstrap import Interval, interval, resampled_rows
 
 TARGETS = ("first_accuracy", "top_accuracy", "gain", "n_star", "log_tokens")
 """A(1); A at the largest budget up to M/2; their difference; N*; log of the mean generated tokens of a sample."""
@@ -33,43 +32,19 @@ _DECIMALS = 9
 
 
 def target_title(target: str, top: int, unit: str = "tokens") -> str:
-    """A target of `TARGETS` in words.
-
-    Args:
-        target: its name.
-        top: the largest budget up to M/2, samples.
-        unit: of the cost of a sample.
-    """
+    """A target of `TARGETS` in words; `top` is the largest budget up to M/2, samples."""
     return _TITLES[target].format(top=top, unit=unit)
-
-
-def reliability(
-    pool: GradedPool, grid: Sequence[int], eps: float, num_resamples: int = 1000, seed: int = 0
-) -> dict[str, Interval]:
-    """Spearman correlation between the halves of each of `TARGETS`, over questions.
-
-    It is that of a target from half the samples; `spearman_brown` steps it up to the whole pool. What a head can reach
-    against a target from the whole pool is at most about the square root of that (attenuation by noise).
-
-    Args:
-        pool: graded samples.
-        grid: budgets in samples; those up to M/2 are used.
-        eps: tolerance of N*, accuracy.
-        num_resamples: bootstrap resamples of questions; those of one dedup key are drawn together.
-        seed: of the resamples.
-
-    Returns:
-        Targets by name. One that is the same for all questions has no correlation and is left out; a pool with fewer
-        than 2 samples a question has none.
-    """
-    halves = half_curves(pool, grid)
-    return {} if halves is None else reliability_of(halves, clusters_of(pool.dedup_keys), eps, num_resamples, seed)
 
 
 def reliability_of(
     halves: Halves, clusters_Q: Tensor, eps: float, num_resamples: int = 1000, seed: int = 0
 ) -> dict[str, Interval]:
-    """`reliability` of halves that are already there."""
+    """Spearman correlation between the halves of each of `TARGETS`, over questions.
+
+    It is that of a target from half the samples; `spearman_brown` steps it up to the whole pool. What a head can reach
+    against a target from the whole pool is at most about the square root of that (attenuation by noise). A target that
+    is the same for all questions has no correlation and is left out.
+    """
     first, second = (_targets(halves.acc_QK[half], halves.tokens_Q[half], eps) for half in (0, 1))
     pairs = {name: (first[name], second[name]) for name in TARGETS}
     return correlations(pairs, clusters_Q, num_resamples, seed)
@@ -80,16 +55,12 @@ def correlations(
 ) -> dict[str, Interval]:
     """Spearman correlation of each pair over questions, all on the same resamples; without those that have none.
 
-    Args:
-        pairs: two values a question, by name.
-        clusters_Q: the same number for questions that are drawn together.
-        num_resamples: bootstrap resamples.
-        seed: of the resamples.
+    Questions with the same number in `clusters_Q` are drawn together.
     """
     once_Q1 = torch.ones(len(clusters_Q), 1, dtype=torch.float64)
     groups = {name: (equal_groups(first_Q), equal_groups(second_Q)) for name, (first_Q, second_Q) in pairs.items()}
     values = {name: float(spearman(*pair, once_Q1)) for name, pair in groups.items()}
-    values = {name: value for name, value in values.items() if value == value}
+    values = {name: value for name, value in values.items() if value == value}  # NaN: a side is constant
     drawn: dict[str, list[Tensor]] = {name: [] for name in values}
     resamples = resampled_rows(len(clusters_Q), num_resamples, seed, clusters_Q)
     while values and (rows := list(islice(resamples, _RESAMPLES_AT_ONCE))):
@@ -132,15 +103,8 @@ def target_rows(
 
     A head is held against the whole pool's target, which is itself noisy: perfect knowledge of the model would reach no
     more than `ceiling`. How noisy is seen between the halves, and stepped up, since the whole pool has twice as much.
-    Targets end at the largest budget of a half, on both sides, so that they are the same quantity.
-
-    Args:
-        halves: of the questions.
-        labels: of the same, from whole pools.
-        heads: what each head says of the same, out of fold.
-        clusters_Q: the same number for questions that are drawn together.
-        eps: tolerance of N* that `labels` were made with, accuracy.
-        num_resamples: bootstrap resamples of questions.
+    Targets end at the largest budget of a half, on both sides, so that they are the same quantity. `heads` are out of
+    fold, and `eps` is the tolerance of N* that `labels` were made with.
     """
     top = len(halves.grid) - 1
     acc_QK = labels.acc_QK[:, : top + 1]
@@ -183,12 +147,8 @@ def equal_groups(value_Q: Tensor) -> Tensor:
 def spearman(first_group_Q: Tensor, second_group_Q: Tensor, weight_QR: Tensor) -> Tensor:
     """Rank correlation where question q counts weight_qr times, shape (R,), float64; NaN where a side is constant.
 
-    Ranks are taken anew in each column, ties share their mean rank: the same as repeating the questions.
-
-    Args:
-        first_group_Q: from `equal_groups`: the sort does not depend on the weights.
-        second_group_Q: the other side.
-        weight_QR: how often each question counts, R columns.
+    Ranks are taken anew in each column, ties share their mean rank: the same as repeating the questions. Both sides are
+    from `equal_groups`, since the sort does not depend on the weights.
     """
     total_R = weight_QR.sum(0)
     ranks = []
@@ -212,7 +172,6 @@ def spearman_brown(half: Interval) -> Interval:
 
 
 def _targets(acc_QK: Tensor, tokens_Q: Tensor, eps: float) -> dict[str, Tensor]:
-    """Each target from one half."""
     first_Q, top_Q = acc_QK[:, 0], acc_QK[:, -1]
     values = (first_Q, top_Q, top_Q - first_Q, smallest_enough(acc_QK, eps), tokens_Q.clamp(min=1).log())
     return dict(zip(TARGETS, values, strict=True))

@@ -22,16 +22,12 @@ def difference_and_ratio(first: Replay, second: Replay) -> tuple[float, float]:
 
 
 class Resampled:
-    """Bootstrap means of accuracy and generated tokens of many replays; what is compared shares its resamples."""
+    """Bootstrap means of accuracy and generated tokens of many replays; what is compared shares its resamples.
+
+    `clusters_Q` has the same number for questions that are drawn together (a dedup key); None: each alone.
+    """
 
     def __init__(self, replays: Iterable[Replay], clusters_Q: Tensor | None = None, num_resamples: int = 2000) -> None:
-        """Draw the resamples.
-
-        Args:
-            replays: of the same questions; every statement is about some of them.
-            clusters_Q: the same number for questions that are drawn together (a dedup key); None: each alone.
-            num_resamples: R.
-        """
         self._keep = list({id(replay): replay for replay in replays}.values())  # kept, so that an id stays theirs
         self._column = {id(replay): 2 * index for index, replay in enumerate(self._keep)}
         values_QP = torch.stack([v for r in self._keep for v in (r.correct, r.generated_tokens)], 1)
@@ -41,11 +37,9 @@ class Resampled:
         self.means_RP = resampled_means(values_QP, num_resamples, clusters_Q=clusters_Q)
 
     def accuracy_R(self, replay: Replay) -> Tensor:
-        """Accuracy (a share) in each resample."""
         return self.means_RP[:, self._column[id(replay)]]
 
     def tokens_R(self, replay: Replay) -> Tensor:
-        """Generated tokens a question in each resample."""
         return self.means_RP[:, self._column[id(replay)] + 1]
 
     def accuracy(self, replay: Replay) -> Interval:
@@ -53,7 +47,6 @@ class Resampled:
         return interval(100 * float(replay.correct.mean()), 100 * self.accuracy_R(replay))
 
     def tokens(self, replay: Replay) -> Interval:
-        """Generated tokens a question."""
         return interval(float(replay.generated_tokens.mean()), self.tokens_R(replay))
 
     def difference(self, first: Replay, second: Replay) -> Interval:
@@ -89,6 +82,5 @@ class Resampled:
         return 100 * areas_between(*self._line_RP(frontier), *self._line_RP(fixed.upto(n_ref)))
 
     def _line_RP(self, frontier: Frontier) -> tuple[Tensor, Tensor]:
-        """Tokens and accuracy of each setting in each resample."""
         tokens, accuracy = ([part(r) for r in frontier.replays] for part in (self.tokens_R, self.accuracy_R))
         return torch.stack(tokens, 1), torch.stack(accuracy, 1)

@@ -185,11 +185,12 @@ class ValidationResult:
 
 def table_rows(frontiers: list[Frontier]) -> list[list[object]]:
     """One row a policy and setting, in the order of `TABLE_COLUMNS`."""
-    return [
-        [f.name, p.setting, p.accuracy, p.generated_tokens, p.total_tokens, p.samples, p.rounds, p.peak]
-        for f in frontiers
-        for p in f.points
-    ]
+    rows: list[list[object]] = []
+    for frontier in frontiers:
+        for setting, r in zip(frontier.settings, frontier.replays, strict=True):
+            means = (r.correct, r.generated_tokens, r.total_tokens, r.samples, r.rounds, r.peak)
+            rows.append([frontier.name, setting, *(float(value_Q.mean()) for value_Q in means)])
+    return rows
 
 
 def log_table_and_figure(logger: Logger, rows: list[list[object]], figure: Figure) -> None:

@@ -6,6 +6,7 @@ from functools import cache
 
 import torch
 from helpers.graded_pools import random_pool
+from helpers.sweeps import small_sweeps
 
 from t2.comparison.compare import Comparison, compare
 from t2.comparison.sources import Folds, Known, Source, cross_fitted
@@ -48,7 +49,7 @@ FEWER = Sweeps(
     num_rank_resamples=200,
 )
 """Every part of a knob's range, a third of the settings."""
-SMALL = Sweeps.small()
+SMALL = small_sweeps()
 """Where a test is not about what is tried or found."""
 
 

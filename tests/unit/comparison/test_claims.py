@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers.compared import FEWER, FOLDS, GRID, LABELS, POOL, SMALL, SOURCE, compared, knowing, summarised
+from helpers.reliability import reliability
 from scipy.stats import spearmanr
 
 from t2.comparison.claims import Claim, Claims
@@ -21,7 +22,7 @@ from t2.heads.base import concatenated
 from t2.pages.text import span
 from t2.stats.bootstrap import clusters_of
 from t2.stats.frontier import area
-from t2.stats.reliability import reliability, spearman_brown
+from t2.stats.reliability import spearman_brown
 from t2.stats.resampled import Resampled
 
 

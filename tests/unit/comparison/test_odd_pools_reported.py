@@ -12,13 +12,13 @@ import pytest
 import torch
 from helpers.evil import EVIL
 from helpers.graded_pools import graded_pool, random_pool
+from helpers.sweeps import small_sweeps
 
 from t2.comparison.compare import compare
 from t2.comparison.controls import prompt_length, tfidf_ridge
 from t2.comparison.report import write_report
 from t2.comparison.sources import Folds, Known, Source, cross_fitted
 from t2.comparison.summary import summarise
-from t2.comparison.sweeps import Sweeps
 from t2.curves.labels import budget_labels, cut_grid
 from t2.grading.graded import GradedPool
 from t2.heads.base import Prediction
@@ -62,7 +62,7 @@ def reported(
     """Compare, summarise and write; check what every report must hold, and give report.json."""
     grid = cut_grid(GRID, int(pool.present_QM.sum(1).min()))
     sources = sources_of(pool, grid, texts)
-    comparison = compare(pool, budget_labels(pool, grid, 0.02), sources, 0, Sweeps.small())
+    comparison = compare(pool, budget_labels(pool, grid, 0.02), sources, 0, small_sweeps())
     new_rows = torch.arange(len(pool) - 20, len(pool))
     summary = summarise([comparison], clusters_of(pool.dedup_keys), 0.02, new_rows)
     write_report(summary, comparison, folder, said, said, notes)

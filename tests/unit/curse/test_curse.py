@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.graded_pools import mixed_pool
+from helpers.reliability import reliability
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
@@ -21,7 +22,7 @@ from t2.curves.labels import accuracy_on_grid, dataset_optimum, smallest_enough
 from t2.curves.types import TYPE_NAMES, sample_types
 from t2.grading.graded import GradedPool
 from t2.stats.bootstrap import Interval, clusters_of, resampled_rows
-from t2.stats.reliability import TARGETS, equal_groups, reliability, spearman, spearman_brown
+from t2.stats.reliability import TARGETS, equal_groups, spearman, spearman_brown
 
 GRID = (1, 3, 5, 8, 16)
 LABEL_GRID = (1, 3, 5, 8)

@@ -26,9 +26,9 @@ from t2.heads.base import Prediction
 from t2.policies.base import Replay
 from t2.policies.batch_budget import BatchBudget
 from t2.stats.bootstrap import Interval, interval, mean_interval, resampled_means
-from t2.stats.frontier import Frontier, area, areas_between, interpolated, point_of, tokens_reaching
+from t2.stats.frontier import Frontier, area, areas_between, interpolated, tokens_reaching
 from t2.stats.resampled import Resampled
-from t2.training.accuracy_cost import ValidationResult
+from t2.training.accuracy_cost import ValidationResult, table_rows
 
 
 def doubles(*values: float) -> Tensor:
@@ -131,9 +131,9 @@ def test_a_cheaper_frontier_of_equal_accuracy_has_positive_area() -> None:
 
 
 def test_points_are_means_over_questions() -> None:
-    point = point_of(0.5, replay([1, 0, 1, 0], [10, 20, 30, 40]))
-    assert (point.setting, point.accuracy, point.generated_tokens, point.total_tokens) == (0.5, 0.5, 25, 30)
-    assert (point.samples, point.rounds, point.peak) == (1, 1, 1)
+    [row] = table_rows([Frontier("policy", (0.5,), (replay([1, 0, 1, 0], [10, 20, 30, 40]),))])
+    # setting, accuracy, generated and total tokens, samples, rounds, peak
+    assert row == ["policy", 0.5, 0.5, 25, 30, 1, 1, 1]
 
 
 def test_frontier_of_some_questions() -> None:
@@ -142,7 +142,7 @@ def test_frontier_of_some_questions() -> None:
     assert frontier.tokens_P.tolist() == [15, 40]
     again = frontier.take(torch.tensor([1, 1, 0]))
     assert again.accuracy_P.tolist() == pytest.approx([1 / 3, 1])
-    assert [p.setting for p in again.points] == [1, 2]
+    assert again.settings == (1, 2)
 
 
 def test_frontiers_of_everything() -> None:
