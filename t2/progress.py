@@ -75,7 +75,6 @@ class Counts:
         note: str | Callable[[], str] | None = None,
         share: float | None = None,
     ) -> None:
-        """See `Advance`."""
         self.done, self.total = done, self.total if total is None else total
         self._note = self._note if note is None else note
         self.share = share if share is not None else done / self.total if self.total else 0.0
@@ -83,7 +82,6 @@ class Counts:
             self._first = (self.clock(), done, self.share)
 
     def words(self) -> str:
-        """The counts in words."""
         now = self.clock()
         since, done_before, share_before = self._first or (now, 0, 0.0)
         seconds = max(now - since, 1e-3)
@@ -110,7 +108,6 @@ class Lines:
         self._due, self._begun = counts.start + FIRST_SECONDS, False
 
     def look(self) -> None:
-        """Write a line if one is due."""
         if self._counts.clock() >= self._due and self._counts.total != 0:
             self._due, self._begun = self._counts.clock() + EVERY_SECONDS, True
             self._write(f"{self._counts.name}: {self._counts.words()}")

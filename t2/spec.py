@@ -169,15 +169,13 @@ class EngineFacts:
 class Sampler(ABC):
     """Draws samples. `open` once, `stream` any number of times, `close` always."""
 
+    samples_per_request = 8
+    """samples of one request; small, because every end loses the requests in flight"""
+
     @property
     @abstractmethod
     def settings(self) -> SamplingSettings:
         """What the pool records and compares."""
-
-    @property
-    def samples_per_request(self) -> int:
-        """Samples of one request; small, because every end loses the requests in flight."""
-        return 8
 
     @abstractmethod
     def open(self, model_folder: str, engine_seed: int) -> None:
@@ -228,19 +226,12 @@ class NoSampler(Sampler):
 
     @property
     def settings(self) -> SamplingSettings:
-        """There are none.
-
-        Raises:
-            T2Error: always.
-        """
         raise self._missing()
 
     def open(self, model_folder: str, engine_seed: int) -> None:
-        """Refuse."""
         raise self._missing()
 
     def stream(self, requests: Iterable[SampleRequest]) -> Iterator[SampleResult]:
-        """Refuse."""
         raise self._missing()
 
     def close(self) -> None:

@@ -27,7 +27,6 @@ class SplitFractions:
     """share that chooses nothing"""
 
     def __post_init__(self) -> None:
-        """Reject shares that are negative or do not sum to 1."""
         shares = (self.train, self.validation, self.calibration, self.test)
         if not (min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-9):  # NaN fails too
             raise T2Error(f"Expected split fractions >= 0 that sum to 1, got {shares}. Change `data.splits`.")

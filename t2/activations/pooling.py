@@ -17,10 +17,8 @@ from t2.activations.layers import decoder_blocks, hook_index
 def tapped(model: Any, layers: Sequence[int], last_B: Tensor) -> Iterator[dict[int, Tensor]]:
     """Within the context, each forward pass fills the dict with layer -> activations at positions `last_B`, (B, D).
 
-    Args:
-        model: a transformers decoder.
-        layers: layer numbers (see `t2.activations.layers`).
-        last_B: index of the last real token of each row of the batch that will be run.
+    `layers` are numbered as in `t2.activations.layers`; `last_B` is the index of the last real token of each row of the
+    batch that will be run.
     """
     pooled: dict[int, Tensor] = {}
     blocks = decoder_blocks(model)

@@ -17,9 +17,9 @@ from t2.curse.overscaling import (
     Overscaling,
     Setting,
     curves_by_samples,
-    dataset_optima,
     interval_of,
     interval_or_none,
+    optima,
     overscaling,
     overscaling_columns,
     rows_of_means,
@@ -213,5 +213,5 @@ def _greedy(pool: GradedPool, num_resamples: int, seed: int) -> Interval | None:
 
 def _n_d_shares(means: Means, grid: tuple[int, ...], dataset_eps: float) -> tuple[float, ...]:
     """Share of the resamples whose N_D is each budget."""
-    n_d_R = dataset_optima(means[f"accuracy of {WHOLE}"], grid, dataset_eps, grid[-1])[1:]
+    n_d_R = optima(means[f"accuracy of {WHOLE}"], grid, dataset_eps, grid[-1])[1:]
     return tuple(float((n_d_R == n).double().mean()) for n in grid)

@@ -10,15 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from t2.curse.overscaling import (
-    WHOLE,
-    Curves,
-    Means,
-    dataset_optima,
-    interval_of,
-    interval_or_none,
-    sample_optima,
-)
+from t2.curse.overscaling import WHOLE, Curves, Means, interval_of, interval_or_none, optima
 from t2.curves.halves import Halves
 from t2.curves.types import TYPE_NAMES, sample_types
 from t2.stats.bootstrap import Interval
@@ -50,7 +42,7 @@ def rise(acc_RK: Tensor, grid: tuple[int, ...], n_d: int) -> Tensor:
 
 def type_columns(whole: Curves, type_Q: Tensor, eps: float) -> dict[str, Tensor]:
     """Type, N*, and the curve and N* within each type; T types."""
-    n_star_Q = sample_optima(whole.acc_QK, whole.grid, eps, whole.grid[-1])
+    n_star_Q = optima(whole.acc_QK, whole.grid, eps, whole.grid[-1])
     is_type_QT = torch.nn.functional.one_hot(type_Q, len(TYPE_NAMES)).double()
     return {
         "n_star_is": (n_star_Q[:, None] == torch.tensor(whole.grid)).double(),
@@ -80,7 +72,7 @@ def type_rows(means: Means, grid: tuple[int, ...], n_d: int, dataset_eps: float)
         left_R = 1 - share_R
         left_R = torch.where(left_R > 1e-12, left_R, torch.nan)  # no question is left: N_D and M_D are undefined
         acc_left_RK = (means[f"accuracy of {WHOLE}"] - acc_RTK[:, code]) / left_R[:, None]
-        n_d_R = dataset_optima(acc_left_RK, grid, dataset_eps, grid[-1])
+        n_d_R = optima(acc_left_RK, grid, dataset_eps, grid[-1])
         m_d = interval_or_none((means["n_star"][:, 0] - n_star_R) / left_R / n_d_R)
         share = float(share_R[0])
         rows.append(

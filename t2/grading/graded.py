@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -39,7 +39,6 @@ class GradedPool:
     """bool: there is a greedy answer; if not, its other fields are False and 0 and mean nothing"""
 
     def __post_init__(self) -> None:
-        """Greedy answers are there unless said otherwise."""
         if self.greedy_present_Q is None:
             object.__setattr__(self, "greedy_present_Q", torch.ones(len(self.question_ids), dtype=torch.bool))
 
@@ -49,22 +48,24 @@ class GradedPool:
     def take(self, rows: Sequence[int] | Tensor) -> GradedPool:
         """The pool of some questions."""
         index = torch.as_tensor(rows, dtype=torch.long)
-        picked: dict[str, Any] = {}
-        for name in (each.name for each in fields(self)):
-            value = getattr(self, name)
-            picked[name] = value[index] if isinstance(value, Tensor) else tuple(value[i] for i in index.tolist())
+        picked = {
+            name: value[index] if isinstance(value, Tensor) else tuple(value[row] for row in index.tolist())
+            for name, value in vars(self).items()
+        }
         return GradedPool(**picked)
 
     def only(self, keep_QM: Tensor) -> GradedPool:
         """The pool of some samples alone (bool), in order of draw; its columns are no draws, so it has no `fold_QM`."""
         keep_QM = keep_QM & self.present_QM
+        # A stable sort by "dropped" moves what is kept to the left without changing its order: [-, a, -, b] -> [a, b].
         width = int(keep_QM.sum(1).max()) if len(self) else 0
         order_QM = (~keep_QM).int().argsort(dim=1, stable=True)[:, :width]
         kept_QM = keep_QM.gather(1, order_QM)
         padding = {"vote_QM": ABSENT, "right_QM": False, "tokens_QM": 0, "truncated_QM": False}
-        moved: dict[str, Any] = {}
-        for name, value in padding.items():
-            moved[name] = getattr(self, name).gather(1, order_QM).masked_fill(~kept_QM, value)
+        moved: dict[str, Any] = {
+            name: getattr(self, name).gather(1, order_QM).masked_fill(~kept_QM, value)
+            for name, value in padding.items()
+        }
         return replace(self, **moved)
 
     @property
@@ -80,8 +81,7 @@ class GradedPool:
     def class_counts(self, only_QM: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Votes of each class, which classes are correct, abstentions: the arguments of `majority_accuracy`.
 
-        Args:
-            only_QM: bool; count these samples alone (a fold).
+        With `only_QM` (bool) these samples alone are counted (a fold), but a class is correct whoever votes for it.
         """
         chosen_QM = self.present_QM if only_QM is None else self.present_QM & only_QM
         # Spread into (Q, C) at once: one-hot votes would be (Q, M, C), for nothing.

@@ -50,7 +50,6 @@ class NumericGrader(Grader):
 
     @property
     def version(self) -> str:
-        """Name, version and arguments."""
         return f"numeric-2-{self.marker}-{int(self.require_marker)}"
 
     def answer_class(self, text: str) -> str | None:

@@ -46,15 +46,7 @@ class Section:
 def render_page(
     title: str, sections: Sequence[Section], subtitle: str = "", lead: str = "", notes: Sequence[str] = ()
 ) -> str:
-    """The page as HTML.
-
-    Args:
-        title: heading and window title.
-        sections: in order.
-        subtitle: one line below the title: what was measured.
-        lead: the answer in a sentence or two, set off.
-        notes: sentences for a list at the end.
-    """
+    """The page, top down: title, subtitle (what was measured), lead (the answer, set off), sections, list of notes."""
     return _template().render(
         title=clean(title),
         subtitle=clean(subtitle),

@@ -123,11 +123,9 @@ def png_of(figure: Figure) -> bytes:
 
 
 def log_axis(axes: Axes, ticks: Sequence[float] = ()) -> None:
-    """A horizontal log axis with few ticks, written out.
+    """A horizontal log axis with few ticks, written out; `axes` has its limits already.
 
-    Args:
-        axes: with its limits.
-        ticks: rising; those whose labels would touch are left out, never the last; by default round numbers.
+    Of `ticks`, which rise, those are left out whose labels would touch, never the last; by default round numbers.
     """
     from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -156,12 +154,8 @@ def light_grid(axes: Axes, along: str = "both") -> None:
 
 
 def error_lengths(values: Sequence[Interval], scale: float = 1.0) -> list[list[float]]:
-    """Lengths of error bars below and above; a percentile interval may leave its value out, a bar has no negative one.
-
-    Args:
-        values: one a bar.
-        scale: of the axis, 100 for percent.
-    """
+    """Lengths of error bars below and above, on an axis with this scale (100 for percent)."""
+    # A percentile interval may leave its value out, but a bar has no negative length.
     below = [scale * max(0.0, value.value - value.low) for value in values]
     above = [scale * max(0.0, value.high - value.value) for value in values]
     return [below, above]

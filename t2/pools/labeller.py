@@ -55,7 +55,6 @@ class LabellerProcess:
         return self.process.exitcode == T2Error.EXIT_CODE and is_held(paths)
 
     def last_lines(self, count: int = 15) -> str:
-        """The last lines of its log."""
         try:
             return "\n".join(self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-count:])
         except OSError:

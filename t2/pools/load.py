@@ -73,12 +73,8 @@ class _Stored:
     prompt_tokens: list[int]
 
     def take(self, rows: Sequence[int]) -> _Stored:
-        """Some of the questions."""
-        return _Stored(
-            [self.questions[row] for row in rows],
-            [self.prompts[row] for row in rows],
-            [self.prompt_tokens[row] for row in rows],
-        )
+        questions, prompts, prompt_tokens = ([column[row] for row in rows] for column in vars(self).values())
+        return _Stored(questions, prompts, prompt_tokens)
 
 
 def load_pool(

@@ -70,7 +70,7 @@ class VLLMSampler(Sampler):
         if not (0 < top_p <= 1 and top_k >= 0):
             raise T2Error(f"Expected `top_p` in (0, 1] and `top_k` of at least 0 (0: off), got {top_p} and {top_k}.")
         self._settings = SamplingSettings(temperature, top_p, top_k, max_tokens, tuple(stop or ()))
-        self._samples_per_request = samples_per_request
+        self.samples_per_request = samples_per_request
         self.dtype, self.max_num_seqs, self.max_model_len = dtype, max_num_seqs, max_model_len
         self.kv_cache_gib, self.gpu_memory_utilization = kv_cache_gib, gpu_memory_utilization
         self.tensor_parallel_size, self.enforce_eager = tensor_parallel_size, enforce_eager
@@ -80,13 +80,7 @@ class VLLMSampler(Sampler):
 
     @property
     def settings(self) -> SamplingSettings:
-        """What the pool records and compares."""
         return self._settings
-
-    @property
-    def samples_per_request(self) -> int:
-        """Samples of one request."""
-        return self._samples_per_request
 
     def open(self, model_folder: str, engine_seed: int) -> None:
         """Load the model.
@@ -118,15 +112,12 @@ class VLLMSampler(Sampler):
             self._llm.llm_engine.logger_manager.stat_loggers.append(self._watch)
 
     def watch(self) -> None:
-        """Have the engine count what it does; call it before `open`, read `engine_facts`."""
         self._watch = EngineWatch()
 
     def follow(self, on_finished: Callable[[int], None]) -> None:
-        """Count samples as they finish, not by requests."""
         self._on_finished = on_finished
 
     def cool(self) -> None:
-        """Empty the prefix cache and forget the counts, so that the next run owes nothing to the last one."""
         if self._llm is None:
             raise RuntimeError("VLLMSampler.cool before open")
         if not self._llm.llm_engine.reset_prefix_cache():
@@ -136,7 +127,6 @@ class VLLMSampler(Sampler):
 
     @property
     def engine_facts(self) -> EngineFacts | None:
-        """Counts since `open` or `cool`; None if nobody has asked for them."""
         if self._llm is None:
             raise RuntimeError("VLLMSampler.engine_facts before open")
         return self._watch.facts(self._llm.llm_engine.vllm_config) if self._watch else None
@@ -205,7 +195,7 @@ class VLLMSampler(Sampler):
         window = _IN_FLIGHT_FACTOR * engine.vllm_config.scheduler_config.max_num_seqs
         waiting = iter(requests)
         running: dict[str, SampleRequest] = {}
-        samples_in_flight, submitted, serial = 0, 0, 0
+        samples_in_flight, submitted, serial = 0, 0, 0  # the engine's request ids are serial numbers, as texts
         self._on_finished(0)
         while True:
             while samples_in_flight < window and (request := next(waiting, None)):
@@ -229,18 +219,13 @@ class VLLMSampler(Sampler):
         engine.add_request(request_id, prompt, self.sampling_parameters(len(request.draws), request.greedy))
 
     def close(self) -> None:
-        """End the engine and everything it started."""
         if self._llm is not None:
             self._llm.llm_engine.engine_core.shutdown()
             self._llm = None
 
 
 def _set_environment(ranks: int) -> None:
-    """Settings that vLLM reads at import; what the user has set already stays.
-
-    Args:
-        ranks: processes that share the model; vLLM itself shares the cores among several.
-    """
+    """Settings that vLLM reads at import; what the user has set already stays."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     defaults = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -248,7 +233,7 @@ def _set_environment(ranks: int) -> None:
         "VLLM_LOGGING_LEVEL": "WARNING",
         "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
     }
-    if ranks == 1:
+    if ranks == 1:  # among several processes that share the model vLLM itself shares the cores
         defaults["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

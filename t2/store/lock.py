@@ -57,19 +57,16 @@ class Heart:
     """Beats in a thread of its own while a pool is held: loading a large model takes longer than a beat may be old."""
 
     def __init__(self, paths: PoolPaths) -> None:
-        """Prepare; `hold` starts and ends it."""
         self.paths, self.writer = paths, ""
         self.samples_done = self.samples_total = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
-        """Beat now and from now on."""
         self._beat()
         self._thread.start()
 
     def begin(self, writer: str, samples_total: int) -> None:
-        """Say who draws now, and how much."""
         self.writer, self.samples_total = writer, samples_total
         self._beat()
 

@@ -47,11 +47,7 @@ class PoolSpec:
             "sampling": self.sampling,
         }
         if self.imported:
-            content |= {
-                "source": self.source,
-                "default_grader": self.default_grader,
-                "cost_unit": self.cost_unit,
-            }
+            content |= {"source": self.source, "default_grader": self.default_grader, "cost_unit": self.cost_unit}
         return content
 
     def difference(self, other: PoolSpec) -> list[str]:
@@ -60,10 +56,9 @@ class PoolSpec:
         for part in ("model", "prompt", "sampling"):
             mine, theirs = getattr(self, part), getattr(other, part)
             for key in sorted((mine.keys() | theirs.keys()) - _DESCRIPTIVE.get(part, set())):
-                if mine.get(key) != theirs.get(key):
-                    differences.append(
-                        f"{part}.{key}: {_short(mine.get(key))} in the pool, {_short(theirs.get(key))} asked"
-                    )
+                here, asked = mine.get(key), theirs.get(key)
+                if here != asked:
+                    differences.append(f"{part}.{key}: {_short(here)} in the pool, {_short(asked)} asked")
         return differences
 
 
