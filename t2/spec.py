@@ -182,10 +182,7 @@ class Sampler(ABC):
         """Start whatever draws the samples; all randomness must follow from `engine_seed`."""
 
     def check_prompts(self, prompts: Mapping[str, Sequence[int]]) -> None:  # noqa: B027  # most have no limit
-        """Refuse prompts that cannot be answered, before any is; after `open`.
-
-        Args:
-            prompts: question id -> token ids.
+        """Refuse prompts (question id -> token ids) that cannot be answered, before any is; after `open`.
 
         Raises:
             T2Error: a prompt is too long.

@@ -32,9 +32,10 @@ class SplitFractions:
             raise T2Error(f"Expected split fractions >= 0 that sum to 1, got {shares}. Change `data.splits`.")
 
 
-def split_of(dedup_key: str, fractions: SplitFractions, salt: str = "t2-split") -> str:
+def split_of(dedup_key: str, fractions: SplitFractions) -> str:
     """The split of a question: "train", "validation", "calibration" or "test"."""
-    position, end = unit_interval(salt, dedup_key), 0.0
+    position, end = unit_interval("t2-split", dedup_key), 0.0
+    # Train comes last, so that a train share that rounding leaves a little short of 1 still gets the rest.
     for name in ("validation", "calibration", "test"):
         end += getattr(fractions, name)
         if position < end:

@@ -54,8 +54,11 @@ def in_parts(model_folder: Path, prompts: Sequence[Sequence[int]], spec: Feature
     with progress("features", len(prompts) if len(prompts) > PROMPTS_A_PART else 0, unit="prompts") as advance:
         advance(0)
         for start in range(0, len(prompts), PROMPTS_A_PART):
-            part = prompts[start : start + PROMPTS_A_PART]
-            yield extract(model, part, spec.layers, lambda done, before=start: advance(before + done))
+
+            def on_batch(done: int, before: int = start) -> None:
+                advance(before + done)
+
+            yield extract(model, prompts[start : start + PROMPTS_A_PART], spec.layers, on_batch)
     del model
     gc.collect()
     torch.cuda.empty_cache()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -35,12 +35,8 @@ class GradedPool:
     """generated tokens of the greedy answer"""
     prompt_tokens_Q: Tensor
     """tokens of the prompt"""
-    greedy_present_Q: Tensor = field(default=None)  # type: ignore[assignment]  # filled below
+    greedy_present_Q: Tensor
     """bool: there is a greedy answer; if not, its other fields are False and 0 and mean nothing"""
-
-    def __post_init__(self) -> None:
-        if self.greedy_present_Q is None:
-            object.__setattr__(self, "greedy_present_Q", torch.ones(len(self.question_ids), dtype=torch.bool))
 
     def __len__(self) -> int:
         return len(self.question_ids)
@@ -48,7 +44,7 @@ class GradedPool:
     def take(self, rows: Sequence[int] | Tensor) -> GradedPool:
         """The pool of some questions."""
         index = torch.as_tensor(rows, dtype=torch.long)
-        picked = {
+        picked: dict[str, Any] = {
             name: value[index] if isinstance(value, Tensor) else tuple(value[row] for row in index.tolist())
             for name, value in vars(self).items()
         }

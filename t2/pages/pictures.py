@@ -65,12 +65,9 @@ _SPARE_MARKERS = "1234_"
 
 
 def family_of(policy: str, source: str, is_control: bool = False) -> Family:
-    """The family of a policy.
+    """The family of a policy by its class name ("": none) and its source: what it knows of a question ("": nothing).
 
-    Args:
-        policy: its class name; "" for what has none.
-        source: what it knows of a question beforehand, "" for nothing.
-        is_control: the source is none of the heads.
+    A source that is none of the heads makes it a control.
     """
     if policy in ORACLE.policies:
         return ORACLE

@@ -118,18 +118,21 @@ class VLLMSampler(Sampler):
         self._on_finished = on_finished
 
     def cool(self) -> None:
-        if self._llm is None:
-            raise RuntimeError("VLLMSampler.cool before open")
-        if not self._llm.llm_engine.reset_prefix_cache():
+        if not self._engine("cool").reset_prefix_cache():
             raise RuntimeError("VLLMSampler.cool while requests are running")
         if self._watch:
             self._watch.clear()
 
     @property
     def engine_facts(self) -> EngineFacts | None:
+        config = self._engine("engine_facts").vllm_config
+        return self._watch.facts(config) if self._watch else None
+
+    def _engine(self, method: str) -> Any:
+        """The running engine, for a method of this class that needs one."""
         if self._llm is None:
-            raise RuntimeError("VLLMSampler.engine_facts before open")
-        return self._watch.facts(self._llm.llm_engine.vllm_config) if self._watch else None
+            raise RuntimeError(f"VLLMSampler.{method} before open")
+        return self._llm.llm_engine
 
     def engine_arguments(self, model_folder: str, engine_seed: int) -> dict[str, Any]:
         """Keyword arguments of `vllm.LLM`; shared with the benchmark that measures a bare engine."""
@@ -173,9 +176,7 @@ class VLLMSampler(Sampler):
 
     def check_prompts(self, prompts: Mapping[str, Sequence[int]]) -> None:
         """Refuse prompts that leave no token for an answer: the engine would raise in the middle of all the others."""
-        if self._llm is None:
-            raise RuntimeError("VLLMSampler.check_prompts before open")
-        limit = int(self._llm.llm_engine.vllm_config.model_config.max_model_len)
+        limit = int(self._engine("check_prompts").vllm_config.model_config.max_model_len)
         if long := {name: len(ids) for name, ids in prompts.items() if len(ids) >= limit}:
             first = next(iter(long))
             raise T2Error(
@@ -189,9 +190,7 @@ class VLLMSampler(Sampler):
 
         `requests` is asked again after results even if it had run dry, so that a consumer may add to a queue.
         """
-        if self._llm is None:
-            raise RuntimeError("VLLMSampler.stream before open")
-        engine = self._llm.llm_engine
+        engine = self._engine("stream")
         window = _IN_FLIGHT_FACTOR * engine.vllm_config.scheduler_config.max_num_seqs
         waiting = iter(requests)
         running: dict[str, SampleRequest] = {}

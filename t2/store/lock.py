@@ -142,14 +142,11 @@ def _make_folder(paths: PoolPaths) -> None:
 
 
 def _held(paths: PoolPaths) -> T2Error:
-    return T2Error(f"Expected a free pool, got one held by {_holder(paths)}. Wait for it, or end it.")
+    other = read_heartbeat(paths)
+    holder = f"process {other.pid} on {other.host}" if other else f"an unknown process ({paths.lock})"
+    return T2Error(f"Expected a free pool, got one held by {holder}. Wait for it, or end it.")
 
 
 def _beats_elsewhere(paths: PoolPaths) -> bool:
     other = read_heartbeat(paths)
     return bool(other and other.host != socket.gethostname() and time.time() - other.time < FOREIGN_BEAT_SECONDS)
-
-
-def _holder(paths: PoolPaths) -> str:
-    other = read_heartbeat(paths)
-    return f"process {other.pid} on {other.host}" if other else f"an unknown process ({paths.lock})"

@@ -39,16 +39,9 @@ class PoolSpec:
 
     def as_json(self) -> dict[str, Any]:
         """The content of pool.json."""
-        content = {
-            "format": POOL_FORMAT,
-            "format_version": IMPORTED_FORMAT_VERSION if self.imported else POOL_FORMAT_VERSION,
-            "model": self.model,
-            "prompt": self.prompt,
-            "sampling": self.sampling,
-        }
-        if self.imported:
-            content |= {"source": self.source, "default_grader": self.default_grader, "cost_unit": self.cost_unit}
-        return content
+        version = IMPORTED_FORMAT_VERSION if self.imported else POOL_FORMAT_VERSION
+        keys = ("model", "prompt", "sampling") + (("source", "default_grader", "cost_unit") if self.imported else ())
+        return {"format": POOL_FORMAT, "format_version": version} | {key: getattr(self, key) for key in keys}
 
     def difference(self, other: PoolSpec) -> list[str]:
         """What keeps `other` out of this pool, as "sampling.temperature: 1.0 here, 0.7 there"; empty if it fits."""
