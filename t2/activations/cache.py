@@ -32,7 +32,7 @@ class FeatureSpec:
     @property
     def fingerprint(self) -> str:
         """Hash of the spec; the name of the cache's folder."""
-        return digest({**asdict(self), "layers": list(self.layers), "version": FEATURES_FORMAT_VERSION})[:16]
+        return digest({**asdict(self), "version": FEATURES_FORMAT_VERSION})[:16]
 
 
 def prompt_key(prompt: Sequence[int]) -> str:
@@ -71,13 +71,7 @@ class FeatureCache:
         stored = self._read()
         merged = {**dict(zip(*stored, strict=True)), **new} if stored is not None else new
         tensors = {"pooled_QLD": torch.stack(list(merged.values())).contiguous()}
-        index = {
-            "format_version": FEATURES_FORMAT_VERSION,
-            "model_fingerprint": self.spec.model_fingerprint,
-            "layers": list(self.spec.layers),
-            "pooling": self.spec.pooling,
-            "prompt_keys": list(merged),
-        }
+        index = {"format_version": FEATURES_FORMAT_VERSION, **asdict(self.spec), "prompt_keys": list(merged)}
         # Features go first: rows that no index names yet are no harm, names without rows would be.
         write_atomically(self.folder / "features.safetensors", lambda path: save_file(tensors, path))
         write_text_atomically(self.folder / "index.json", json.dumps(index) + "\n")

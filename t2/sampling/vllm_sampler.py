@@ -202,7 +202,8 @@ class VLLMSampler(Sampler):
                 running[str(serial)] = request
                 samples_in_flight += len(request.draws)
                 submitted += len(request.draws)
-                self._submit(engine, str(serial), request)
+                prompt = self._llm.renderer.render_cmpl([{"prompt_token_ids": list(request.prompt_ids)}])[0]
+                engine.add_request(str(serial), prompt, self.sampling_parameters(len(request.draws), request.greedy))
             if not engine.has_unfinished_requests():
                 return
             outputs = engine.step()
@@ -212,10 +213,6 @@ class VLLMSampler(Sampler):
                     request = running.pop(output.request_id)
                     samples_in_flight -= len(request.draws)
                     yield SampleResult(request, tuple(_sample(completion) for completion in output.outputs))
-
-    def _submit(self, engine: Any, request_id: str, request: SampleRequest) -> None:
-        prompt = self._llm.renderer.render_cmpl([{"prompt_token_ids": list(request.prompt_ids)}])[0]
-        engine.add_request(request_id, prompt, self.sampling_parameters(len(request.draws), request.greedy))
 
     def close(self) -> None:
         if self._llm is not None:
