@@ -103,7 +103,6 @@ class SamplingSettings:
     """texts that end an answer"""
 
     def as_json(self) -> dict[str, Any]:
-        """The settings as JSON values, for the pool's spec."""
         return {**asdict(self), "stop": list(self.stop)}
 
 

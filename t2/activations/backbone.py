@@ -115,6 +115,7 @@ def _pool_after_prefix(model: Any, rows: Sequence[Sequence[int]], layers: Sequen
     """`pool_last_token` of prefix + row; `prefix` is a cache that is copied, sliding windows and all."""
     device = next(model.parameters()).device
     ids_BT, mask_BT = (tensor.to(device) for tensor in right_pad(rows))
+    # The model appends to the cache it is given, so each batch gets a copy, repeated for its rows.
     cache = copy.deepcopy(prefix)
     cache.batch_repeat_interleave(len(rows))
     prefix_mask_BT = mask_BT.new_ones(len(rows), prefix.get_seq_length())

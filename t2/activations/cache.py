@@ -112,6 +112,7 @@ def cached_features(
     pooled_QLD = cache.load(prompts)
     if pooled_QLD is None:
         held = cache.keys()
+        # By key, so that a prompt which occurs twice is computed once.
         missing = list({key: p for p in prompts if (key := prompt_key(p)) not in held}.values())
         done = 0
         for part_BLD in compute(missing):

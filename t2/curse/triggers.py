@@ -106,6 +106,7 @@ def same_type_share(joint_RP: Tensor) -> Tensor:
 
 def kappa(joint_RP: Tensor) -> Tensor:
     """Cohen's kappa between the halves (Cohen 1960), of each row; NaN if one type is all there is."""
+    # Shares that sum to 1: what independent halves would agree on by chance is the product of the two margins.
     joint_RTT = _square(joint_RP)
     chance_R = (joint_RTT.sum(1) * joint_RTT.sum(2)).sum(1)
     room_R = 1 - chance_R
@@ -115,6 +116,7 @@ def kappa(joint_RP: Tensor) -> Tensor:
 def _agreement_within(joint_RP: Tensor) -> list[float | None]:
     """Of each type: of the halves that have it, the share whose other half has it too."""
     joint_TT = _square(joint_RP)[0]
+    # Each question counts twice, from either half: its row is the type of one, its column that of the other.
     halves_T = joint_TT.sum(0) + joint_TT.sum(1)
     both_T = 2 * joint_TT.diagonal()
     return [float(b / h) if h > 0 else None for b, h in zip(both_T, halves_T, strict=True)]

@@ -42,7 +42,6 @@ class GradedPool:
         return len(self.question_ids)
 
     def take(self, rows: Sequence[int] | Tensor) -> GradedPool:
-        """The pool of some questions."""
         index = torch.as_tensor(rows, dtype=torch.long)
         picked: dict[str, Any] = {
             name: value[index] if isinstance(value, Tensor) else tuple(value[row] for row in index.tolist())
@@ -85,6 +84,7 @@ class GradedPool:
         class_QM, voted_QM = self.vote_QM.long().clamp(min=0), self.vote_QM > ABSTAINED
         counts_QC = torch.zeros(len(self), num_classes, dtype=torch.long)
         counts_QC.scatter_add_(1, class_QM, (voted_QM & chosen_QM).long())
+        # A class is right if any sample that voted for it is: all of a class are alike.
         right_QC = torch.zeros(len(self), num_classes, dtype=torch.long)
         right_QC.scatter_add_(1, class_QM, (voted_QM & self.right_QM).long())
         return counts_QC, right_QC > 0, chosen_QM.sum(1) - counts_QC.sum(1)

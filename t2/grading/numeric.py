@@ -63,6 +63,5 @@ class NumericGrader(Grader):
         return self.gold_class(numbers[-1]) if numbers else None
 
     def gold_class(self, answer: str) -> str | None:
-        """The value of a bare answer, as a reduced fraction."""
         value = parse_number(answer)
         return None if value is None else str(value)

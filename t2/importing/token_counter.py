@@ -20,7 +20,6 @@ class TokenCounter:
 
     @property
     def unit(self) -> str:
-        """What costs are counted in."""
         return "samples" if self._tokenizer is None and False in self._given else "tokens"
 
     def of(self, samples: Sequence[GivenSample], where: str) -> list[int]:

@@ -30,7 +30,6 @@ class Figure:
 
     @property
     def uri(self) -> str:
-        """The picture itself as a link target."""
         return data_uri(self.png)
 
 

@@ -131,7 +131,7 @@ def log_axis(axes: Axes, ticks: Sequence[float] = ()) -> None:
     if not ticks:
         steps = (1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 4, 5, 6, 8)
         ticks = [t for d in range(9) for m in steps if low <= (t := m * 10**d) <= high]
-    kept = list(ticks[-1:])
+    kept = list(ticks[-1:])  # from the right, so that the last one always stays
     for tick in reversed(ticks[:-1]):
         if log(kept[-1] / tick) / log(high / low) > _CHARACTER * len(_written_out(kept[-1])):
             kept.append(tick)

@@ -70,6 +70,7 @@ class LabellerProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process.pid, signal.SIGTERM)
             self.process.join(_END_SECONDS)
+        # Even after it has ended well: workers of its engine would be in the same group.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.join()

@@ -204,7 +204,6 @@ def _cut(most: int, limit: int, max_samples: int | None) -> Iterator[str]:
 
 
 def _source_notes(pool: GradedPool, spec: PoolSpec, grader: Grader) -> Iterator[str]:
-    """Sentences on what an import did not know."""
     if spec.source is not None:
         yield from source_notes(spec.source, spec.cost_unit, regraded=not isinstance(grader, GivenGrader))
         unknown = int((pool.prompt_tokens_Q == 0).sum())
@@ -213,7 +212,6 @@ def _source_notes(pool: GradedPool, spec: PoolSpec, grader: Grader) -> Iterator[
 
 
 def _sample_notes(pool: GradedPool) -> Iterator[str]:
-    """What is unusual about the numbers of samples."""
     samples_Q = pool.present_QM.sum(1)
     smallest, largest = int(samples_Q.min()), int(samples_Q.max())
     if smallest < largest:
@@ -226,7 +224,6 @@ def _sample_notes(pool: GradedPool) -> Iterator[str]:
 
 
 def _grade_notes(pool: GradedPool, grader: Grader) -> Iterator[str]:
-    """Sentences on what speaks against the grader."""
     finished_QM = pool.present_QM & ~pool.truncated_QM
     finished, unread = int(finished_QM.sum()), int((pool.vote_QM[finished_QM] == ABSTAINED).sum())
     if finished == 0:

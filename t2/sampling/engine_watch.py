@@ -38,7 +38,6 @@ class EngineWatch:
         """Print nothing."""
 
     def facts(self, vllm_config: Any) -> EngineFacts:
-        """The counts, and what they are to be compared with."""
         cache = vllm_config.cache_config
         return EngineFacts(
             max_num_seqs=vllm_config.scheduler_config.max_num_seqs,

@@ -129,7 +129,6 @@ class VLLMSampler(Sampler):
         return self._watch.facts(config) if self._watch else None
 
     def _engine(self, method: str) -> Any:
-        """The running engine, for a method of this class that needs one."""
         if self._llm is None:
             raise RuntimeError(f"VLLMSampler.{method} before open")
         return self._llm.llm_engine
@@ -212,7 +211,7 @@ class VLLMSampler(Sampler):
                 if output.finished:
                     request = running.pop(output.request_id)
                     samples_in_flight -= len(request.draws)
-                    yield SampleResult(request, tuple(_sample(completion) for completion in output.outputs))
+                    yield SampleResult(request, tuple(map(_sample, output.outputs)))
 
     def close(self) -> None:
         if self._llm is not None:

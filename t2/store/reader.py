@@ -98,7 +98,6 @@ class ShardReader:
         return list(new)
 
     def engine_seeds(self) -> set[int]:
-        """Engine seeds of all samples read so far."""
         return {seed for table in self.tables.values() for seed in table["engine_seed"].unique().to_pylist()}
 
     def attempts(self) -> set[int]:

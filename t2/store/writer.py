@@ -84,7 +84,6 @@ class ShardWriter:
         self._last_flush = time.monotonic()
 
     def _table(self) -> pa.Table:
-        """The buffered samples, one row each."""
         process = {"engine_seed": self.engine_seed, "writer": self.name, "attempt": self.attempt}
         rows = [
             {"question_id": result.request.question_id, "draw": draw, "num_tokens": len(sample.token_ids)}

@@ -67,6 +67,7 @@ def percent(rng: Random, size: int) -> tuple[str, int]:
         paid = -(-count * reduced // 1000) * 1000
         text = f"A chair costs {price} dollars. {count} chairs are bought with {cut}% off and paid with {paid} dollars."
         return f"{text} How much change is given?", paid - count * reduced
+    # Nothing is rounded: 400 (100 - cut) (100 + raised) / 10,000 is whole for each of these.
     price = rng.randint(2, 9) * 400
     cut, raised = rng.choice([10, 20, 25, 30]), rng.choice([10, 20, 30, 50])
     now = price * (100 - cut) * (100 + raised) // 10_000
@@ -123,7 +124,7 @@ def average(rng: Random, size: int) -> tuple[str, int]:
     """The mean of 2 + `size` two-digit numbers; it is an integer."""
     count = size + 2
     numbers = [rng.randint(11, 99) for _ in range(count)]
-    numbers[-1] += -sum(numbers) % count
+    numbers[-1] += -sum(numbers) % count  # up to the next multiple of count
     return f"What is the average of {', '.join(map(str, numbers))}?", sum(numbers) // count
 
 

@@ -38,7 +38,6 @@ class PoolTask(Task):
 
     @cached_property
     def grader(self) -> Grader:
-        """The grader of the config, else the pool's."""
         if self._chosen is None:
             return grader_of_pool(read_spec(PoolPaths(self.path)))
         return grader_named(self._chosen) if isinstance(self._chosen, str) else self._chosen

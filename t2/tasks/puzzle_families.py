@@ -109,6 +109,7 @@ def calendar(rng: Random, size: int) -> tuple[str, int]:
         return f"How many days after {months[early]} {first} is {months[late]} {last} of the same year?", days
     month, known, nth = rng.choice(months), rng.randint(1, 28), rng.randint(1, 4)
     known_weekday, wanted = rng.sample(range(7), 2)
+    # Day d has weekday known_weekday + d - known; the first wanted one is that day modulo 7 in 1..7.
     first = (wanted - known_weekday + known - 1) % 7 + 1
     text = f"{month} {known} is a {WEEKDAYS[known_weekday]}. On which day of {month} is the {ORDINALS[nth - 1]}"
     return f"{text} {WEEKDAYS[wanted]} of that month?", first + 7 * (nth - 1)
