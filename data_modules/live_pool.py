@@ -13,7 +13,7 @@ from t2.grading.graded import GradedPool
 from t2.pools.grader import PoolGrader
 from t2.pools.labeller import LabellerProcess
 from t2.pools.prepare import Prepared
-from t2.progress import Advance, progress
+from t2.progress import Counts, progress
 from t2.spec import LabelJob
 from t2.splits import SplitFractions
 from t2.store.lock import Heartbeat, is_held, read_heartbeat
@@ -77,7 +77,7 @@ class FillingPool:
         with nullcontext() if in_training else progress("labelling", unit="samples") as advance:
             self._wait_for(rows, advance)
 
-    def _wait_for(self, rows: Sequence[int], advance: Advance | None) -> None:
+    def _wait_for(self, rows: Sequence[int], advance: Counts | None) -> None:
         last_change, last_shards = time.monotonic(), -1
         while True:
             self._grader.refresh()

@@ -38,13 +38,10 @@ class Interrupted(SystemExit):
         """to be added to the command that goes on"""
 
     def line(self, command: Sequence[str]) -> str:
-        """What the user reads.
-
-        Args:
-            command: as it was typed.
-        """
+        """What the user reads; `command` as it was typed."""
         words = list(command)
         for name, value in self.options.items():
+            # What was typed goes, be it `--name value` or `--name=value`.
             words = [w for i, w in enumerate(words) if w != name and words[i - 1 : i] != [name]]
             words = [word for word in words if not word.startswith(f"{name}=")] + [name, value]
         head = f"Interrupted: {self.kept}." if self.kept else "Interrupted."
@@ -55,9 +52,7 @@ class Interrupted(SystemExit):
 def keeping(sentence: Callable[[], str], goes_on: bool = True) -> Iterator[None]:
     """Say what is kept if the work inside is interrupted, unless something further in has said it already.
 
-    Args:
-        sentence: called then; without its end.
-        goes_on: whether the same command goes on from there.
+    `sentence` is called then and has no full stop; `goes_on`: the same command goes on from what is kept.
     """
     try:
         yield
@@ -104,11 +99,7 @@ def _restore(handlers: Mapping[signal.Signals, Any]) -> None:
 
 @contextmanager
 def one_line_endings(*command: str) -> Iterator[None]:
-    """Inside, a mistake of the user and a signal end the process with one line on stderr and an exit code.
-
-    Args:
-        command: as it was typed.
-    """
+    """Inside, a mistake of the user and a signal end the process with one line on stderr and an exit code."""
     before = {signum: signal.getsignal(signum) for signum in SIGNALS}
     raise_on_signals()
     try:

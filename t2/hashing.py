@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 
-def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
 def digest(value: Any) -> str:
     """SHA-256 of a JSON value, as 64 hex digits."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    # Sorted keys and no spaces: equal values give equal text.
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def unit_interval(*parts: str | int) -> float:
@@ -30,6 +27,7 @@ def unit_intervals(first_parts: Iterable[str | int], last_parts: Iterable[str]) 
     for last in last_parts:
         whole = shared.copy()
         whole.update(last.encode())
+        # The upper 53 of 64 bits: as many as a float holds, so that it never rounds up to 1.
         yield (int.from_bytes(whole.digest(), "big") >> 11) / (1 << 53)
 
 

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from rich.console import RenderableType
 from rich.live import Live
@@ -22,38 +21,18 @@ BAR_WIDTH = 30
 """characters"""
 
 
-class Advance(Protocol):
-    """Says how far the work is; cheap, so it may be called at every step."""
-
-    def __call__(
-        self,
-        done: int,
-        total: int | None = None,
-        note: str | Callable[[], str] | None = None,
-        share: float | None = None,
-    ) -> None:
-        """Rate and time left count from the first call on.
-
-        Args:
-            done: units done so far.
-            total: units in all; None: as said before.
-            note: what else there is to say, or what says it when it is shown; None: as said before.
-            share: done part of all the work, for the time left, where units take unlike time; None: done / total.
-        """
-
-
 @contextmanager
-def progress(name: str, total: int | None = None, *, unit: str) -> Iterator[Advance]:
-    """Show the work inside the context on stdout; it gives the function that advances it.
+def progress(name: str, total: int | None = None, *, unit: str) -> Iterator[Counts]:
+    """Show the work inside the context on stdout; it gives the counts, to be called as it advances.
 
     Args:
         name: of the work.
-        total: units of all the work, 0 shows nothing; None: the first call of `advance` says it.
+        total: units of all the work, 0 shows nothing; None: the first call of the counts says it.
         unit: plural, such as "samples".
     """
     counts = Counts(name, total, unit)
     with contextlib.nullcontext() if total == 0 else _bar(counts) if sys.stdout.isatty() else _lines(counts):
-        yield counts.advance
+        yield counts
 
 
 class Counts:
@@ -66,16 +45,23 @@ class Counts:
         """the work has ended"""
         self._note: str | Callable[[], str] = ""
         self._first: tuple[float, int, float] | None = None
-        """time, units and share of the first call of `advance`"""
+        """time, units and share of the first call"""
 
-    def advance(
+    def __call__(
         self,
         done: int,
         total: int | None = None,
         note: str | Callable[[], str] | None = None,
         share: float | None = None,
     ) -> None:
-        """See `Advance`."""
+        """Say how far the work is, at every step if you like; rate and time left count from the first call.
+
+        Args:
+            done: units done so far.
+            total: units in all; None: as said before.
+            note: what else there is to say, or what says it when it is shown; None: as said before.
+            share: done part of all the work, for the time left, where units take unlike time; None: done / total.
+        """
         self.done, self.total = done, self.total if total is None else total
         self._note = self._note if note is None else note
         self.share = share if share is not None else done / self.total if self.total else 0.0
@@ -83,7 +69,6 @@ class Counts:
             self._first = (self.clock(), done, self.share)
 
     def words(self) -> str:
-        """The counts in words."""
         now = self.clock()
         since, done_before, share_before = self._first or (now, 0, 0.0)
         seconds = max(now - since, 1e-3)
@@ -110,7 +95,6 @@ class Lines:
         self._due, self._begun = counts.start + FIRST_SECONDS, False
 
     def look(self) -> None:
-        """Write a line if one is due."""
         if self._counts.clock() >= self._due and self._counts.total != 0:
             self._due, self._begun = self._counts.clock() + EVERY_SECONDS, True
             self._write(f"{self._counts.name}: {self._counts.words()}")

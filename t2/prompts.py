@@ -58,11 +58,7 @@ def render(tokenizer: Any, spec: PromptSpec, question: str) -> list[int]:
     source = template_source(tokenizer, spec)
     try:
         encoded = tokenizer.apply_chat_template(
-            messages(spec, question),
-            chat_template=source,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
+            messages(spec, question), chat_template=source, add_generation_prompt=True, tokenize=True, return_dict=True
         )
     except TemplateError as error:  # some models' templates refuse a system line
         raise T2Error(

@@ -103,7 +103,6 @@ class SamplingSettings:
     """texts that end an answer"""
 
     def as_json(self) -> dict[str, Any]:
-        """The settings as JSON values, for the pool's spec."""
         return {**asdict(self), "stop": list(self.stop)}
 
 
@@ -169,25 +168,20 @@ class EngineFacts:
 class Sampler(ABC):
     """Draws samples. `open` once, `stream` any number of times, `close` always."""
 
+    samples_per_request = 8
+    """samples of one request; small, because every end loses the requests in flight"""
+
     @property
     @abstractmethod
     def settings(self) -> SamplingSettings:
         """What the pool records and compares."""
-
-    @property
-    def samples_per_request(self) -> int:
-        """Samples of one request; small, because every end loses the requests in flight."""
-        return 8
 
     @abstractmethod
     def open(self, model_folder: str, engine_seed: int) -> None:
         """Start whatever draws the samples; all randomness must follow from `engine_seed`."""
 
     def check_prompts(self, prompts: Mapping[str, Sequence[int]]) -> None:  # noqa: B027  # most have no limit
-        """Refuse prompts that cannot be answered, before any is; after `open`.
-
-        Args:
-            prompts: question id -> token ids.
+        """Refuse prompts (question id -> token ids) that cannot be answered, before any is; after `open`.
 
         Raises:
             T2Error: a prompt is too long.
@@ -228,19 +222,12 @@ class NoSampler(Sampler):
 
     @property
     def settings(self) -> SamplingSettings:
-        """There are none.
-
-        Raises:
-            T2Error: always.
-        """
         raise self._missing()
 
     def open(self, model_folder: str, engine_seed: int) -> None:
-        """Refuse."""
         raise self._missing()
 
     def stream(self, requests: Iterable[SampleRequest]) -> Iterator[SampleResult]:
-        """Refuse."""
         raise self._missing()
 
     def close(self) -> None:

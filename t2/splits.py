@@ -27,15 +27,15 @@ class SplitFractions:
     """share that chooses nothing"""
 
     def __post_init__(self) -> None:
-        """Reject shares that are negative or do not sum to 1."""
         shares = (self.train, self.validation, self.calibration, self.test)
         if not (min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-9):  # NaN fails too
             raise T2Error(f"Expected split fractions >= 0 that sum to 1, got {shares}. Change `data.splits`.")
 
 
-def split_of(dedup_key: str, fractions: SplitFractions, salt: str = "t2-split") -> str:
+def split_of(dedup_key: str, fractions: SplitFractions) -> str:
     """The split of a question: "train", "validation", "calibration" or "test"."""
-    position, end = unit_interval(salt, dedup_key), 0.0
+    position, end = unit_interval("t2-split", dedup_key), 0.0
+    # Train comes last, so that a train share that rounding leaves a little short of 1 still gets the rest.
     for name in ("validation", "calibration", "test"):
         end += getattr(fractions, name)
         if position < end:

@@ -6,6 +6,7 @@ the lowest sample index.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import TypeVar
 
@@ -20,11 +21,8 @@ ABSENT = -2
 
 def majority(votes: Sequence[_Class | None]) -> _Class | None:
     """The class with the most votes; None if nobody votes."""
-    counts: dict[_Class, int] = {}
-    for vote in votes:
-        if vote is not None:
-            counts[vote] = counts.get(vote, 0) + 1
-    return max(counts, key=counts.__getitem__) if counts else None
+    counts = Counter(vote for vote in votes if vote is not None)
+    return counts.most_common(1)[0][0] if counts else None  # of a tie the first seen
 
 
 def one_hot_votes(vote_QM: Tensor) -> Tensor:
@@ -44,7 +42,7 @@ def running_leaders(vote_QM: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     num_samples = vote_QM.shape[1]
     voted_QC = one_hot_QMC.any(1)
     first_seen_QC = torch.where(voted_QC, one_hot_QMC.argmax(1), num_samples)
-    # More votes win; among equals the class seen first does.
+    # More votes win; among equals the class seen first does, since first_seen < num_samples + 1 never outweighs a vote.
     rank_QMC = counts_QMC * (num_samples + 1) - first_seen_QC[:, None, :]
     leader_QM = rank_QMC.argmax(2)
     first_QM = counts_QMC.gather(2, leader_QM[..., None]).squeeze(2)

@@ -21,24 +21,20 @@ MIN_SHARED_PREFIX = 32
 """A shared prefix shorter than this is not worth a cache of its own."""
 
 
-def load_frozen(model_folder: str | Path, dtype: str = "auto", device: str | None = None) -> Any:
+def load_frozen(model_folder: str | Path, device: str | None = None) -> Any:
     """A decoder without its LM head, in eval mode, without gradients; on the GPU where there is one.
 
-    Args:
-        model_folder: of the LLM.
-        dtype: of weights and activations; "auto" is the model's own, and float32 on a CPU that only emulates 16 bits.
-        device: "cpu", "cuda", ...; None: the GPU where there is one.
+    Weights and activations are in the model's own type, but in float32 on a CPU that only emulates 16 bits.
     """
     from transformers import AutoModel
     from transformers.utils import logging
 
-    if dtype == "auto" and emulates_16_bits():
-        dtype = "float32"
+    dtype = torch.float32 if emulates_16_bits() else "auto"
     verbosity, with_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # it would report the LM head, left out on purpose, as unexpected
     logging.disable_progress_bar()
     try:
-        model = AutoModel.from_pretrained(model_folder, dtype=dtype if dtype == "auto" else getattr(torch, dtype))
+        model = AutoModel.from_pretrained(model_folder, dtype=dtype)
     finally:
         logging.set_verbosity(verbosity)
         if with_bars:
@@ -59,15 +55,11 @@ def extract(
 ) -> Tensor:
     """Activations at the last token of every prompt, (Q, L, D), on the CPU, in the model's dtype.
 
-    A prefix that all prompts share (system line, worked examples) is run once and kept in a KV cache.
-
-    Args:
-        model: a frozen decoder.
-        prompts: token ids.
-        layers: layer numbers.
-        on_batch: called with the number of prompts done after each batch.
+    A prefix that all prompts share (system line, worked examples) is run once and kept in a KV cache. `on_batch` is
+    called after each batch with the number of prompts done.
     """
     prefix = shared_prefix(prompts)
+    # Longest first: rows of a batch pad little, and the first of a batch is its longest, which `_batches` relies on.
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
     result: Tensor | None = None
     with torch.inference_mode():
@@ -123,6 +115,7 @@ def _pool_after_prefix(model: Any, rows: Sequence[Sequence[int]], layers: Sequen
     """`pool_last_token` of prefix + row; `prefix` is a cache that is copied, sliding windows and all."""
     device = next(model.parameters()).device
     ids_BT, mask_BT = (tensor.to(device) for tensor in right_pad(rows))
+    # The model appends to the cache it is given, so each batch gets a copy, repeated for its rows.
     cache = copy.deepcopy(prefix)
     cache.batch_repeat_interleave(len(rows))
     prefix_mask_BT = mask_BT.new_ones(len(rows), prefix.get_seq_length())

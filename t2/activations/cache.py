@@ -32,7 +32,7 @@ class FeatureSpec:
     @property
     def fingerprint(self) -> str:
         """Hash of the spec; the name of the cache's folder."""
-        return digest({**asdict(self), "layers": list(self.layers), "version": FEATURES_FORMAT_VERSION})[:16]
+        return digest({**asdict(self), "version": FEATURES_FORMAT_VERSION})[:16]
 
 
 def prompt_key(prompt: Sequence[int]) -> str:
@@ -44,7 +44,6 @@ class FeatureCache:
     """`root/<fingerprint>/`: features.safetensors (pooled_QLD, bf16) and index.json (spec, prompt keys in order)."""
 
     def __init__(self, root: Path, spec: FeatureSpec) -> None:
-        """Open; nothing need be there yet."""
         self.folder, self.spec = root / spec.fingerprint, spec
 
     def load(self, prompts: Sequence[Sequence[int]]) -> Tensor | None:
@@ -72,19 +71,12 @@ class FeatureCache:
         stored = self._read()
         merged = {**dict(zip(*stored, strict=True)), **new} if stored is not None else new
         tensors = {"pooled_QLD": torch.stack(list(merged.values())).contiguous()}
-        index = {
-            "format_version": FEATURES_FORMAT_VERSION,
-            "model_fingerprint": self.spec.model_fingerprint,
-            "layers": list(self.spec.layers),
-            "pooling": self.spec.pooling,
-            "prompt_keys": list(merged),
-        }
+        index = {"format_version": FEATURES_FORMAT_VERSION, **asdict(self.spec), "prompt_keys": list(merged)}
         # Features go first: rows that no index names yet are no harm, names without rows would be.
         write_atomically(self.folder / "features.safetensors", lambda path: save_file(tensors, path))
         write_text_atomically(self.folder / "index.json", json.dumps(index) + "\n")
 
     def keys(self) -> set[str]:
-        """Keys of the prompts that are there."""
         stored = self._read()
         return set(stored[0]) if stored else set()
 
@@ -98,8 +90,7 @@ class FeatureCache:
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise T2Error(
                 f"Expected {index_path.name} and {tensor_path.name} in {self.folder}, got a damaged file "
-                f"({type(error).__name__}). "
-                "Delete the folder; features are computed again."
+                f"({type(error).__name__}). Delete the folder; features are computed again."
             ) from error
         if len(keys) > len(pooled_QLD):
             raise T2Error(
@@ -112,19 +103,16 @@ class FeatureCache:
 def cached_features(
     cache: FeatureCache, prompts: Sequence[Sequence[int]], compute: Callable[[list[Sequence[int]]], Iterable[Tensor]]
 ) -> Tensor:
-    """Features of `prompts`, (Q, L, D) float32.
+    """Features of `prompts` (token ids), (Q, L, D) float32.
 
-    Features always come back through bf16, so that a first run and a later one see the same numbers.
-
-    Args:
-        cache: where they are kept.
-        prompts: token ids.
-        compute: called once, with the missing ones, if there are any; gives their features in parts, in order. Each
-            part is kept as soon as it is there.
+    Features always come back through bf16, so that a first run and a later one see the same numbers. `compute` is
+    called once, with the missing prompts, if there are any, and gives their features in parts, in order. Each part is
+    kept as soon as it is there.
     """
     pooled_QLD = cache.load(prompts)
     if pooled_QLD is None:
         held = cache.keys()
+        # By key, so that a prompt which occurs twice is computed once.
         missing = list({key: p for p in prompts if (key := prompt_key(p)) not in held}.values())
         done = 0
         for part_BLD in compute(missing):

@@ -23,13 +23,9 @@ PROMPTS_A_PART = 256
 def pooled_features(
     root: Path, spec: FeatureSpec, prompts: Sequence[Sequence[int]], find_model: Callable[[], Path]
 ) -> Tensor:
-    """Features of `prompts`, (Q, L, D) float32, by way of the cache in `root`.
+    """Features of `prompts` (token ids), (Q, L, D) float32, by way of the caches in the folder `root`.
 
-    Args:
-        root: folder of the feature caches.
-        spec: model, layers and pooling.
-        prompts: token ids.
-        find_model: called if features are missing: the LLM's folder, which it has checked to be that of `spec`.
+    `find_model` is called if features are missing: the LLM's folder, which it has checked to be that of `spec`.
     """
     for wider in wider_caches(root, spec):
         if (pooled_QLD := wider.load(prompts)) is not None:
@@ -45,10 +41,10 @@ def wider_caches(root: Path, spec: FeatureSpec) -> Iterator[FeatureCache]:
             layers = tuple(index["layers"])
         except (OSError, ValueError, KeyError, TypeError):
             continue  # whoever asks for exactly this cache is told that it is damaged
-        found = replace(spec, layers=layers)
+        wider = replace(spec, layers=layers)
         same = (index.get("model_fingerprint"), index.get("pooling")) == (spec.model_fingerprint, spec.pooling)
-        if same and set(spec.layers) < set(layers) and path.parent.name == found.fingerprint:
-            yield FeatureCache(root, found)
+        if same and set(spec.layers) < set(layers) and path.parent.name == wider.fingerprint:
+            yield FeatureCache(root, wider)
 
 
 def in_parts(model_folder: Path, prompts: Sequence[Sequence[int]], spec: FeatureSpec) -> Iterator[Tensor]:

@@ -44,11 +44,6 @@ def hook_index(layer: int) -> int:
     return layer - 1
 
 
-def vllm_aux_id(layer: int) -> int:
-    """VLLM's auxiliary hidden state id."""
-    return layer
-
-
 def decoder_blocks(model: Any) -> nn.ModuleList:
     """The decoder blocks of a transformers model, found by structure.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from t2.activations.layers import decoder_blocks, hook_index
 
@@ -17,10 +18,8 @@ from t2.activations.layers import decoder_blocks, hook_index
 def tapped(model: Any, layers: Sequence[int], last_B: Tensor) -> Iterator[dict[int, Tensor]]:
     """Within the context, each forward pass fills the dict with layer -> activations at positions `last_B`, (B, D).
 
-    Args:
-        model: a transformers decoder.
-        layers: layer numbers (see `t2.activations.layers`).
-        last_B: index of the last real token of each row of the batch that will be run.
+    `layers` are numbered as in `t2.activations.layers`; `last_B` is the index of the last real token of each row of the
+    batch that will be run.
     """
     pooled: dict[int, Tensor] = {}
     blocks = decoder_blocks(model)
@@ -37,12 +36,11 @@ def tapped(model: Any, layers: Sequence[int], last_B: Tensor) -> Iterator[dict[i
             handle.remove()
 
 
-def right_pad(rows: Sequence[Sequence[int]], pad_id: int = 0) -> tuple[Tensor, Tensor]:
+def right_pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Token ids and attention mask, both (B, T); causal models see no padding to their right."""
-    longest = max(map(len, rows))
-    ids_BT = torch.tensor([[*row, *[pad_id] * (longest - len(row))] for row in rows])
-    mask_BT = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
-    return ids_BT, mask_BT
+    ids = [torch.tensor(row) for row in rows]
+    mask = [torch.ones_like(row) for row in ids]
+    return pad_sequence(ids, batch_first=True), pad_sequence(mask, batch_first=True)
 
 
 def pool_last_token(model: Any, rows: Sequence[Sequence[int]], layers: Sequence[int]) -> Tensor:

@@ -28,14 +28,10 @@ class CurseAnswer:
 def curse_of(
     source: str, out: Path, grader: str | None = None, eps: float | None = None, min_samples: int | None = None
 ) -> CurseAnswer:
-    """Load, measure, write.
+    """Load a pool, measure it, and write the report into the folder `out`.
 
-    Args:
-        source: folder of a pool, or a config.
-        out: folder of the report.
-        grader: by default the config's or the pool's own, see `load_pool`.
-        eps: accuracy given up to call N enough; by default the config's `data.eps`, else 0.02.
-        min_samples: leave out questions with fewer samples, see `load_pool`.
+    `source`, `grader` and `min_samples` are those of `load_pool`; `eps` is the accuracy given up to call N enough, by
+    default the config's `data.eps`, else 0.02.
 
     Raises:
         T2Error: no pool, no grader, a bad setting, or a folder that cannot be written.

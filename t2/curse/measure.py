@@ -17,9 +17,9 @@ from t2.curse.overscaling import (
     Overscaling,
     Setting,
     curves_by_samples,
-    dataset_optima,
     interval_of,
     interval_or_none,
+    optima,
     overscaling,
     overscaling_columns,
     rows_of_means,
@@ -89,7 +89,6 @@ class CurseReport:
 
     @property
     def verdict(self) -> str:
-        """The answer in one or two sentences."""
         m_d, n_d = self.main.m_d, self.main.n_d
         facts = f"N_D = {n_d}, mean N* = {self.main.mean_n_star.value:.2f}, M_D = {m_d.value:.2f} "
         facts += f"[{m_d.low:.2f}, {m_d.high:.2f}]"
@@ -203,7 +202,6 @@ def _checked_sizes(pool: GradedPool, eps: float, dataset_eps: float, num_resampl
 
 
 def _greedy(pool: GradedPool, num_resamples: int, seed: int) -> Interval | None:
-    """Accuracy of the greedy answers, over the questions that have one."""
     rows_Q = torch.nonzero(pool.greedy_present_Q).squeeze(1)
     if not len(rows_Q):
         return None
@@ -212,6 +210,5 @@ def _greedy(pool: GradedPool, num_resamples: int, seed: int) -> Interval | None:
 
 
 def _n_d_shares(means: Means, grid: tuple[int, ...], dataset_eps: float) -> tuple[float, ...]:
-    """Share of the resamples whose N_D is each budget."""
-    n_d_R = dataset_optima(means[f"accuracy of {WHOLE}"], grid, dataset_eps, grid[-1])[1:]
+    n_d_R = optima(means[f"accuracy of {WHOLE}"], grid, dataset_eps, grid[-1])[1:]
     return tuple(float((n_d_R == n).double().mean()) for n in grid)

@@ -13,13 +13,7 @@ if TYPE_CHECKING:
 
 
 def curse_notes(report: CurseReport, pool: GradedPool, grid: tuple[int, ...]) -> Iterator[str]:
-    """Notes on a report.
-
-    Args:
-        report: without its notes.
-        pool: what it measures.
-        grid: budgets that were asked for, samples.
-    """
+    """Notes on a report that has none yet, on `pool`; `grid` are the budgets that were asked for, samples."""
     yield from _on_budgets(report, grid)
     yield from _on_halves(report)
     yield from _on_answers(report, pool)

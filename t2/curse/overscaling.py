@@ -78,13 +78,9 @@ Means = dict[str, Tensor]
 def rows_of_means(
     columns: Mapping[str, Tensor], num_resamples: int, seed: int, clusters_Q: Tensor | None = None
 ) -> Means:
-    """Means of all columns over the questions (row 0) and over each resample, all from the same resamples.
+    """Means of all columns, each (Q, P), over the questions (row 0) and over R resamples, the same for all of them.
 
-    Args:
-        columns: by name, each (Q, P).
-        num_resamples: R.
-        seed: of the resamples.
-        clusters_Q: questions with one number are drawn together.
+    Questions with one number in `clusters_Q` are drawn together.
     """
     values_QP = torch.cat([column.double() for column in columns.values()], 1)
     means_RP = torch.cat([values_QP.mean(0, keepdim=True), resampled_means(values_QP, num_resamples, seed, clusters_Q)])
@@ -142,22 +138,17 @@ def overscaling_columns(curves: Mapping[str, Curves], settings: Sequence[Setting
         columns[f"tokens of {name}"] = part.tokens_Q[:, None]
     for setting in settings:
         part = curves[setting.samples]
-        n_star_Q = sample_optima(part.acc_QK, part.grid, setting.eps, setting.n_max)
+        n_star_Q = optima(part.acc_QK, part.grid, setting.eps, setting.n_max)
         columns[_key(setting)] = torch.stack([n_star_Q, n_star_Q * part.tokens_Q], 1)
     return columns
 
 
 def overscaling(means: Means, setting: Setting, grid: tuple[int, ...]) -> Overscaling:
-    """N_D and M_D at a setting.
-
-    Args:
-        means: of `overscaling_columns`.
-        setting: one of those the columns were made for.
-        grid: budgets of the setting's samples.
-    """
-    n_d_R = dataset_optima(means[f"accuracy of {setting.samples}"], grid, setting.dataset_eps, setting.n_max)
+    """N_D and M_D at a setting from the means of `overscaling_columns`; `grid` is that of the setting's samples."""
+    n_d_R = optima(means[f"accuracy of {setting.samples}"], grid, setting.dataset_eps, setting.n_max)
     n_star_R, n_star_tokens_R = means[_key(setting)].T
     tokens_R = means[f"tokens of {setting.samples}"][:, 0]
+    # N_D is a budget of the grid, and so are the ends of its interval: no mean of two budgets.
     low = torch.quantile(n_d_R[1:], 0.025, interpolation="lower")
     high = torch.quantile(n_d_R[1:], 0.975, interpolation="higher")
     return Overscaling(
@@ -171,15 +162,13 @@ def overscaling(means: Means, setting: Setting, grid: tuple[int, ...]) -> Oversc
     )
 
 
-def sample_optima(acc_QK: Tensor, grid: tuple[int, ...], eps: float, n_max: int) -> Tensor:
-    """N* of each question on the budgets up to `n_max`, samples, float64."""
+def optima(acc_XK: Tensor, grid: tuple[int, ...], eps: float, n_max: int) -> Tensor:
+    """N* of each question, or N_D of each row of means, on the budgets up to `n_max`, samples, float64.
+
+    Both are one rule, the smallest budget within a tolerance of the best, with `eps` or eps_D.
+    """
     inside = len(cut_grid(grid, n_max))
-    return torch.tensor(grid, dtype=torch.float64)[smallest_enough(acc_QK[:, :inside], eps)]
-
-
-def dataset_optima(acc_RK: Tensor, grid: tuple[int, ...], dataset_eps: float, n_max: int) -> Tensor:
-    """N_D of each row of means, samples, float64: the rule of N* with its own tolerance."""
-    return sample_optima(acc_RK, grid, dataset_eps, n_max)
+    return torch.tensor(grid, dtype=torch.float64)[smallest_enough(acc_XK[:, :inside], eps)]
 
 
 def _key(setting: Setting) -> str:

@@ -48,16 +48,8 @@ def write_curse_report(
 ) -> list[Path]:
     """Write `curse.json`, `curve.png`, `budgets.png`, `types.png`, `rules.png` and `index.html` over what is there.
 
-    Args:
-        report: of `curse_report`.
-        folder: is made if it is not there.
-        title: of the page.
-        notes: sentences about the pool, put before the report's own.
-        cost_unit: "tokens", or "samples" where the pool has no token counts.
-        about: a sentence that says what was measured.
-
-    Returns:
-        What was written, the page last.
+    `notes` are sentences about the pool, put before the report's own; `about` says in a sentence what was measured;
+    `cost_unit` is "samples" where the pool has no token counts. Returns what was written, the page last.
 
     Raises:
         T2Error: an unknown unit, or a folder that cannot be written.
@@ -89,12 +81,8 @@ def write_curse_report(
 
 def terminal_table(report: CurseReport, cost_unit: str = "tokens", notes: Sequence[str] = (), about: str = "") -> Group:
     """What was measured, verdict, tables and notes for a terminal; arguments as those of `write_curse_report`."""
-    tables = [
-        summary_table(report, cost_unit),
-        budget_table(report),
-        sweep_table(report, cost_unit),
-        type_table(report),
-    ]
+    tables = [summary_table(report, cost_unit), budget_table(report), sweep_table(report, cost_unit)]
+    tables.append(type_table(report))
     if report.reliability:
         tables.append(reliability_table(report, cost_unit))
     parts = [Text(clean(about))] if about else []

@@ -10,15 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from t2.curse.overscaling import (
-    WHOLE,
-    Curves,
-    Means,
-    dataset_optima,
-    interval_of,
-    interval_or_none,
-    sample_optima,
-)
+from t2.curse.overscaling import WHOLE, Curves, Means, interval_of, interval_or_none, optima
 from t2.curves.halves import Halves
 from t2.curves.types import TYPE_NAMES, sample_types
 from t2.stats.bootstrap import Interval
@@ -50,7 +42,7 @@ def rise(acc_RK: Tensor, grid: tuple[int, ...], n_d: int) -> Tensor:
 
 def type_columns(whole: Curves, type_Q: Tensor, eps: float) -> dict[str, Tensor]:
     """Type, N*, and the curve and N* within each type; T types."""
-    n_star_Q = sample_optima(whole.acc_QK, whole.grid, eps, whole.grid[-1])
+    n_star_Q = optima(whole.acc_QK, whole.grid, eps, whole.grid[-1])
     is_type_QT = torch.nn.functional.one_hot(type_Q, len(TYPE_NAMES)).double()
     return {
         "n_star_is": (n_star_Q[:, None] == torch.tensor(whole.grid)).double(),
@@ -80,7 +72,7 @@ def type_rows(means: Means, grid: tuple[int, ...], n_d: int, dataset_eps: float)
         left_R = 1 - share_R
         left_R = torch.where(left_R > 1e-12, left_R, torch.nan)  # no question is left: N_D and M_D are undefined
         acc_left_RK = (means[f"accuracy of {WHOLE}"] - acc_RTK[:, code]) / left_R[:, None]
-        n_d_R = dataset_optima(acc_left_RK, grid, dataset_eps, grid[-1])
+        n_d_R = optima(acc_left_RK, grid, dataset_eps, grid[-1])
         m_d = interval_or_none((means["n_star"][:, 0] - n_star_R) / left_R / n_d_R)
         share = float(share_R[0])
         rows.append(
@@ -114,6 +106,7 @@ def same_type_share(joint_RP: Tensor) -> Tensor:
 
 def kappa(joint_RP: Tensor) -> Tensor:
     """Cohen's kappa between the halves (Cohen 1960), of each row; NaN if one type is all there is."""
+    # Shares that sum to 1: what independent halves would agree on by chance is the product of the two margins.
     joint_RTT = _square(joint_RP)
     chance_R = (joint_RTT.sum(1) * joint_RTT.sum(2)).sum(1)
     room_R = 1 - chance_R
@@ -123,6 +116,7 @@ def kappa(joint_RP: Tensor) -> Tensor:
 def _agreement_within(joint_RP: Tensor) -> list[float | None]:
     """Of each type: of the halves that have it, the share whose other half has it too."""
     joint_TT = _square(joint_RP)[0]
+    # Each question counts twice, from either half: its row is the type of one, its column that of the other.
     halves_T = joint_TT.sum(0) + joint_TT.sum(1)
     both_T = 2 * joint_TT.diagonal()
     return [float(b / h) if h > 0 else None for b, h in zip(both_T, halves_T, strict=True)]

@@ -21,16 +21,13 @@ class ExactGrader(Grader):
 
     @property
     def version(self) -> str:
-        """Name, version and arguments."""
         return f"exact-1-{self.marker}"
 
     def answer_class(self, text: str) -> str | None:
-        """The normalised answer; None if the marker or the answer is missing."""
         if not self.marker:
             return self.gold_class(text)
         _, marker, after = text.rpartition(self.marker)
         return self.gold_class(after.strip().split("\n")[0]) if marker else None
 
     def gold_class(self, answer: str) -> str | None:
-        """The normalised string, None if empty."""
         return normalise(answer) or None

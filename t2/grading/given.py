@@ -15,12 +15,10 @@ class GivenGrader(ExactGrader):
     """Stands for the grades of an imported pool, which lie beside its samples; a bare text is its own class."""
 
     def __init__(self) -> None:
-        """Whole texts, no marker."""
         super().__init__(marker="")
 
     @property
     def version(self) -> str:
-        """Always the same: what a file says of its samples does not change."""
         return GIVEN
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -35,36 +35,32 @@ class GradedPool:
     """generated tokens of the greedy answer"""
     prompt_tokens_Q: Tensor
     """tokens of the prompt"""
-    greedy_present_Q: Tensor = field(default=None)  # type: ignore[assignment]  # filled below
+    greedy_present_Q: Tensor
     """bool: there is a greedy answer; if not, its other fields are False and 0 and mean nothing"""
-
-    def __post_init__(self) -> None:
-        """Greedy answers are there unless said otherwise."""
-        if self.greedy_present_Q is None:
-            object.__setattr__(self, "greedy_present_Q", torch.ones(len(self.question_ids), dtype=torch.bool))
 
     def __len__(self) -> int:
         return len(self.question_ids)
 
     def take(self, rows: Sequence[int] | Tensor) -> GradedPool:
-        """The pool of some questions."""
         index = torch.as_tensor(rows, dtype=torch.long)
-        picked: dict[str, Any] = {}
-        for name in (each.name for each in fields(self)):
-            value = getattr(self, name)
-            picked[name] = value[index] if isinstance(value, Tensor) else tuple(value[i] for i in index.tolist())
+        picked: dict[str, Any] = {
+            name: value[index] if isinstance(value, Tensor) else tuple(value[row] for row in index.tolist())
+            for name, value in vars(self).items()
+        }
         return GradedPool(**picked)
 
     def only(self, keep_QM: Tensor) -> GradedPool:
         """The pool of some samples alone (bool), in order of draw; its columns are no draws, so it has no `fold_QM`."""
         keep_QM = keep_QM & self.present_QM
+        # A stable sort by "dropped" moves what is kept to the left without changing its order: [-, a, -, b] -> [a, b].
         width = int(keep_QM.sum(1).max()) if len(self) else 0
         order_QM = (~keep_QM).int().argsort(dim=1, stable=True)[:, :width]
         kept_QM = keep_QM.gather(1, order_QM)
         padding = {"vote_QM": ABSENT, "right_QM": False, "tokens_QM": 0, "truncated_QM": False}
-        moved: dict[str, Any] = {}
-        for name, value in padding.items():
-            moved[name] = getattr(self, name).gather(1, order_QM).masked_fill(~kept_QM, value)
+        moved: dict[str, Any] = {
+            name: getattr(self, name).gather(1, order_QM).masked_fill(~kept_QM, value)
+            for name, value in padding.items()
+        }
         return replace(self, **moved)
 
     @property
@@ -80,8 +76,7 @@ class GradedPool:
     def class_counts(self, only_QM: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Votes of each class, which classes are correct, abstentions: the arguments of `majority_accuracy`.
 
-        Args:
-            only_QM: bool; count these samples alone (a fold).
+        With `only_QM` (bool) these samples alone are counted (a fold), but a class is correct whoever votes for it.
         """
         chosen_QM = self.present_QM if only_QM is None else self.present_QM & only_QM
         # Spread into (Q, C) at once: one-hot votes would be (Q, M, C), for nothing.
@@ -89,6 +84,7 @@ class GradedPool:
         class_QM, voted_QM = self.vote_QM.long().clamp(min=0), self.vote_QM > ABSTAINED
         counts_QC = torch.zeros(len(self), num_classes, dtype=torch.long)
         counts_QC.scatter_add_(1, class_QM, (voted_QM & chosen_QM).long())
+        # A class is right if any sample that voted for it is: all of a class are alike.
         right_QC = torch.zeros(len(self), num_classes, dtype=torch.long)
         right_QC.scatter_add_(1, class_QM, (voted_QM & self.right_QM).long())
         return counts_QC, right_QC > 0, chosen_QM.sum(1) - counts_QC.sum(1)

@@ -50,7 +50,6 @@ class NumericGrader(Grader):
 
     @property
     def version(self) -> str:
-        """Name, version and arguments."""
         return f"numeric-2-{self.marker}-{int(self.require_marker)}"
 
     def answer_class(self, text: str) -> str | None:
@@ -64,6 +63,5 @@ class NumericGrader(Grader):
         return self.gold_class(numbers[-1]) if numbers else None
 
     def gold_class(self, answer: str) -> str | None:
-        """The value of a bare answer, as a reduced fraction."""
         value = parse_number(answer)
         return None if value is None else str(value)

@@ -35,7 +35,6 @@ class ImportSummary:
     cost_unit: str
 
     def lines(self) -> Iterator[str]:
-        """The summary as text."""
         source = self.source
         verb = "was imported before, nothing to do:" if self.already_there else "imported:"
         yield _utf8(
@@ -49,12 +48,8 @@ def import_file(
 ) -> ImportSummary:
     """Turn a JSONL file of questions with sampled answers into a pool.
 
-    Args:
-        path: one {"id", "question", "answer", "samples": [{"text" or "answer", "correct", "tokens"}]} a line.
-        pool: folder of the new pool.
-        grader: "numeric" or "exact" grades the samples again; by default the file's flags or string equality count.
-        tokenizer: folder or hub id of the tokenizer that counts tokens which the file does not give.
-        model: what produced the samples, for the record.
+    A `grader` ("numeric" or "exact") grades the samples again; by default the file's flags or string equality count.
+    The `tokenizer` (folder or hub id) counts tokens which the file does not give; `model` is for the record.
 
     Raises:
         T2Error: bad file, unknown grader or tokenizer, or a pool that is something else already.
@@ -76,7 +71,7 @@ def import_file(
         source = {**identity, **work.finish(file)}
         spec = _spec(source, spec.model["id"], default_grader, work.counter.unit)
         check_or_create_spec(work.paths, spec)
-        os.rename(scratch, target)
+        os.rename(scratch, target)  # only now is there a pool of this name: a broken import leaves none
     except (OSError, pa.ArrowException) as error:
         raise T2Error(f"Expected to write the pool {target}, got: {error}. Check the folder.") from error
     finally:

@@ -16,15 +16,13 @@ def given_classes(gold: str, samples: Sequence[GivenSample], where: str) -> list
     A sample flagged correct votes for the gold answer's class, as does every sample with the same answer; any other
     votes for its own normalised answer. Unfinished samples abstain, whatever their flag.
 
-    Args:
-        gold: the normalised gold answer.
-        samples: of one question, the greedy answer too.
-        where: FILE:LINE, for errors.
+    `gold` is the normalised gold answer, `samples` are of one question with the greedy answer, `where` is FILE:LINE.
 
     Raises:
         T2Error: flags that contradict each other or the gold answer, or `correct: true` without an answer.
     """
     votes = [_vote(sample) for sample in samples]
+    # Flags are gathered by answer before anything is decided: a flag on one sample speaks for all with its answer.
     flagged: dict[bool, set[str]] = {True: set(), False: set()}
     for sample, vote in zip(samples, votes, strict=True):
         if sample.correct is None or sample.finish_reason != FINISHED:

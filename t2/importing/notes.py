@@ -12,13 +12,7 @@ _REASONS_SHOWN = 5
 
 
 def source_notes(source: dict[str, Any], cost_unit: str, regraded: bool = False) -> Iterator[str]:
-    """What a reader of numbers must know of an import.
-
-    Args:
-        source: of pool.json.
-        cost_unit: of pool.json.
-        regraded: a grader has read the samples, so what the file says of them does not count.
-    """
+    """The sentences; if a grader has read the samples (`regraded`), what the file says of them does not count."""
     if cost_unit == "samples":
         yield "Cost is in samples, not tokens: the imported file gives no token counts and no tokenizer was named."
     if counted := source.get("tokens_counted"):

@@ -13,7 +13,7 @@ from t2.errors import T2Error, quoted
 from t2.grading.given import GivenGrader
 from t2.grading.grade import FINISHED
 from t2.importing.given_classes import given_classes
-from t2.importing.sample_file import GivenQuestion, GivenSample
+from t2.importing.sample_file import GivenQuestion
 from t2.importing.token_counter import TokenCounter
 from t2.spec import GREEDY_DRAW, Grader, Question
 from t2.store.schema import IMPORTED_SAMPLE_SCHEMA, PoolPaths
@@ -61,7 +61,19 @@ class ImportedRows:
         tokens = self.counter.of(samples, given.where)
         classes = given_classes(gold, samples, given.where)
         for draw, sample, num_tokens, vote in zip(draws, samples, tokens, classes, strict=True):
-            row = self._row(given.question.id, draw, sample, num_tokens, vote)
+            row = {
+                "question_id": given.question.id,
+                "draw": draw,
+                "num_tokens": num_tokens,
+                "token_ids": [],
+                "text": sample.text,
+                "finish_reason": sample.finish_reason,
+                "engine_seed": 0,
+                "writer": self.writer,
+                "attempt": 1,
+                "given_class": vote,
+                "given_answer": sample.answer,
+            }
             self._rows.append(row)
             self._characters += sum(len(value) for value in row.values() if isinstance(value, str))
             self.from_text += not sample.has_answer and vote not in (None, gold)
@@ -91,21 +103,6 @@ class ImportedRows:
             "tokens_counted": self.counter.counted,
             "classes_from_text": self.from_text,
             "unfinished": dict(sorted(self.unfinished.items())),
-        }
-
-    def _row(self, question_id: str, draw: int, sample: GivenSample, tokens: int, vote: str | None) -> dict[str, Any]:
-        return {
-            "question_id": question_id,
-            "draw": draw,
-            "num_tokens": tokens,
-            "token_ids": [],
-            "text": sample.text,
-            "finish_reason": sample.finish_reason,
-            "engine_seed": 0,
-            "writer": self.writer,
-            "attempt": 1,
-            "given_class": vote,
-            "given_answer": sample.answer,
         }
 
     def _flush(self) -> None:

@@ -6,24 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from t2.errors import T2Error
+from t2.grading.grade import FINISHED
 from t2.importing.sample_file import GivenQuestion, GivenSample
-
-_FINISHED = "stop"
-"""The finish reason of an answer that ends with an end token."""
 
 
 class TokenCounter:
     """Tokens as the file gives them, counted where it does not, or one "token" a sample where nobody can."""
 
     def __init__(self, tokenizer: str | None) -> None:
-        """Load the tokenizer, if one is named."""
         self.counted = 0
         self._tokenizer = None if tokenizer is None else _load_tokenizer(tokenizer)
         self._given: dict[bool, str] = {}
 
     @property
     def unit(self) -> str:
-        """What costs are counted in."""
         return "samples" if self._tokenizer is None and False in self._given else "tokens"
 
     def of(self, samples: Sequence[GivenSample], where: str) -> list[int]:
@@ -43,7 +39,8 @@ class TokenCounter:
             return [1 if sample.tokens is None else sample.tokens for sample in samples]
         missing = [sample for sample in samples if sample.tokens is None]
         self.counted += len(missing)
-        ends = [sample.finish_reason == _FINISHED for sample in missing]
+        # An answer that ended by itself paid for its end token, which its text does not show.
+        ends = [sample.finish_reason == FINISHED for sample in missing]
         lengths = iter(n + end for n, end in zip(self._lengths([s.text for s in missing]), ends, strict=True))
         return [next(lengths) if sample.tokens is None else sample.tokens for sample in samples]
 

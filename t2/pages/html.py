@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
@@ -29,7 +30,6 @@ class Figure:
 
     @property
     def uri(self) -> str:
-        """The picture itself as a link target."""
         return data_uri(self.png)
 
 
@@ -46,22 +46,10 @@ class Section:
 def render_page(
     title: str, sections: Sequence[Section], subtitle: str = "", lead: str = "", notes: Sequence[str] = ()
 ) -> str:
-    """The page as HTML.
-
-    Args:
-        title: heading and window title.
-        sections: in order.
-        subtitle: one line below the title: what was measured.
-        lead: the answer in a sentence or two, set off.
-        notes: sentences for a list at the end.
-    """
-    return _template().render(
-        title=clean(title),
-        subtitle=clean(subtitle),
-        lead=clean(lead),
-        sections=[_clean_section(section) for section in sections],
-        notes=[clean(note) for note in notes],
-    )
+    """The page, top down: title, subtitle (what was measured), lead (the answer, set off), sections, list of notes."""
+    content = {"title": title, "subtitle": subtitle, "lead": lead, "sections": tuple(sections), "notes": tuple(notes)}
+    # All of it at once, so that no text is forgotten; a picture's bytes and a table's numbers stay as they are.
+    return _template().render({name: _cleaned(value) for name, value in content.items()})
 
 
 def data_uri(png: bytes) -> str:
@@ -75,23 +63,15 @@ def data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
-def _clean_section(section: Section) -> Section:
-    return Section(
-        clean(section.heading),
-        tuple(clean(paragraph) for paragraph in section.paragraphs),
-        tuple(replace(figure, alt=clean(figure.alt), caption=clean(figure.caption)) for figure in section.figures),
-        tuple(_clean_table(table) for table in section.tables),
-    )
-
-
-def _clean_table(table: Table) -> Table:
-    return replace(
-        table,
-        columns=tuple(clean(column) for column in table.columns),
-        rows=tuple(tuple(clean(cell) for cell in row) for row in table.rows),
-        caption=clean(table.caption),
-        note=clean(table.note),
-    )
+def _cleaned(value: Any) -> Any:
+    """The same with every text in it made fit to be shown: of a tuple, of a dataclass, however deep."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, tuple):
+        return tuple(map(_cleaned, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{name: _cleaned(part) for name, part in vars(value).items()})
+    return value
 
 
 @lru_cache(maxsize=1)

@@ -65,12 +65,9 @@ _SPARE_MARKERS = "1234_"
 
 
 def family_of(policy: str, source: str, is_control: bool = False) -> Family:
-    """The family of a policy.
+    """The family of a policy by its class name ("": none) and its source: what it knows of a question ("": nothing).
 
-    Args:
-        policy: its class name; "" for what has none.
-        source: what it knows of a question beforehand, "" for nothing.
-        is_control: the source is none of the heads.
+    A source that is none of the heads makes it a control.
     """
     if policy in ORACLE.policies:
         return ORACLE
@@ -123,11 +120,9 @@ def png_of(figure: Figure) -> bytes:
 
 
 def log_axis(axes: Axes, ticks: Sequence[float] = ()) -> None:
-    """A horizontal log axis with few ticks, written out.
+    """A horizontal log axis with few ticks, written out; `axes` has its limits already.
 
-    Args:
-        axes: with its limits.
-        ticks: rising; those whose labels would touch are left out, never the last; by default round numbers.
+    Of `ticks`, which rise, those are left out whose labels would touch, never the last; by default round numbers.
     """
     from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -136,7 +131,7 @@ def log_axis(axes: Axes, ticks: Sequence[float] = ()) -> None:
     if not ticks:
         steps = (1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 4, 5, 6, 8)
         ticks = [t for d in range(9) for m in steps if low <= (t := m * 10**d) <= high]
-    kept = list(ticks[-1:])
+    kept = list(ticks[-1:])  # from the right, so that the last one always stays
     for tick in reversed(ticks[:-1]):
         if log(kept[-1] / tick) / log(high / low) > _CHARACTER * len(_written_out(kept[-1])):
             kept.append(tick)
@@ -156,12 +151,8 @@ def light_grid(axes: Axes, along: str = "both") -> None:
 
 
 def error_lengths(values: Sequence[Interval], scale: float = 1.0) -> list[list[float]]:
-    """Lengths of error bars below and above; a percentile interval may leave its value out, a bar has no negative one.
-
-    Args:
-        values: one a bar.
-        scale: of the axis, 100 for percent.
-    """
+    """Lengths of error bars below and above, on an axis with this scale (100 for percent)."""
+    # A percentile interval may leave its value out, but a bar has no negative length.
     below = [scale * max(0.0, value.value - value.low) for value in values]
     above = [scale * max(0.0, value.high - value.value) for value in values]
     return [below, above]

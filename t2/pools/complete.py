@@ -37,14 +37,10 @@ def missing_requests(
     samples_per_question: int,
     samples_per_request: int,
 ) -> list[SampleRequest]:
-    """Requests that complete the pool, question by question, the greedy answer first.
+    """Requests that complete the pool, question by question in the order given, the greedy answer first.
 
-    Args:
-        questions: in labelling order.
-        prompts: token ids of each question's prompt.
-        held: draws that the pool holds, by question id; may hold more than is asked.
-        samples_per_question: M, the wanted draws are 0..M-1.
-        samples_per_request: the most draws of one request.
+    `prompts` are token ids, one prompt a question; `held` are the draws of the pool by question id, which may be more
+    than draws 0..M-1 for M `samples_per_question`. A request has at most `samples_per_request` draws.
     """
     requests = []
     for question, prompt in zip(questions, prompts, strict=True):

@@ -17,6 +17,7 @@ from t2.grading.given import GIVEN, GivenGrader
 from t2.grading.grade import FINISHED, gold_of, vote_of
 from t2.grading.graded import GradedPool
 from t2.hashing import digest
+from t2.pools.complete import complete_ids, needed_draws
 from t2.spec import GREEDY_DRAW, Grader, Question
 from t2.store.reader import ShardReader
 from t2.store.writer import write_table
@@ -73,7 +74,6 @@ class PoolGrader:
     """Grades a pool shard by shard as it grows."""
 
     def __init__(self, reader: ShardReader, grader: Grader) -> None:
-        """Attach to a reader; `refresh` it through here."""
         self.reader, self.grader = reader, grader
         self._rows: dict[str, dict[int, _Row]] = {}
 
@@ -88,8 +88,8 @@ class PoolGrader:
 
     def complete_ids(self, samples_per_question: int, with_greedy: bool = True) -> set[str]:
         """Questions that have the first M draws and, if it counts, their greedy answer."""
-        wanted = {*range(samples_per_question), *([GREEDY_DRAW] if with_greedy else [])}
-        return {question_id for question_id, rows in self._rows.items() if wanted <= rows.keys()}
+        held = {question_id: rows.keys() for question_id, rows in self._rows.items()}
+        return complete_ids(held, needed_draws(samples_per_question, imported=not with_greedy))
 
     def num_samples(self, question_id: str) -> int:
         """Stored samples of a question, not counting the greedy answer."""
@@ -99,12 +99,7 @@ class PoolGrader:
     def pool(
         self, questions: Sequence[Question], prompt_tokens: Sequence[int], max_samples: int | None = None
     ) -> GradedPool:
-        """The graded samples of `questions`, in their order.
-
-        Args:
-            questions: each must have at least one sample.
-            prompt_tokens: tokens of each prompt.
-            max_samples: use draws 0..max_samples-1 alone.
+        """The graded samples of `questions`, in their order; of draws 0..max_samples-1 alone, if that is given.
 
         Raises:
             T2Error: a question has no samples.
@@ -122,15 +117,16 @@ class PoolGrader:
         greedy_Q = [self._rows[question.id].get(GREEDY_DRAW) for question in questions]
         gold_Q = [gold_of(self.grader, question.answer, question.id) for question in questions]
         for gold, rows in zip(gold_Q, rows_Q, strict=True):
+            # Class indices count from 0 within a question, in order of first vote: text classes only compare equal.
             classes: dict[str, int] = {}
             votes += [ABSTAINED if r[1] is None else classes.setdefault(r[1], len(classes)) for r in rows]
             right += [r[1] == gold for r in rows]
 
         def padded(values: list[Any], fill: int | bool) -> Tensor:
             """One value a sample, in order, as (Q, M); a tensor for each question would take seconds."""
-            found_QM = torch.full(present_QM.shape, fill)
-            found_QM[present_QM] = torch.tensor(values, dtype=found_QM.dtype)
-            return found_QM
+            padded_QM = torch.full(present_QM.shape, fill)
+            padded_QM[present_QM] = torch.tensor(values, dtype=padded_QM.dtype)  # a mask fills row by row
+            return padded_QM
 
         return GradedPool(
             question_ids=tuple(q.id for q in questions),

@@ -55,7 +55,6 @@ class LabellerProcess:
         return self.process.exitcode == T2Error.EXIT_CODE and is_held(paths)
 
     def last_lines(self, count: int = 15) -> str:
-        """The last lines of its log."""
         try:
             return "\n".join(self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-count:])
         except OSError:
@@ -71,6 +70,7 @@ class LabellerProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process.pid, signal.SIGTERM)
             self.process.join(_END_SECONDS)
+        # Even after it has ended well: workers of its engine would be in the same group.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.join()

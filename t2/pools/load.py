@@ -73,12 +73,8 @@ class _Stored:
     prompt_tokens: list[int]
 
     def take(self, rows: Sequence[int]) -> _Stored:
-        """Some of the questions."""
-        return _Stored(
-            [self.questions[row] for row in rows],
-            [self.prompts[row] for row in rows],
-            [self.prompt_tokens[row] for row in rows],
-        )
+        questions, prompts, prompt_tokens = ([column[row] for row in rows] for column in vars(self).values())
+        return _Stored(questions, prompts, prompt_tokens)
 
 
 def load_pool(
@@ -105,7 +101,8 @@ def load_pool(
     data = _data_of(Path(source))
     job, paths = data.pool if data else None, _paths(data, source)
     spec = read_spec(paths)
-    judge = _grader(grader, job, spec)
+    # What is asked for counts before the config, which counts before what the pool records.
+    judge = grader_named(grader) if grader is not None else job.task.grader if job else grader_of_pool(spec)
     stored = _Stored(*read_questions(paths), read_prompt_tokens(paths))
     num_wanted = len(stored.questions)
     if job:
@@ -113,7 +110,8 @@ def load_pool(
     reader = PoolGrader(ShardReader(paths), judge)
     reader.refresh()
     fewest = min_samples or min(_fewest(reader, stored, spec, job), max_samples or MAX_SAMPLES)
-    used = _usable(reader, stored, spec, fewest)
+    complete = reader.complete_ids(fewest, with_greedy=not spec.imported)
+    used = [row for row, question in enumerate(stored.questions) if question.id in complete]
     if not used:
         raise T2Error(
             f"Expected a question with at least {fewest} samples in {paths.root}, got none"
@@ -175,12 +173,6 @@ def _data_of(path: Path) -> DataSettings | None:
     return read_data(path)
 
 
-def _grader(name: str | None, job: LabelJob | None, spec: PoolSpec) -> Grader:
-    if name is not None:
-        return grader_named(name)
-    return job.task.grader if job else grader_of_pool(spec)
-
-
 def _questions_of_task(job: LabelJob, stored: _Stored) -> tuple[int, _Stored]:
     """How many questions the config's task has, and those of them that are in the pool, in its order."""
     wanted = job.task.questions()
@@ -199,12 +191,6 @@ def _fewest(reader: PoolGrader, stored: _Stored, spec: PoolSpec, job: LabelJob |
     return max((reader.num_samples(question.id) for question in stored.questions), default=1) or 1
 
 
-def _usable(reader: PoolGrader, stored: _Stored, spec: PoolSpec, fewest: int) -> list[int]:
-    """Rows of the questions with draws 0..fewest-1 and, in a labelled pool, the greedy answer."""
-    complete = reader.complete_ids(fewest, with_greedy=not spec.imported)
-    return [row for row, question in enumerate(stored.questions) if question.id in complete]
-
-
 def _left_out(num_wanted: int, num_used: int, fewest: int, spec: PoolSpec) -> Iterator[str]:
     if num_used < num_wanted:
         reason = f"fewer than {fewest} samples" if spec.imported else f"not {fewest} samples and a greedy answer yet"
@@ -218,16 +204,14 @@ def _cut(most: int, limit: int, max_samples: int | None) -> Iterator[str]:
 
 
 def _source_notes(pool: GradedPool, spec: PoolSpec, grader: Grader) -> Iterator[str]:
-    """Sentences on what an import did not know."""
     if spec.source is not None:
         yield from source_notes(spec.source, spec.cost_unit, regraded=not isinstance(grader, GivenGrader))
-        if spec.cost_unit == "tokens" and bool((pool.prompt_tokens_Q == 0).any()):
-            unknown = int((pool.prompt_tokens_Q == 0).sum())
+        unknown = int((pool.prompt_tokens_Q == 0).sum())
+        if spec.cost_unit == "tokens" and unknown:
             yield f"Prompt tokens of {unknown} questions are unknown: total tokens leave them out."
 
 
 def _sample_notes(pool: GradedPool) -> Iterator[str]:
-    """What is unusual about the numbers of samples."""
     samples_Q = pool.present_QM.sum(1)
     smallest, largest = int(samples_Q.min()), int(samples_Q.max())
     if smallest < largest:
@@ -235,13 +219,11 @@ def _sample_notes(pool: GradedPool) -> Iterator[str]:
             f"Questions have {smallest} to {largest} samples: budgets go up to {smallest}. A larger `min_samples` "
             "leaves out the questions that have few."
         )
-    if not bool(pool.greedy_present_Q.all()):
-        missing = int((~pool.greedy_present_Q).sum())
+    if missing := int((~pool.greedy_present_Q).sum()):
         yield f"No greedy answer of {missing} of {len(pool)} questions: nothing is compared with greedy decoding."
 
 
 def _grade_notes(pool: GradedPool, grader: Grader) -> Iterator[str]:
-    """Sentences on what speaks against the grader."""
     finished_QM = pool.present_QM & ~pool.truncated_QM
     finished, unread = int(finished_QM.sum()), int((pool.vote_QM[finished_QM] == ABSTAINED).sum())
     if finished == 0:

@@ -57,11 +57,8 @@ def prepare(job: LabelJob, proxy: str | None = None) -> Prepared:
     """Check questions and settings, create or compare the pool's spec, write its questions with their prompts.
 
     A finished pool needs neither model nor tokenizer: its prompts are stored. An imported pool has no prompts, and
-    nothing is written. A proxy reads prompts of its own tokenizer, since token ids of another one mean nothing to it.
-
-    Args:
-        job: the pool.
-        proxy: hub id or folder of another LLM that gives the features.
+    nothing is written. A proxy (hub id or folder of another LLM that gives the features) reads prompts of its own
+    tokenizer, since token ids of another one mean nothing to it.
 
     Raises:
         T2Error: unreadable gold answer, other model, prompt or sampling settings, changed question, or a proxy without
@@ -129,12 +126,10 @@ class _Renderer:
 
     @classmethod
     def of(cls, files: ModelFiles, job: LabelJob) -> _Renderer:
-        """The renderer of an LLM on this machine."""
         tokenizer = load_tokenizer(files.folder)
         return cls(tokenizer, job, {**asdict(job.prompt), "fingerprint": prompt_fingerprint(tokenizer, job.prompt)})
 
     def render(self, questions: list[Question]) -> list[Prompt]:
-        """Token ids of each question's prompt."""
         return [tuple(render(self.tokenizer, self.job.prompt, question.text)) for question in questions]
 
 
@@ -177,8 +172,7 @@ def _prepare_imported(
     if unknown := sorted({question.id for question in wanted} - {question.id for question in questions}):
         raise T2Error(
             f"Expected questions of the imported pool {paths.root}, got {len(unknown)} others (first: "
-            f"{quoted(unknown[0])}). "
-            "Use `task: {class_path: PoolTask}` with the pool's path."
+            f"{quoted(unknown[0])}). Use `task: {{class_path: PoolTask}}` with the pool's path."
         )
     merge_questions(questions, wanted)  # refuses changed ones
     held = held_draws(_read_shards(paths))

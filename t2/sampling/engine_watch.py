@@ -15,16 +15,13 @@ class EngineWatch:
     """A vLLM stat logger that keeps peaks and sums; `record` is called once a step."""
 
     def __init__(self) -> None:
-        """Count from zero."""
         self.clear()
 
     def clear(self) -> None:
-        """Start again from zero."""
         self.peak_running, self.peak_kv_use = 0, 0.0
         self.prefix_queries, self.prefix_hits, self.generated_tokens = 0, 0, 0
 
     def record(self, scheduler_stats: Any, iteration_stats: Any, **_: Any) -> None:
-        """Take in one step."""
         if scheduler_stats is None:
             return
         ended = 0
@@ -41,7 +38,6 @@ class EngineWatch:
         """Print nothing."""
 
     def facts(self, vllm_config: Any) -> EngineFacts:
-        """The counts, and what they are to be compared with."""
         cache = vllm_config.cache_config
         return EngineFacts(
             max_num_seqs=vllm_config.scheduler_config.max_num_seqs,

@@ -51,7 +51,6 @@ class EngineWords(logging.Filter):
         warnings.filterwarnings("ignore", "`torch.distributed.reduce_op` is deprecated", FutureWarning)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is shown."""
         if record.levelno != logging.WARNING:
             return True
         message = record.getMessage()
@@ -73,15 +72,11 @@ class EngineWords(logging.Filter):
 
 
 def mistake(error: ValueError) -> T2Error | None:
-    """The user's mistake behind an engine that does not start; None: some other error.
-
-    Args:
-        error: of vLLM.
-    """
+    """The user's mistake behind a vLLM engine that does not start; None: some other error."""
     where = "data.pool.sampler.init_args"
-    if found := _TOO_LONG.search(str(error)):
+    if lengths := _TOO_LONG.search(str(error)):
         return T2Error(
-            f"Expected `max_model_len` of at most {found[2]} tokens, as far as the model goes, got {found[1]}. "
+            f"Expected `max_model_len` of at most {lengths[2]} tokens, as far as the model goes, got {lengths[1]}. "
             f"Change `{where}.max_model_len`, or leave it out."
         )
     if _NO_ROOM.search(str(error)):

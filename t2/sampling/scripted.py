@@ -29,7 +29,7 @@ class ScriptedSampler(Sampler):
             samples_per_request: samples of one request.
         """
         self.answers, self.tokens_per_answer = answers, tokens_per_answer
-        self.seconds_per_request, self._samples_per_request = seconds_per_request, samples_per_request
+        self.seconds_per_request, self.samples_per_request = seconds_per_request, samples_per_request
         self._rng: Random | None = None
 
     @property
@@ -37,17 +37,10 @@ class ScriptedSampler(Sampler):
         """The defaults: a script has no temperature of its own."""
         return SamplingSettings(max_tokens=self.tokens_per_answer)
 
-    @property
-    def samples_per_request(self) -> int:
-        """Samples of one request."""
-        return self._samples_per_request
-
     def open(self, model_folder: str, engine_seed: int) -> None:
-        """Seed the generator."""
         self._rng = Random(engine_seed)
 
     def stream(self, requests: Iterable[SampleRequest]) -> Iterator[SampleResult]:
-        """Answer each request in turn."""
         if self._rng is None:
             raise RuntimeError("ScriptedSampler.stream before open")
         for request in requests:
@@ -61,5 +54,4 @@ class ScriptedSampler(Sampler):
             yield SampleResult(request, tuple(Sample(tokens, text, "stop") for text in texts))
 
     def close(self) -> None:
-        """Forget the generator."""
         self._rng = None

@@ -70,7 +70,7 @@ class VLLMSampler(Sampler):
         if not (0 < top_p <= 1 and top_k >= 0):
             raise T2Error(f"Expected `top_p` in (0, 1] and `top_k` of at least 0 (0: off), got {top_p} and {top_k}.")
         self._settings = SamplingSettings(temperature, top_p, top_k, max_tokens, tuple(stop or ()))
-        self._samples_per_request = samples_per_request
+        self.samples_per_request = samples_per_request
         self.dtype, self.max_num_seqs, self.max_model_len = dtype, max_num_seqs, max_model_len
         self.kv_cache_gib, self.gpu_memory_utilization = kv_cache_gib, gpu_memory_utilization
         self.tensor_parallel_size, self.enforce_eager = tensor_parallel_size, enforce_eager
@@ -82,13 +82,7 @@ class VLLMSampler(Sampler):
 
     @property
     def settings(self) -> SamplingSettings:
-        """What the pool records and compares."""
         return self._settings
-
-    @property
-    def samples_per_request(self) -> int:
-        """Samples of one request."""
-        return self._samples_per_request
 
     def open(self, model_folder: str, engine_seed: int) -> None:
         """Load the model.
@@ -120,28 +114,26 @@ class VLLMSampler(Sampler):
             self._llm.llm_engine.logger_manager.stat_loggers.append(self._watch)
 
     def watch(self) -> None:
-        """Have the engine count what it does; call it before `open`, read `engine_facts`."""
         self._watch = EngineWatch()
 
     def follow(self, on_finished: Callable[[int], None]) -> None:
-        """Count samples as they finish, not by requests."""
         self._on_finished = on_finished
 
     def cool(self) -> None:
-        """Empty the prefix cache and forget the counts, so that the next run owes nothing to the last one."""
-        if self._llm is None:
-            raise RuntimeError("VLLMSampler.cool before open")
-        if not self._llm.llm_engine.reset_prefix_cache():
+        if not self._engine("cool").reset_prefix_cache():
             raise RuntimeError("VLLMSampler.cool while requests are running")
         if self._watch:
             self._watch.clear()
 
     @property
     def engine_facts(self) -> EngineFacts | None:
-        """Counts since `open` or `cool`; None if nobody has asked for them."""
+        config = self._engine("engine_facts").vllm_config
+        return self._watch.facts(config) if self._watch else None
+
+    def _engine(self, method: str) -> Any:
         if self._llm is None:
-            raise RuntimeError("VLLMSampler.engine_facts before open")
-        return self._watch.facts(self._llm.llm_engine.vllm_config) if self._watch else None
+            raise RuntimeError(f"VLLMSampler.{method} before open")
+        return self._llm.llm_engine
 
     def engine_arguments(self, model_folder: str, engine_seed: int) -> dict[str, Any]:
         """Keyword arguments of `vllm.LLM`; shared with the benchmark that measures a bare engine."""
@@ -185,9 +177,7 @@ class VLLMSampler(Sampler):
 
     def check_prompts(self, prompts: Mapping[str, Sequence[int]]) -> None:
         """Refuse prompts that leave no token for an answer: the engine would raise in the middle of all the others."""
-        if self._llm is None:
-            raise RuntimeError("VLLMSampler.check_prompts before open")
-        limit = int(self._llm.llm_engine.vllm_config.model_config.max_model_len)
+        limit = int(self._engine("check_prompts").vllm_config.model_config.max_model_len)
         if long := {name: len(ids) for name, ids in prompts.items() if len(ids) >= limit}:
             first = next(iter(long))
             raise T2Error(
@@ -201,13 +191,11 @@ class VLLMSampler(Sampler):
 
         `requests` is asked again after results even if it had run dry, so that a consumer may add to a queue.
         """
-        if self._llm is None:
-            raise RuntimeError("VLLMSampler.stream before open")
-        engine = self._llm.llm_engine
+        engine = self._engine("stream")
         window = _IN_FLIGHT_FACTOR * engine.vllm_config.scheduler_config.max_num_seqs
         waiting = iter(requests)
         running: dict[str, SampleRequest] = {}
-        samples_in_flight, submitted, serial = 0, 0, 0
+        samples_in_flight, submitted, serial = 0, 0, 0  # the engine's request ids are serial numbers, as texts
         self._on_finished(0)
         while True:
             while samples_in_flight < window and (request := next(waiting, None)):
@@ -215,7 +203,8 @@ class VLLMSampler(Sampler):
                 running[str(serial)] = request
                 samples_in_flight += len(request.draws)
                 submitted += len(request.draws)
-                self._submit(engine, str(serial), request)
+                prompt = self._llm.renderer.render_cmpl([{"prompt_token_ids": list(request.prompt_ids)}])[0]
+                engine.add_request(str(serial), prompt, self.sampling_parameters(len(request.draws), request.greedy))
             if not engine.has_unfinished_requests():
                 return
             outputs = engine.step()
@@ -224,14 +213,9 @@ class VLLMSampler(Sampler):
                 if output.finished:
                     request = running.pop(output.request_id)
                     samples_in_flight -= len(request.draws)
-                    yield SampleResult(request, tuple(_sample(completion) for completion in output.outputs))
-
-    def _submit(self, engine: Any, request_id: str, request: SampleRequest) -> None:
-        prompt = self._llm.renderer.render_cmpl([{"prompt_token_ids": list(request.prompt_ids)}])[0]
-        engine.add_request(request_id, prompt, self.sampling_parameters(len(request.draws), request.greedy))
+                    yield SampleResult(request, tuple(map(_sample, output.outputs)))
 
     def close(self) -> None:
-        """End the engine and everything it started."""
         if self._llm is not None:
             self._llm.llm_engine.engine_core.shutdown()
             self._llm = None
@@ -242,11 +226,7 @@ def _tell_nobody(finished: int) -> None:
 
 
 def _set_environment(ranks: int) -> None:
-    """Settings that vLLM reads at import; what the user has set already stays.
-
-    Args:
-        ranks: processes that share the model; vLLM itself shares the cores among several.
-    """
+    """Settings that vLLM reads at import; what the user has set already stays."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     defaults = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -254,7 +234,7 @@ def _set_environment(ranks: int) -> None:
         "VLLM_LOGGING_LEVEL": "WARNING",
         "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
     }
-    if ranks == 1:
+    if ranks == 1:  # among several processes that share the model vLLM itself shares the cores
         defaults["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

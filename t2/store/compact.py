@@ -27,6 +27,7 @@ def compact(paths: PoolPaths, above: int = COMPACT_ABOVE_SHARDS) -> None:
     merged = deduplicated(pa.concat_tables(reader.tables.values()))
     name = f"{max(path.stem for path in old_manifests)}-merged"
     add_shard(paths, name, f"{name}.parquet", merged)
+    # Manifests first: a shard that a manifest names must be there, one that none names is no harm.
     for path in [*old_manifests, *(paths.shards / shard for shard in old_shards)]:
         path.unlink(missing_ok=True)
 

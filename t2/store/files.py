@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file, then fsync it, rename it to `path` and fsync the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
@@ -29,11 +29,7 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 def write_bytes_atomically(path: Path, content: bytes) -> None:
     """`write_atomically` for bytes."""
-
-    def write(scratch: Path) -> None:
-        scratch.write_bytes(content)
-
-    write_atomically(path, write)
+    write_atomically(path, lambda scratch: scratch.write_bytes(content))
 
 
 def append_line(path: Path, line: str) -> None:

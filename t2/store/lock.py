@@ -57,19 +57,16 @@ class Heart:
     """Beats in a thread of its own while a pool is held: loading a large model takes longer than a beat may be old."""
 
     def __init__(self, paths: PoolPaths) -> None:
-        """Prepare; `hold` starts and ends it."""
         self.paths, self.writer = paths, ""
         self.samples_done = self.samples_total = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
-        """Beat now and from now on."""
         self._beat()
         self._thread.start()
 
     def begin(self, writer: str, samples_total: int) -> None:
-        """Say who draws now, and how much."""
         self.writer, self.samples_total = writer, samples_total
         self._beat()
 
@@ -145,14 +142,11 @@ def _make_folder(paths: PoolPaths) -> None:
 
 
 def _held(paths: PoolPaths) -> T2Error:
-    return T2Error(f"Expected a free pool, got one held by {_holder(paths)}. Wait for it, or end it.")
+    other = read_heartbeat(paths)
+    holder = f"process {other.pid} on {other.host}" if other else f"an unknown process ({paths.lock})"
+    return T2Error(f"Expected a free pool, got one held by {holder}. Wait for it, or end it.")
 
 
 def _beats_elsewhere(paths: PoolPaths) -> bool:
     other = read_heartbeat(paths)
     return bool(other and other.host != socket.gethostname() and time.time() - other.time < FOREIGN_BEAT_SECONDS)
-
-
-def _holder(paths: PoolPaths) -> str:
-    other = read_heartbeat(paths)
-    return f"process {other.pid} on {other.host}" if other else f"an unknown process ({paths.lock})"

@@ -39,20 +39,9 @@ class PoolSpec:
 
     def as_json(self) -> dict[str, Any]:
         """The content of pool.json."""
-        content = {
-            "format": POOL_FORMAT,
-            "format_version": IMPORTED_FORMAT_VERSION if self.imported else POOL_FORMAT_VERSION,
-            "model": self.model,
-            "prompt": self.prompt,
-            "sampling": self.sampling,
-        }
-        if self.imported:
-            content |= {
-                "source": self.source,
-                "default_grader": self.default_grader,
-                "cost_unit": self.cost_unit,
-            }
-        return content
+        version = IMPORTED_FORMAT_VERSION if self.imported else POOL_FORMAT_VERSION
+        keys = ("model", "prompt", "sampling") + (("source", "default_grader", "cost_unit") if self.imported else ())
+        return {"format": POOL_FORMAT, "format_version": version} | {key: getattr(self, key) for key in keys}
 
     def difference(self, other: PoolSpec) -> list[str]:
         """What keeps `other` out of this pool, as "sampling.temperature: 1.0 here, 0.7 there"; empty if it fits."""
@@ -60,10 +49,9 @@ class PoolSpec:
         for part in ("model", "prompt", "sampling"):
             mine, theirs = getattr(self, part), getattr(other, part)
             for key in sorted((mine.keys() | theirs.keys()) - _DESCRIPTIVE.get(part, set())):
-                if mine.get(key) != theirs.get(key):
-                    differences.append(
-                        f"{part}.{key}: {_short(mine.get(key))} in the pool, {_short(theirs.get(key))} asked"
-                    )
+                here, asked = mine.get(key), theirs.get(key)
+                if here != asked:
+                    differences.append(f"{part}.{key}: {_short(here)} in the pool, {_short(asked)} asked")
         return differences
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -77,17 +78,16 @@ class ShardReader:
         Raises:
             T2Error: a shard that a manifest names is missing or differs from its checksum.
         """
-        for attempt in range(2):
-            try:
-                return self._read_new()
-            except FileNotFoundError as error:
-                # A labeller that compacts its shards removes old manifests first: look again once.
-                if attempt:
-                    raise T2Error(
-                        f"Expected every shard that {self.paths.manifests} names, got none at {error.filename}. "
-                        "Restore it, or delete its manifest line and run t2 label again."
-                    ) from error
-        raise AssertionError("unreachable")
+        with contextlib.suppress(FileNotFoundError):
+            return self._read_new()
+        # A labeller that compacts its shards removes old manifests first: look again once.
+        try:
+            return self._read_new()
+        except FileNotFoundError as error:
+            raise T2Error(
+                f"Expected every shard that {self.paths.manifests} names, got none at {error.filename}. "
+                "Restore it, or delete its manifest line and run t2 label again."
+            ) from error
 
     def _read_new(self) -> list[str]:
         new: dict[str, pa.Table] = {}
@@ -98,7 +98,6 @@ class ShardReader:
         return list(new)
 
     def engine_seeds(self) -> set[int]:
-        """Engine seeds of all samples read so far."""
         return {seed for table in self.tables.values() for seed in table["engine_seed"].unique().to_pylist()}
 
     def attempts(self) -> set[int]:

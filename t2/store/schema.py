@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -50,43 +49,22 @@ IMPORTED_SAMPLE_SCHEMA = pa.schema(
 IMPORTED_QUESTION_SCHEMA = pa.schema([*QUESTION_SCHEMA, ("prompt_tokens", pa.int32())])  # 0: unknown
 
 
-@dataclass(frozen=True)
 class PoolPaths:
     """Names inside a pool's folder."""
 
-    root: Path
-
-    @property
-    def spec(self) -> Path:
-        """Model, prompt and sampling of the pool; written once."""
-        return self.root / "pool.json"
-
-    @property
-    def questions(self) -> Path:
-        """Questions with their prompts; replaced whole when questions are added."""
-        return self.root / "questions.parquet"
-
-    @property
-    def shards(self) -> Path:
-        """Immutable sample shards; only those that a manifest names count."""
-        return self.root / "shards"
-
-    @property
-    def manifests(self) -> Path:
-        """One append-only JSONL a writer: shard, rows, bytes, SHA-256."""
-        return self.root / "manifests"
-
-    @property
-    def grades(self) -> Path:
-        """Sidecars keyed by grader version; derived, safe to delete."""
-        return self.root / "grades"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the labelling process."""
-        return self.root / "lock"
-
-    @property
-    def heartbeat(self) -> Path:
-        """Who labels, how far it is, when it last said so."""
-        return self.root / "heartbeat.json"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.spec = root / "pool.json"
+        """model, prompt and sampling of the pool; written once"""
+        self.questions = root / "questions.parquet"
+        """questions with their prompts; replaced whole when questions are added"""
+        self.shards = root / "shards"
+        """immutable sample shards; only those that a manifest names count"""
+        self.manifests = root / "manifests"
+        """one append-only JSONL a writer: shard, rows, bytes, SHA-256"""
+        self.grades = root / "grades"
+        """sidecars keyed by grader version; derived, safe to delete"""
+        self.lock = root / "lock"
+        """held by the labelling process"""
+        self.heartbeat = root / "heartbeat.json"
+        """who labels, how far it is, when it last said so"""

@@ -8,14 +8,10 @@ from t2.errors import T2Error
 
 
 def fresh_engine_seed(used: set[int], wanted: int | None) -> int:
-    """An engine seed that the pool does not have: equal seeds would silently redraw the same answers.
-
-    Args:
-        used: engine seeds of the samples that the pool has.
-        wanted: None: a random one.
+    """An engine seed that is not `used` in the pool, random if none is wanted: equal seeds redraw the same answers.
 
     Raises:
-        T2Error: the seed asked for has been used.
+        T2Error: the wanted seed has been used.
     """
     if wanted is None:
         return next(seed for seed in iter(lambda: secrets.randbelow(2**31 - 1), None) if seed not in used)

@@ -41,10 +41,9 @@ def write_imported_questions(paths: PoolPaths, questions: Sequence[Question], pr
 
 def _question_rows(questions: Iterable[Question], prompt_ids: Iterable[tuple[int, ...]]) -> list[dict[str, Any]]:
     return [
-        {**{name: getattr(q, name) for name in ("text", "answer", "dedup_key", "family", "size")},
-         "question_id": q.id, "prompt_ids": list(ids)}
-        for q, ids in zip(questions, prompt_ids, strict=True)
-    ]  # fmt: skip
+        {**vars(question), "question_id": question.id, "prompt_ids": list(ids)}  # the schema leaves out `id`
+        for question, ids in zip(questions, prompt_ids, strict=True)
+    ]
 
 
 @dataclass
@@ -85,21 +84,15 @@ class ShardWriter:
         self._last_flush = time.monotonic()
 
     def _table(self) -> pa.Table:
-        """The buffered samples, one row each."""
-        draws = [(r.request.question_id, draw) for r in self._results for draw in r.request.draws]
-        samples = [sample for r in self._results for sample in r.samples]
-        columns: dict[str, Any] = {
-            "question_id": [question_id for question_id, _ in draws],
-            "draw": [draw for _, draw in draws],
-            "num_tokens": [len(sample.token_ids) for sample in samples],
-            "token_ids": [sample.token_ids for sample in samples],
-            "text": [sample.text for sample in samples],
-            "finish_reason": [sample.finish_reason for sample in samples],
-            "engine_seed": [self.engine_seed] * len(samples),
-            "writer": [self.name] * len(samples),
-            "attempt": [self.attempt] * len(samples),
-        }
-        return pa.table(columns, schema=SAMPLE_SCHEMA)
+        process = {"engine_seed": self.engine_seed, "writer": self.name, "attempt": self.attempt}
+        rows = [
+            {"question_id": result.request.question_id, "draw": draw, "num_tokens": len(sample.token_ids)}
+            | vars(sample)
+            | process
+            for result in self._results
+            for draw, sample in zip(result.request.draws, result.samples, strict=True)
+        ]
+        return pa.Table.from_pylist(rows, schema=SAMPLE_SCHEMA)
 
 
 def add_shard(paths: PoolPaths, writer: str, file_name: str, table: pa.Table) -> None:

@@ -34,11 +34,7 @@ class ArithTask(GeneratedTask):
     """Questions like 12+7-5 from all families and sizes in turn, so that every prefix is balanced."""
 
     def __init__(
-        self,
-        num_questions: int = 400,
-        seed: int = 0,
-        families: list[str] | None = None,
-        sizes: list[int] | None = None,
+        self, num_questions: int = 400, seed: int = 0, families: list[str] | None = None, sizes: list[int] | None = None
     ) -> None:
         """Choose how many questions of which kinds.
 

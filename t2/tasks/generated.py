@@ -14,13 +14,7 @@ class GeneratedTask(Task):
     """Questions from all cells (family and size) in turn, so that every prefix is balanced."""
 
     def __init__(self, num_questions: int, seed: int, families: Sequence[str] | None, known: Collection[str]) -> None:
-        """Choose how many questions and which kinds.
-
-        Args:
-            num_questions: questions; the first n of a larger task are the task of n.
-            seed: of the generator.
-            families: names; None means all.
-            known: all names there are.
+        """Take the families among all `known` ones; None means all.
 
         Raises:
             T2Error: an unknown family, none at all, or no question.
@@ -37,7 +31,6 @@ class GeneratedTask(Task):
 
     @property
     def grader(self) -> Grader:
-        """The number after `####`."""
         return NumericGrader()
 
     @abstractmethod

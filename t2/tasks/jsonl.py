@@ -26,7 +26,6 @@ class JsonlTask(Task):
 
     @property
     def grader(self) -> Grader:
-        """The grader chosen in the config."""
         return self._grader
 
     def questions(self) -> list[Question]:

@@ -67,6 +67,7 @@ def percent(rng: Random, size: int) -> tuple[str, int]:
         paid = -(-count * reduced // 1000) * 1000
         text = f"A chair costs {price} dollars. {count} chairs are bought with {cut}% off and paid with {paid} dollars."
         return f"{text} How much change is given?", paid - count * reduced
+    # Nothing is rounded: 400 (100 - cut) (100 + raised) / 10,000 is whole for each of these.
     price = rng.randint(2, 9) * 400
     cut, raised = rng.choice([10, 20, 25, 30]), rng.choice([10, 20, 30, 50])
     now = price * (100 - cut) * (100 + raised) // 10_000
@@ -123,7 +124,7 @@ def average(rng: Random, size: int) -> tuple[str, int]:
     """The mean of 2 + `size` two-digit numbers; it is an integer."""
     count = size + 2
     numbers = [rng.randint(11, 99) for _ in range(count)]
-    numbers[-1] += -sum(numbers) % count
+    numbers[-1] += -sum(numbers) % count  # up to the next multiple of count
     return f"What is the average of {', '.join(map(str, numbers))}?", sum(numbers) // count
 
 
@@ -148,16 +149,12 @@ def rates(rng: Random, size: int) -> tuple[str, int]:
     """A constant rate (size 1), a gain against a loss (2), an average over two legs (3)."""
     per_minute, minutes, more = rng.randint(3, 14), rng.randint(3, 12), rng.randint(13, 40)
     if size == 1:
-        text = (
-            f"A pump moves {per_minute * minutes} liters in {minutes} minutes. How many liters does it move in {more}"
-        )
-        return f"{text} minutes?", per_minute * more
+        text = f"A pump moves {per_minute * minutes} liters in {minutes} minutes."
+        return f"{text} How many liters does it move in {more} minutes?", per_minute * more
     if size == 2:
         loss = rng.randint(2, 9)
-        text = (
-            f"A tank holds {per_minute * more} liters. A tap adds {per_minute + loss} liters a minute and a leak loses"
-        )
-        return f"{text} {loss} liters a minute. After how many minutes is the empty tank full?", more
+        text = f"A tank holds {per_minute * more} liters. A tap adds {per_minute + loss} liters a minute and a leak"
+        return f"{text} loses {loss} liters a minute. After how many minutes is the empty tank full?", more
     first_hours, second_hours = rng.randint(2, 5), rng.randint(2, 5)
     hours = first_hours + second_hours
     slow = rng.randint(30, 60)
@@ -174,10 +171,9 @@ def shapes(rng: Random, size: int) -> tuple[str, int]:
         return f"A garden is {length} m long and {width} m wide. How long is the fence around it?", 2 * (length + width)
     if size == 2:
         cupboards, price = rng.randint(4, 20), rng.randint(3, 12)
-        text = (
-            f"A floor is {length} m by {width} m, but cupboards stand on {cupboards} square meters. Tiles cost {price}"
-        )
-        return f"{text} dollars a square meter. What do tiles for the rest cost?", price * (length * width - cupboards)
+        text = f"A floor is {length} m by {width} m, but cupboards stand on {cupboards} square meters. Tiles cost"
+        cost = price * (length * width - cupboards)
+        return f"{text} {price} dollars a square meter. What do tiles for the rest cost?", cost
     border = rng.randint(1, 4)
     area = (length + 2 * border) * (width + 2 * border) - length * width
     text = f"A pool is {length} m by {width} m. A path {border} m wide runs all around it."

@@ -24,11 +24,9 @@ class MathStepsTask(GeneratedTask):
         super().__init__(num_questions, seed, families, FAMILIES)
 
     def cells(self) -> list[tuple[str, int]]:
-        """All sizes of a family, then the next family."""
         return [(name, size) for name in self.families for size in FAMILIES[name][1]]
 
     def question(self, index: int, family: str, size: int) -> Question:
-        """By the family's generator."""
         text, answer = FAMILIES[family][0](Random(f"{self.seed}/{index}"), size)
         return Question(f"math-{self.seed}-{index:06d}", text, str(answer), _dedup_key(family, text), family, size)
 

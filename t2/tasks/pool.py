@@ -26,11 +26,6 @@ class PoolTask(Task):
         """
         self.path, self._chosen = Path(path), grader
 
-    @property
-    def grader(self) -> Grader:
-        """The grader of the config, else the pool's."""
-        return self._grader
-
     def questions(self) -> list[Question]:
         """All questions of the pool, in its order.
 
@@ -42,7 +37,7 @@ class PoolTask(Task):
         return read_questions(paths)[0]
 
     @cached_property
-    def _grader(self) -> Grader:
+    def grader(self) -> Grader:
         if self._chosen is None:
             return grader_of_pool(read_spec(PoolPaths(self.path)))
         return grader_named(self._chosen) if isinstance(self._chosen, str) else self._chosen

@@ -109,6 +109,7 @@ def calendar(rng: Random, size: int) -> tuple[str, int]:
         return f"How many days after {months[early]} {first} is {months[late]} {last} of the same year?", days
     month, known, nth = rng.choice(months), rng.randint(1, 28), rng.randint(1, 4)
     known_weekday, wanted = rng.sample(range(7), 2)
+    # Day d has weekday known_weekday + d - known; the first wanted one is that day modulo 7 in 1..7.
     first = (wanted - known_weekday + known - 1) % 7 + 1
     text = f"{month} {known} is a {WEEKDAYS[known_weekday]}. On which day of {month} is the {ORDINALS[nth - 1]}"
     return f"{text} {WEEKDAYS[wanted]} of that month?", first + 7 * (nth - 1)
@@ -192,6 +193,7 @@ def coins(rng: Random, size: int) -> tuple[str, int]:
         3: rng.choice([(1, 5, 10), (2, 5, 10), (5, 10, 20), (1, 10, 25)]),
     }[size]
     amount = 5 * rng.randint(4, 16) if kinds == (5, 10, 20) else rng.randint(17, 95 if size < 3 else 60)
+    # fewest[t] and ways[t] of a total t, coin by coin, so that the order of coins does not count as another way.
     fewest, ways = [0] + [amount] * amount, [1] + [0] * amount
     for coin in kinds:
         for total in range(coin, amount + 1):
@@ -219,10 +221,8 @@ def pairs(rng: Random, size: int) -> tuple[str, int]:
         )
         return f"{count} {rng.choice(stories)}", math.comb(2 * count, 2) - count
     girls, boys = rng.randint(3, 11), rng.randint(3, 11)
-    text = (
-        f"There are {girls} girls and {boys} boys. In how many ways can a team of 3 with at least one girl be chosen?"
-    )
-    return text, math.comb(girls + boys, 3) - math.comb(boys, 3)
+    text = f"There are {girls} girls and {boys} boys. In how many ways can a team of 3 with at least one girl"
+    return f"{text} be chosen?", math.comb(girls + boys, 3) - math.comb(boys, 3)
 
 
 def exceptions(rng: Random, size: int) -> tuple[str, int]:
@@ -234,26 +234,17 @@ def exceptions(rng: Random, size: int) -> tuple[str, int]:
     if size == 2:
         text = f"A street has {many} houses. Each has {each} windows, except {few} that have {other} each."
         return f"{text} How many windows are there?", (many - few) * each + few * other
+    # Of the people `first` speak only French, `second` only German.
     both, first, second, neither = few, rng.randint(4, 30), rng.randint(4, 30), each
     text = f"Of {both + first + second + neither} people {both + first} speak French, {both + second} speak German"
     return f"{text} and {neither} speak neither. How many speak both?", both
 
 
 FAMILIES: dict[str, Family] = {
-    "sequence": sequence,
-    "letters": letters,
-    "counting": counting,
-    "clock": clock,
-    "calendar": calendar,
-    "order": order,
-    "position": position,
-    "bases": bases,
-    "digits": digits,
-    "units": units,
-    "coins": coins,
-    "pairs": pairs,
-    "exceptions": exceptions,
-}
+    family.__name__: family
+    for family in (sequence, letters, counting, clock, calendar, order, position, bases, digits, units, coins, pairs,
+                   exceptions)
+}  # fmt: skip
 """Family name -> generator."""
 SIZES = (1, 2, 3)
 """Of every family, easy to hard."""

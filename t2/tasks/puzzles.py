@@ -31,11 +31,9 @@ class PuzzleTask(GeneratedTask):
         super().__init__(num_questions, seed, families, FAMILIES)
 
     def cells(self) -> list[tuple[str, int]]:
-        """All families of a size, then the next size."""
         return [(name, size) for size in SIZES for name in self.families]
 
     def question(self, index: int, family: str, size: int) -> Question:
-        """By the family's generator."""
         text, answer = FAMILIES[family](Random(f"puzzle/{self.seed}/{index}"), size)
         key = _dedup_key(family, size, text)
         return Question(f"puzzle-{self.seed}-{index:06d}", text, str(answer), key, family, size)

@@ -22,7 +22,7 @@ from t2.endings import SIGNALS, no_signals_in_children
 from t2.grading.graded import GradedPool
 from t2.hardware import one_thread
 from t2.heads.base import Head, HeadShape, Targets, targets_of
-from t2.progress import Advance
+from t2.progress import Counts
 from t2.training.module import Batch, BudgetProbe
 
 MakeHead = Callable[[HeadShape], Head]
@@ -139,7 +139,7 @@ class FitsOnCores:
 class FitCount:
     """Counts fits for `progress`; the time left knows that controls are fitted in a moment."""
 
-    def __init__(self, missing: Sequence[Unfitted], advance: Advance) -> None:
+    def __init__(self, missing: Sequence[Unfitted], advance: Counts) -> None:
         """`missing` are sources in the order in which they are fitted, once for each fold seed."""
         seconds = (1.0 if source.kind in TRAINED else CONTROL_SECONDS for source in missing)
         each_fit = (each for each in seconds for _ in range(FITS_A_SOURCE))

@@ -30,6 +30,7 @@ def graded_pool(votes: list[list[int]], tokens: list[list[int]] | None = None, *
         greedy_right_Q=torch.zeros(num, dtype=torch.bool),
         greedy_tokens_Q=torch.full((num,), 10),
         prompt_tokens_Q=torch.full((num,), 5),
+        greedy_present_Q=torch.ones(num, dtype=torch.bool),
     )
     return replace(pool, **changed)
 

@@ -51,6 +51,7 @@ def pool_of(name: str, num: int, seed: int) -> GradedPool:
         greedy_right_Q=none.bool(),
         greedy_tokens_Q=none + 10,
         prompt_tokens_Q=none + 5,
+        greedy_present_Q=~none.bool(),
     )
 
 

@@ -172,6 +172,7 @@ class FakeData(NoBudgetData):
             greedy_right_Q=one_Q.bool(),
             greedy_tokens_Q=one_Q,
             prompt_tokens_Q=one_Q,
+            greedy_present_Q=one_Q.bool(),
         )
 
     def prepare_data(self) -> None:

@@ -35,13 +35,13 @@ class Work:
         for _ in range(seconds):
             self.clock.now += 1
             if per_second:
-                self.counts.advance(self.counts.done + per_second)
+                self.counts(self.counts.done + per_second)
             self.lines.look()
 
 
 def test_the_first_line_comes_after_ten_seconds_and_then_one_every_thirty() -> None:
     work = Work(total=1000)
-    work.counts.advance(0)
+    work.counts(0)
     work.pass_seconds(100, per_second=2)
     assert [second for second, _ in work.written] == [10, 40, 70, 100]
     work.lines.finish()
@@ -50,7 +50,7 @@ def test_the_first_line_comes_after_ten_seconds_and_then_one_every_thirty() -> N
 
 def test_a_line_says_what_is_done_of_how_much_the_rate_and_the_time_left() -> None:
     work = Work(total=12_800)
-    work.counts.advance(0, note="44 tokens a sample")
+    work.counts(0, note="44 tokens a sample")
     work.pass_seconds(10, per_second=64)
     expected = "labelling: 640 of 12,800 samples, 64.0 samples/s, 3 min 10 s left, 44 tokens a sample"
     assert work.written == [(10, expected)]
@@ -59,7 +59,7 @@ def test_a_line_says_what_is_done_of_how_much_the_rate_and_the_time_left() -> No
 def test_before_the_first_unit_there_is_a_sign_of_life() -> None:
     work = Work()
     work.pass_seconds(39)
-    work.counts.advance(0, total=50)
+    work.counts(0, total=50)
     work.pass_seconds(1)
     assert work.written == [
         (10, "labelling: starting, 10 s so far"),
@@ -70,7 +70,7 @@ def test_before_the_first_unit_there_is_a_sign_of_life() -> None:
 def test_work_without_a_known_end_has_a_count_and_a_rate() -> None:
     """`trainer.max_epochs: -1`."""
     work = Work()
-    work.counts.advance(0)
+    work.counts(0)
     work.pass_seconds(10, per_second=3)
     assert work.written == [(10, "labelling: 30 samples, 3.0 samples/s, 10 s so far")]
 
@@ -79,31 +79,31 @@ def test_what_was_there_before_and_loading_count_for_no_rate() -> None:
     """Taken up at epoch 50 of 100, after 20 s of loading: a rate from the start would be 7 times too high."""
     work = Work(total=100)
     work.pass_seconds(20)
-    work.counts.advance(50)
+    work.counts(50)
     work.pass_seconds(20)
-    work.counts.advance(60)
+    work.counts(60)
     assert work.counts.words() == "60 of 100 samples, 30.0 samples/min, 1 min 20 s left"
 
 
 def test_units_of_unlike_time_give_the_time_left_by_share() -> None:
     work = Work(total=100)
-    work.counts.advance(0, share=0.0)
+    work.counts(0, share=0.0)
     work.pass_seconds(30)
-    work.counts.advance(10, share=0.75)
+    work.counts(10, share=0.75)
     assert work.counts.words() == "10 of 100 samples, 20.0 samples/min, 10 s left"
 
 
 def test_a_note_is_asked_when_it_is_shown() -> None:
     work, area = Work(total=10), ["0.1"]
-    work.counts.advance(1, note=lambda: f"val/area {area[-1]}")
+    work.counts(1, note=lambda: f"val/area {area[-1]}")
     area.append("0.2")
-    work.counts.advance(2)
+    work.counts(2)
     assert work.counts.words().endswith("val/area 0.2")
 
 
 def test_work_that_is_soon_over_and_work_that_is_none_write_nothing() -> None:
     short = Work(total=10)
-    short.counts.advance(0)
+    short.counts(0)
     short.pass_seconds(9, per_second=1)
     short.lines.finish()
     none = Work(total=0)

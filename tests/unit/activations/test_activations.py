@@ -12,7 +12,7 @@ import t2.activations.backbone
 import t2.activations.cache
 from t2.activations.backbone import drop_blocks_above, extract, load_frozen, shared_prefix
 from t2.activations.cache import FeatureCache, FeatureSpec, cached_features
-from t2.activations.layers import choose_layers, decoder_blocks, hook_index, vllm_aux_id
+from t2.activations.layers import choose_layers, decoder_blocks, hook_index
 from t2.activations.pooling import pool_last_token, right_pad, tapped
 from t2.errors import T2Error
 
@@ -218,7 +218,6 @@ def test_impossible_layers_are_refused(choice):
 
 def test_layer_numbers_convert():
     assert [hook_index(k) for k in ALL] == [0, 1, 2, 3]
-    assert [vllm_aux_id(k) for k in ALL] == [1, 2, 3, 4]
 
 
 def test_an_unknown_architecture_is_refused(model):
@@ -362,4 +361,3 @@ def test_a_16_bit_model_runs_in_float32_where_16_bits_are_emulated(tmp_path, mon
     LlamaModel(LlamaConfig(**SIZES)).bfloat16().save_pretrained(tmp_path)
     monkeypatch.setattr(t2.activations.backbone, "emulates_16_bits", lambda: emulated)
     assert load_frozen(tmp_path, device="cpu").dtype == expected
-    assert load_frozen(tmp_path, dtype="bfloat16", device="cpu").dtype == torch.bfloat16

@@ -72,6 +72,7 @@ def small_pool(samples: int = 8, questions: int = 6) -> GradedPool:
         greedy_right_Q=vote_QM[:, 0] == 0,
         greedy_tokens_Q=vote_QM[:, 0] + 10,
         prompt_tokens_Q=vote_QM[:, 0] + 5,
+        greedy_present_Q=vote_QM[:, 0] >= 0,
     )
 
 

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from t2.comparison.sources import Known, Unfitted
 from t2.heads.base import Prediction
+from t2.progress import Counts
 from t2.training.cli import trainer_defaults
 from t2.training.cross_validation import FITS_A_SOURCE, FitCount, FitsOnCores
 from t2.training.endings import EpochLines, NamesCheckpoint, callbacks
@@ -70,8 +71,13 @@ def test_each_fit_is_counted(processes: int) -> None:
 
 def test_the_share_of_the_work_knows_that_controls_take_no_time() -> None:
     told: list[tuple[int, float]] = []
+
+    class Recorded(Counts):
+        def __call__(self, done: int, *_: object, share: float | None = None, **__: object) -> None:
+            told.append((done, share or 0.0))
+
     sources = [Unfitted("head", "head", known), Unfitted("ridge", "text", known), Unfitted("chance", "nothing", known)]
-    count = FitCount(sources, lambda done, total=None, note=None, share=None: told.append((done, share or 0.0)))
+    count = FitCount(sources, Recorded("fits", None, "fits"))
     for _ in sources:
         for _ in range(FITS_A_SOURCE - 1):  # an inner fold without questions
             count.fit()
