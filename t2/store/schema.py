@@ -68,3 +68,9 @@ class PoolPaths:
         """held by the labelling process"""
         self.heartbeat = root / "heartbeat.json"
         """who labels, how far it is, when it last said so"""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PoolPaths) and self.root == other.root
+
+    def __hash__(self) -> int:
+        return hash(self.root)

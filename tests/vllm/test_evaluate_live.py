@@ -37,7 +37,8 @@ from t2.judging import command
 
 if __name__ == "__main__":
     command.FOLD_SEEDS = (0,)
-    command.evaluate_head = partial(command.evaluate_head, sweeps=Sweeps.small())  # the comparison has tests of its own
+    few = Sweeps(num_orders=4, num_resamples=100, num_rank_resamples=100)  # the comparison has tests of its own
+    command.evaluate_head = partial(command.evaluate_head, sweeps=few)
     main(sys.argv[1:])
 """
 
