@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from t2.curse.measure import CurseReport
+from t2.curse.measured import CurseReport
 from t2.curse.tables import changed, is_weighted
 from t2.pages.pictures import INK, QUANTITIES, REFERENCE, SMALL, error_lengths, light_grid, log_axis, looks, new_figure
 from t2.stats.bootstrap import Interval

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from t2.curse.measured import CurseReport
 from t2.grading.graded import GradedPool
 from t2.stats.reliability import TARGETS
-
-if TYPE_CHECKING:
-    from t2.curse.measure import CurseReport
 
 
 def curse_notes(report: CurseReport, pool: GradedPool, grid: tuple[int, ...]) -> Iterator[str]:

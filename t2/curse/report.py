@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.text import Text
 
 from t2.curse.figures import budget_figure, curve_figure, rules_figure, type_figure
-from t2.curse.measure import CurseReport
+from t2.curse.measured import CurseReport
 from t2.curse.tables import budget_table, reliability_table, summary_table, sweep_table, type_table
 from t2.errors import T2Error
 from t2.pages.html import Figure, Section, render_page

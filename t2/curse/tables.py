@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from t2.curse.measure import CurseReport
+from t2.curse.measured import CurseReport
 from t2.curse.overscaling import PLAIN_RULE, Overscaling, Setting
 from t2.pages.table import Table
 from t2.pages.text import COST_WORDS, NOTHING, number, span

@@ -16,7 +16,8 @@ from scipy.stats import spearmanr
 from sklearn.metrics import cohen_kappa_score
 from torch import Tensor
 
-from t2.curse.measure import CurseReport, curse_report
+from t2.curse.measure import curse_report
+from t2.curse.measured import CurseReport
 from t2.curse.overscaling import PLAIN_RULE
 from t2.curves.labels import accuracy_on_grid, dataset_optimum, smallest_enough
 from t2.curves.types import TYPE_NAMES, sample_types

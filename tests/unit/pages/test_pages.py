@@ -18,7 +18,8 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from t2.curse.figures import budget_figure, curve_figure, rules_figure, type_figure
-from t2.curse.measure import CurseReport, curse_report
+from t2.curse.measure import curse_report
+from t2.curse.measured import CurseReport
 from t2.curse.report import terminal_table, write_curse_report
 from t2.curse.tables import changed
 from t2.errors import T2Error
