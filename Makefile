@@ -39,6 +39,7 @@ quickstart: $(STAMP) pools/quickstart
 
 # The committed pool to begin with; its features too, but not the predictions, which are of its own questions alone.
 pools/quickstart:
+	rm -rf $@.copying
 	mkdir -p pools
 	cp -r assets/pools/tiny-arith $@.copying
 	rm -f $@.copying/predictions.safetensors

@@ -191,6 +191,7 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
             name: of the split.
             fewest: questions below which there is nothing worth having: None.
         """
+        self.filling.all_labelled(self._rows[name])  # takes in what has come since the last look
         complete = set(self.filling.complete())
         rows = [row for row in self._rows[name] if row in complete]
         if len(rows) < max(fewest, 1):

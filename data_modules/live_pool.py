@@ -112,7 +112,8 @@ class FillingPool:
 
     def _drawing(self) -> Heartbeat | None:
         sign = read_heartbeat(self.prepared.paths)
-        return sign if sign and sign.writer else None
+        # A labeller that was killed leaves its last heartbeat behind, with counts of a run that is over.
+        return sign if sign and sign.writer and is_held(self.prepared.paths) else None
 
     def share_cores(self) -> None:
         """Train on one thread while a labeller of this run has the CPU; on all again when it has ended.

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from types import FrameType
 from typing import Any
 
@@ -84,6 +85,8 @@ def no_signals_in_children(*signums: signal.Signals) -> Iterator[None]:
 
     A blocked signal stays blocked in a child. Here it comes when the context ends.
     """
+    # The first child that is spawned brings this process along, and starting it unblocks the signals again.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signums)
     try:
         yield

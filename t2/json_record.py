@@ -20,8 +20,8 @@ class JsonRecord:
     """Base of a JSON object with a type for each of its keys.
 
     A key is written unless its value is the field's default. A field without a default whose type allows None is None
-    where the key is missing. What was read is written again key for key: those that this version does not know stay,
-    and those that an older one did not write stay away.
+    where the key is missing. What was read is written again with the same meaning: keys that this version does not
+    know stay, and those that an older one did not write stay away.
     """
 
     read_from: Mapping[str, object] | None = field(default=None, repr=False, compare=False)

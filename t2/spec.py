@@ -17,6 +17,8 @@ from t2.errors import T2Error
 DEFAULT_GRID: tuple[int, ...] = (1, 3, 5, 7, 9, 12, 16, 24, 32)
 """Budgets N in samples. 2 is left out: A(2) = A(1) when nothing abstains."""
 
+FINISHED = "stop"
+"""The finish reason of an answer that ended by itself; all others abstain at full cost, even if they parse."""
 GREEDY_DRAW = -1
 """The draw number of a question's one greedy (temperature 0) answer, which is outside its M samples."""
 
@@ -129,7 +131,7 @@ class Sample:
     """generated tokens, the end token included"""
     text: str
     finish_reason: str
-    """"stop" is a finished answer; anything else ("length", "abort", ...) abstains at full cost"""
+    """`FINISHED`, or what ended the answer otherwise ("length", "abort", ...)"""
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from t2.errors import T2Error, quoted
-from t2.spec import Grader
-
-FINISHED = "stop"
-"""The finish reason of an answer that ended by itself; all others abstain even if they parse."""
+from t2.spec import FINISHED, Grader
 
 
 def vote_of(grader: Grader, text: str, finish_reason: str) -> str | None:

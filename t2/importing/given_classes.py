@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from t2.errors import T2Error
 from t2.grading.exact import normalise
-from t2.grading.grade import FINISHED
 from t2.importing.sample_file import GivenSample
+from t2.spec import FINISHED
 
 
 def given_classes(gold: str, samples: Sequence[GivenSample], where: str) -> list[str | None]:

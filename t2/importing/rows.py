@@ -11,11 +11,10 @@ import pyarrow as pa
 
 from t2.errors import T2Error, quoted
 from t2.grading.given import GivenGrader
-from t2.grading.grade import FINISHED
 from t2.importing.given_classes import given_classes
 from t2.importing.sample_file import GivenQuestion
 from t2.importing.token_counter import TokenCounter
-from t2.spec import GREEDY_DRAW, Grader, Question
+from t2.spec import FINISHED, GREEDY_DRAW, Grader, Question
 from t2.store.schema import IMPORTED_SAMPLE_SCHEMA, PoolPaths
 from t2.store.writer import add_shard, write_imported_questions
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from t2.errors import T2Error
-from t2.spec import Question
+from t2.spec import FINISHED, Question
 
 _LARGEST_INT32 = 2**31 - 1
 
@@ -130,7 +130,7 @@ def _sample(row: Any, where: str) -> GivenSample:
         has_answer="answer" in row,
         correct=correct,
         tokens=_count(row, "tokens", where),
-        finish_reason="stop" if reason is None else reason,
+        finish_reason=FINISHED if reason is None else reason,
     )
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from t2.errors import T2Error
-from t2.grading.grade import FINISHED
 from t2.importing.sample_file import GivenQuestion, GivenSample
+from t2.spec import FINISHED
 
 
 class TokenCounter:

@@ -19,7 +19,7 @@ from t2.export import BudgetHead
 from t2.hardware import one_thread
 from t2.heads.base import Prediction
 from t2.judging.as_exported import Promise, as_exported, chosen_budgets, head_source, known_of, observed_promise
-from t2.judging.live import LIVE_FILE, check_live, run_live
+from t2.judging.live_command import LIVE_FILE, check_live, run_live
 from t2.judging.questions import HeadQuestions, eps_of, load_questions
 from t2.judging.report import IN_TERMINAL, NOT_IN_TERMINAL, Evaluated, live_table, rivals_table, write_evaluation
 from t2.pages.terminal import rich_table

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from t2.errors import T2Error, quoted
 from t2.grading.given import GIVEN, GivenGrader
-from t2.grading.grade import FINISHED, gold_of, vote_of
+from t2.grading.grade import gold_of, vote_of
 from t2.grading.graded import GradedPool
 from t2.hashing import digest
 from t2.pools.complete import complete_ids, needed_draws
-from t2.spec import GREEDY_DRAW, Grader, Question
+from t2.spec import FINISHED, GREEDY_DRAW, Grader, Question
 from t2.store.reader import ShardReader
 from t2.store.writer import write_table
 from t2.voting import ABSENT, ABSTAINED

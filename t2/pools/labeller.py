@@ -66,14 +66,16 @@ class LabellerProcess:
             return
         self._stopped = True  # its id may belong to another process later
         atexit.unregister(self.stop)
-        if self.process.is_alive():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.process.pid, signal.SIGTERM)
-            self.process.join(_END_SECONDS)
-        # Even after it has ended well: workers of its engine would be in the same group.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.join()
+        try:
+            if self.process.is_alive():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.process.pid, signal.SIGTERM)
+                self.process.join(_END_SECONDS)
+        finally:  # also where a second Ctrl-C cuts the wait short
+            # Even after it has ended well: workers of its engine would be in the same group.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.join()
 
 
 def _main(job: LabelJob, fractions: SplitFractions, log_path: str, parent: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from t2.curves.labels import accuracy_on_grid
+from t2.endings import Interrupted
 from t2.grading.graded import GradedPool
 from t2.model_files import resolve_model
 from t2.pools.fill import fill
@@ -97,8 +98,12 @@ def preview(job: LabelJob, count: int) -> Preview:
         def note_time(*_: object) -> None:
             clock.append(time.monotonic())
 
-        # From the loaded model on: loading is paid once, not per sample.
-        done = fill(trial, SplitFractions(), on_progress=note_time, on_opened=note_time)
+        try:
+            # From the loaded model on: loading is paid once, not per sample.
+            done = fill(trial, SplitFractions(), on_progress=note_time, on_opened=note_time)
+        except Interrupted as end:  # `fill` speaks of a pool that ends with this context
+            end.kept, end.goes_on = "a preview keeps nothing", False
+            raise
         paths = PoolPaths(Path(scratch))
         questions, prompts = read_questions(paths)
         grader = PoolGrader(ShardReader(paths), task.grader)

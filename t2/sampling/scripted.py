@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from random import Random
 
-from t2.spec import Sample, Sampler, SampleRequest, SampleResult, SamplingSettings
+from t2.spec import FINISHED, Sample, Sampler, SampleRequest, SampleResult, SamplingSettings
 
 
 class ScriptedSampler(Sampler):
@@ -51,7 +51,7 @@ class ScriptedSampler(Sampler):
             else:
                 texts = self._rng.choices(list(script), list(script.values()), k=len(request.draws))
             tokens = tuple(range(self.tokens_per_answer))
-            yield SampleResult(request, tuple(Sample(tokens, text, "stop") for text in texts))
+            yield SampleResult(request, tuple(Sample(tokens, text, FINISHED) for text in texts))
 
     def close(self) -> None:
         self._rng = None

@@ -195,6 +195,7 @@ def check_config(config: str) -> None:
     parser.add_class_arguments(DataSettings, "data")
     add_callbacks(parser)
     parser.add_argument("--ckpt_path", type=str | None, default=None)
+    parser.add_method_arguments(T2Trainer, "cross_validate", skip={"model", "datamodule"})
     content = read_yaml(config)
     content["model"] = {"head": next(iter(HEADS)), **(content.get("model") or {})}
     try:

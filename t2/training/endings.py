@@ -17,14 +17,18 @@ class EpochLines(L.Callback):
     """Epochs done, rate and time left as lines, with `val/area` and what a labeller has drawn meanwhile."""
 
     def __init__(self) -> None:
-        self._open = ExitStack()
+        self._open, self._area = ExitStack(), ""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         total = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs > 0 else None
         self._advance = self._open.enter_context(progress("training", total, unit="epochs"))
-        self._advance(trainer.current_epoch, note=lambda: _note(trainer))
+        self._area = ""
+        self._advance(trainer.current_epoch, note=lambda: self._note(trainer))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # Lightning computes a metric when it is read: here, never in the thread that writes the lines.
+        area = trainer.callback_metrics.get("val/area")
+        self._area = "" if area is None else f"val/area {float(area):.4f}"
         self._advance(trainer.current_epoch + 1)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -32,6 +36,10 @@ class EpochLines(L.Callback):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self._open.__exit__(type(exception), exception, exception.__traceback__)
+
+    def _note(self, trainer: L.Trainer) -> str:
+        data: Any = getattr(trainer, "datamodule", None)
+        return ", ".join(note for note in (self._area, getattr(data, "drawn", "")) if note)
 
 
 class NamesCheckpoint(L.Callback):
@@ -46,13 +54,6 @@ class NamesCheckpoint(L.Callback):
 def callbacks() -> list[L.Callback]:
     """Of every run of `train.py`."""
     return [NamesCheckpoint()] if sys.stdout.isatty() else [NamesCheckpoint(), EpochLines()]
-
-
-def _note(trainer: L.Trainer) -> str:
-    data: Any = getattr(trainer, "datamodule", None)
-    area = trainer.callback_metrics.get("val/area")
-    notes = [f"val/area {float(area):.4f}" if area is not None else "", getattr(data, "drawn", "")]
-    return ", ".join(note for note in notes if note)
 
 
 def _short(path: str) -> str:

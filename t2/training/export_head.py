@@ -48,7 +48,8 @@ def summary_of(head: BudgetHead, data: BudgetData) -> FitSummary:
     n_ref = head.calibration.n_ref if head.calibration else None
     if n_ref is None:
         n_ref = reference_budget(data.split("train")[1], data.split("validation")[1])
-    return FitSummary.of(head.policy, head.predict(pooled_QLD), pool, labels, n_ref, split)
+    size = len(data.dedup_keys(split))
+    return FitSummary.of(head.policy, head.predict(pooled_QLD), pool, labels, n_ref, split, size)
 
 
 def places(folder: Path, log_dir: Path | None) -> list[str]:

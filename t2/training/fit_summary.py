@@ -29,12 +29,21 @@ class FitSummary:
     fixed: Replay
     n_ref: int
     """samples of the reference"""
+    split_size: int
+    """questions of the split; more than are replayed where some are not labelled yet"""
     split: str
     """"test" or "validation": whose questions these are"""
 
     @classmethod
     def of(
-        cls, policy: OneRound, prediction: Prediction, pool: GradedPool, labels: BudgetLabels, n_ref: int, split: str
+        cls,
+        policy: OneRound,
+        prediction: Prediction,
+        pool: GradedPool,
+        labels: BudgetLabels,
+        n_ref: int,
+        split: str,
+        split_size: int,
     ) -> FitSummary:
         """Replay both on a split.
 
@@ -45,17 +54,20 @@ class FitSummary:
             labels: of the pool, on the head's grid.
             n_ref: N_D of train and validation questions, samples.
             split: name of the split that the questions are from.
+            split_size: its questions, also those without labels.
         """
         # The reference was settled on train and validation questions: N_D of these very ones would flatter it.
         at_ref_Q = torch.full((len(pool),), labels.grid.index(n_ref))
         fixed = replay_one_round(at_ref_Q, labels.acc_QK, labels.grid, pool)
         chosen_Q = chosen_budgets(policy, prediction, labels.grid)
-        return cls(as_exported(policy, chosen_Q, pool, labels, fixed), fixed, n_ref, split)
+        return cls(as_exported(policy, chosen_Q, pool, labels, fixed), fixed, n_ref, split_size, split)
 
     def lines(self) -> Iterator[str]:
         """The block up to where things lie."""
         exported, fixed = self.exported, self.fixed
-        count = f"{len(fixed.correct)} {self.split} questions"
+        labelled = len(fixed.correct)
+        some = f"{labelled} of {self.split_size}" if labelled < self.split_size else f"{labelled}"
+        count = f"{some} {self.split} questions"
         if self.split == "test":
             yield f"What the exported head is worth, on {count}, which have decided nothing so far:"
         else:

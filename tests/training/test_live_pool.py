@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from t2.pools.prepare import prepare
 from t2.sampling import ScriptedSampler
 from t2.spec import LabelJob
 from t2.splits import SplitFractions
-from t2.store.lock import beat
+from t2.store.lock import beat, hold
 from t2.tasks import JsonlTask
 
 
@@ -36,14 +37,18 @@ def test_a_run_that_waits_shows_the_labellers_count(
     filling = FillingPool(job, prepare(job).only_wanted(), SplitFractions(), stall_timeout_seconds=60.0)
     assert filling.drawn == ""
     looks: list[str] = []
+    labeller = ExitStack()
 
     def stand_in(_: FillingPool) -> None:
         """A labeller that has drawn 45 samples at the first look, and is done at the third."""
         looks.append(filling.drawn)
-        if len(looks) == 3:
+        if len(looks) == 1:
+            heart = labeller.enter_context(hold(filling.prepared.paths))
+            heart.samples_done = 45
+            heart.begin("writer", 180)
+        elif len(looks) == 3:
+            labeller.close()
             fill(job, SplitFractions())
-        else:
-            beat(filling.prepared.paths, "writer", 45, 180)
 
     monkeypatch.setattr(FillingPool, "_look_after_labeller", stand_in)
     monkeypatch.setattr(live_pool, "POLL_SECONDS", 0.2)
@@ -54,3 +59,5 @@ def test_a_run_that_waits_shows_the_labellers_count(
     assert all(line.startswith("labelling: 45 of 180 samples, ") for line in lines)
     assert all(line.endswith(", 0 of the 20 questions that are waited for") for line in lines)
     assert filling.kept == f"180 samples are kept in {Path(pool['path'])}"
+    beat(filling.prepared.paths, "writer", 45, 180)  # what a labeller that was killed leaves behind
+    assert filling.drawn == ""

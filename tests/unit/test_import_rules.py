@@ -24,7 +24,7 @@ PURE = ("curves", "heads", "policies", "stats", "calibration", "voting", "splits
 SHELLS = {
     "comparison": ("command", "frontier_figure", "ladder_figure", "predictions", "report"),
     "curse": ("command", "figures", "report"),
-    "judging": ("command", "live", "live_run", "questions", "report"),
+    "judging": ("command", "live_command", "live_run", "questions", "report"),
 }
 """Rooms of a command, with the modules in them that touch files, clock or matplotlib; the others are pure."""
 LIGHTNING = ("t2/training", "data_modules", "train.py")

@@ -21,8 +21,8 @@ LABELS = budget_labels(POOL, GRID, 0.02)
 KNOWS = Prediction(LABELS.log_tokens_Q.float(), accuracy_BK=LABELS.acc_QK.float())
 
 
-def summary(split: str = "test", policy: Utility | FixedN | None = None) -> FitSummary:
-    return FitSummary.of(policy or Utility(2.0), KNOWS, POOL, LABELS, n_ref=7, split=split)
+def summary(split: str = "test", policy: Utility | FixedN | None = None, split_size: int = 60) -> FitSummary:
+    return FitSummary.of(policy or Utility(2.0), KNOWS, POOL, LABELS, 7, split, split_size)
 
 
 def test_the_numbers_are_plain_means() -> None:
@@ -42,6 +42,11 @@ def test_the_numbers_are_plain_means() -> None:
 def test_validation_questions_are_said_to_flatter() -> None:
     title = next(summary("validation").lines())
     assert title.endswith("on 60 validation questions, which chose the checkpoint: slightly too good:")
+
+
+def test_a_split_that_is_labelled_in_part_is_said_to_be() -> None:
+    """Questions with short answers are labelled first: the block may not pass for one on the whole split."""
+    assert "on 60 of 75 test questions, which have" in next(summary(split_size=75).lines())
 
 
 @pytest.mark.parametrize(

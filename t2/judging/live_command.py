@@ -83,7 +83,11 @@ def run_live(head: BudgetHead, judged: HeadQuestions, known: Known, num_live: in
         samples = int(result.measured.samples.sum())
         console.print(f"live: {name}, {samples} samples in {result.seconds:.0f} s", highlight=False)
 
-    with keeping(lambda: f"{len(done)} of {len(planned)} policies have run, {out / LIVE_FILE} has them", goes_on=False):
+    def kept() -> str:
+        ran = f"{len(done)} of {len(planned)} policies have run"
+        return f"{ran}, {out / LIVE_FILE} has them" if done else ran
+
+    with keeping(kept, goes_on=False):
         results = evaluate_live(
             job,
             [judged.questions[row] for row in rows.tolist()],
