@@ -301,7 +301,7 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
 
     def _tensors(self, key: str, rows: Sequence[int]) -> tuple[Tensor, Targets]:
         pool, labels = self._labelled(key, rows)
-        return self.features_QLD[list(rows)], targets_of(labels, pool.dedup_keys)
+        return self.features_QLD[list(rows)], targets_of(labels, pool)
 
     def _loader(self, pooled_QLD: Tensor, targets: Targets) -> DataLoader[Any]:
         dataset = TensorDataset(pooled_QLD, *targets)

@@ -282,6 +282,7 @@ def load_exactly(head: Head, state: dict[str, Tensor], where: str) -> None:
     Raises:
         T2Error: names what is missing, unexpected or of another shape.
     """
+    head.make_room(state)
     own = head.state_dict()
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     wrong = [f"{n} {tuple(state[n].shape)}" for n in own.keys() & state.keys() if own[n].shape != state[n].shape]

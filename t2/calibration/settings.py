@@ -41,7 +41,7 @@ def why_not(policy: type[OneRound]) -> str | None:
 
 def reference_budget(*labels: BudgetLabels) -> int:
     """N_ref, samples: N_D of several splits together, on the whole grid."""
-    acc_QK = torch.cat([each.acc_QK for each in labels])
+    acc_QK = torch.cat([each.served_QK for each in labels])
     return labels[0].grid[dataset_optimum(acc_QK)]
 
 
@@ -98,8 +98,8 @@ def calibrate_policy(
     """
     index_QS = torch.stack([choices(each, prediction, labels.grid) for each in settings], 1)
     every_fixed = form == "every_fixed"
-    reference = labels.acc_QK if every_fixed else labels.acc_QK[:, labels.grid.index(n_ref)]
-    return calibrate(labels.acc_QK.gather(1, index_QS), reference, dedup_keys, alpha, delta)
+    reference = labels.served_QK if every_fixed else labels.served_QK[:, labels.grid.index(n_ref)]
+    return calibrate(labels.served_QK.gather(1, index_QS), reference, dedup_keys, alpha, delta)
 
 
 def in_words(policy: OneRound) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -14,28 +15,42 @@ from t2.comparison.contenders import (
     fixed_frontier,
     frontier_of,
     nothing_known,
+    of_actsc,
     of_control,
     of_dsc,
     of_head,
     references,
 )
-from t2.comparison.identity import PROMPT_LENGTH, TFIDF, Key, Role
+from t2.comparison.identity import BEST_LAYER, PROMPT_LENGTH, TFIDF, Key, Role
 from t2.comparison.slices import Slice
 from t2.comparison.sources import OUTER_FOLDS, FoldKnown, Folds, Source
 from t2.comparison.sweeps import FULL, Sweeps
-from t2.comparison.tuning import InnerFold, cheapest_within, held_out_frontier, in_order, inner_folds, within
+from t2.comparison.tuning import (
+    InnerFold,
+    Pick,
+    Target,
+    cheapest_within,
+    held_out_frontier,
+    in_order,
+    inner_folds,
+    pick_for,
+    within,
+)
 from t2.curves.halves import Halves
 from t2.curves.labels import BudgetLabels, dataset_optimum
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
 from t2.policies.base import Replay
-from t2.stats.frontier import Frontier, area
+from t2.stats.frontier import Frontier, Setting, area
 
 ALLOWANCES = (0.005, 0.01)
 """Accuracy that a tuned setting may lose against FixedN(N_ref) on the questions that choose it; the last one leads.
 
 Oracles cannot reach FixedN(N_ref) from half a pool: theirs may lose as much against FixedN at a half's largest budget.
 """
+ROUND_LIMITS = (1.0, 1.25, 1.5, 2.0, 3.0, math.inf)
+"""Mean rounds of a question that a setting may take."""
+TARGETS = tuple(Target(allowance, limit) for allowance in ALLOWANCES for limit in ROUND_LIMITS)
 DSC_SOURCES = (PROMPT_LENGTH, TFIDF)
 """Sources whose score orders `DSC`, besides every head."""
 
@@ -46,7 +61,7 @@ class FoldOutcome:
 
     chosen: tuple[int, ...]
     """index of the tuned setting for each of `ALLOWANCES`"""
-    setting: float
+    setting: Setting
     """the leading tuned one; NaN where there is no knob"""
     within: bool
     """whether the leading tuned setting loses no more than allowed on the training questions"""
@@ -56,6 +71,8 @@ class FoldOutcome:
     """area against FixedN on the training questions"""
     test: tuple[Replay, ...]
     """on the test questions, at every setting"""
+    limited: Mapping[Target, Pick]
+    """the tuned setting for each of `TARGETS` that some setting waits little enough for"""
 
 
 @dataclass(frozen=True)
@@ -73,13 +90,15 @@ class Outcome:
     there are several, the source of the first fold, in bins if all are"""
     made_of: tuple[str, ...] = ()
     """display names of what the folds chose, each once, if this is the best of a field"""
+    limited: Mapping[Target, Replay] = field(default_factory=dict)
+    """for each of `TARGETS` that every fold has a setting for"""
 
     @property
     def name(self) -> str:
         return self.key.display_name
 
     @property
-    def chosen(self) -> tuple[float, ...]:
+    def chosen(self) -> tuple[Setting, ...]:
         """The leading tuned setting of each fold."""
         return tuple(fold.setting for fold in self.folds)
 
@@ -138,9 +157,10 @@ def compare(
             "cost is then counted in samples."
         )
     folds = Folds.of(pool.dedup_keys, fold_seed)
-    n_ref = tuple(labels.grid[dataset_optimum(labels.acc_QK[folds.train_rows(fold)])] for fold in range(OUTER_FOLDS))
+    n_ref = tuple(labels.grid[dataset_optimum(labels.served_QK[folds.train_rows(fold)])] for fold in range(OUTER_FOLDS))
     # Orders are drawn once for the whole pool and then cut: a question's orders do not depend on the fold it is in.
     whole = Slice.of(pool, labels, fold_seed, sweeps.num_orders).with_half_orders(fold_seed)
+    whole = whole.with_arrivals(n_ref, fold_seed)
     outcomes: dict[Key, Outcome] = {}
     sides = [_Fold.of(whole, folds, fold, n_ref[fold]) for fold in range(OUTER_FOLDS)]
     order = folds.test_order
@@ -155,7 +175,10 @@ def compare(
             for fold, (side, (own, _)) in enumerate(zip(sides, same, strict=True))
         ]
         tuned, frontier = _tuned(results, order), contender.frontier(_swept(results, order))
-        outcomes[contender.key] = Outcome(contender.key, contender.kind, tuple(results), tuned, frontier)
+        limited = _limited([results], order)
+        outcomes[contender.key] = Outcome(
+            contender.key, contender.kind, tuple(results), tuned, frontier, limited=limited
+        )
     fixed = outcomes[Key("FixedN")]
     at_ref = [fold.test[labels.grid.index(n)] for fold, n in zip(fixed.folds, n_ref, strict=True)]
     return Comparison(
@@ -175,10 +198,12 @@ def _jobs(
         if is_head:
             contenders = of_head(source.name, source.folds[0].train, grid, sweeps)
         else:
-            contenders = of_control(source.name, grid, sweeps)
+            contenders = of_control(source.name, source.folds[0].train, grid, sweeps)
         yield from ((contender, source) for contender in contenders)
         if greedy and (is_head or source.name in DSC_SOURCES):
             yield of_dsc(source.name, sweeps), source
+        if source.name == BEST_LAYER:
+            yield of_actsc(source.name, sweeps), source
 
 
 @dataclass(frozen=True)
@@ -207,13 +232,15 @@ class _Fold:
         reference = float(self.fixed.accuracy_P[self.fixed.settings.index(self._n_to_reach(contender))])
         chosen = tuple(cheapest_within(fitted, reference, allowance) for allowance in ALLOWANCES)
         run = contender.fit(self.train, train_known, self.n_ref)
+        picks = {target: pick_for(target, fitted, reference) for target in TARGETS}
         return FoldOutcome(
             chosen=chosen,
             setting=contender.settings[chosen[-1]],
             within=bool(within(fitted.accuracy_P, reference, ALLOWANCES[-1])[chosen[-1]]),
             train_tokens=float(fitted.tokens_P[chosen[-1]]),
-            train_area=area(fitted, self.fixed, self.n_ref),
+            train_area=area(fitted, self.fixed, self.n_ref) if fitted.is_swept else 0.0,
             test=frontier_of(contender, run, self.test, test_known),
+            limited={target: pick for target, pick in picks.items() if pick},
         )
 
     def _n_to_reach(self, contender: Contender) -> int:
@@ -228,11 +255,29 @@ def _tuned(results: Sequence[FoldOutcome], order: Tensor) -> tuple[Replay, ...]:
     return tuple(in_order([fold.test[fold.chosen[a]] for fold in results], order) for a in range(len(ALLOWANCES)))
 
 
+def _limited(contenders: Sequence[Sequence[FoldOutcome]], order: Tensor) -> dict[Target, Replay]:
+    """For each target, in each fold the contender that its training questions prefer, at its setting.
+
+    Each contender is given by fold. Targets that no contender of some fold waits little enough for are left out.
+    """
+    replays: dict[Target, Replay] = {}
+    for target in TARGETS:
+        parts = []
+        for own in zip(*contenders, strict=True):
+            able = [outcome for outcome in own if target in outcome.limited]
+            if able:  # cheap because it loses too much is not best
+                best = min(able, key=lambda o: (not o.limited[target].within, o.limited[target].tokens))
+                parts.append(best.test[best.limited[target].place])
+        if len(parts) == OUTER_FOLDS:
+            replays[target] = in_order(parts, order)
+    return replays
+
+
 def _swept(results: Sequence[FoldOutcome], order: Tensor) -> tuple[Replay, ...]:
     return tuple(in_order(same, order) for same in zip(*(fold.test for fold in results), strict=True))
 
 
-def best_of(comparison: Comparison, field: Sequence[Key], by: Callable[[FoldOutcome], Any], role: Role) -> Outcome:
+def best_of(comparison: Comparison, contenders: Sequence[Key], by: Callable[[FoldOutcome], Any], role: Role) -> Outcome:
     """The contender that each fold's training questions prefer: named out of fold, so it may be called the best.
 
     Whoever looks best on the questions that are reported looks better than it is. Here each fold picks by its training
@@ -242,10 +287,10 @@ def best_of(comparison: Comparison, field: Sequence[Key], by: Callable[[FoldOutc
         pick        ASC  ESC  ASC  ASC  Doubling
         test from   ASC  ESC  ASC  ASC  Doubling    put together: one outcome on all questions
 
-    The smaller `by` of a fold, the better, of equals the first of the field.
+    The smaller `by` of a fold, the better, of equals the first of the contenders.
     """
     order = comparison.test_order
-    picks = [min(field, key=lambda key: by(comparison.outcomes[key].folds[fold])) for fold in range(OUTER_FOLDS)]
+    picks = [min(contenders, key=lambda key: by(comparison.outcomes[key].folds[fold])) for fold in range(OUTER_FOLDS)]
     folds = [comparison.outcomes[key].folds[fold] for fold, key in enumerate(picks)]
     first, tuned = comparison.outcomes[picks[0]], _tuned(folds, order)
     policies = {key.policy for key in picks}
@@ -255,4 +300,6 @@ def best_of(comparison: Comparison, field: Sequence[Key], by: Callable[[FoldOutc
     settings = first.frontier.settings if has_one_knob else (float("nan"),)
     sweep = _swept(folds, order) if has_one_knob else tuned[-1:]
     frontier = Frontier(role.display_name, settings, sweep, policy, picks[0].source, in_bins)
-    return Outcome(role, first.kind, tuple(folds), tuned, frontier, tuple(sorted({key.display_name for key in picks})))
+    limited = _limited([comparison.outcomes[key].folds for key in contenders], order)
+    made_of = tuple(sorted({key.display_name for key in picks}))
+    return Outcome(role, first.kind, tuple(folds), tuned, frontier, made_of, limited)

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 
 from t2.comparison import fits
-from t2.comparison.identity import Key
+from t2.comparison.identity import AT_ONCE, ONE_SAMPLE, PLANNED, Key
 from t2.comparison.slices import Slice
 from t2.comparison.sources import Known
 from t2.comparison.sweeps import FULL, Sweeps
@@ -22,7 +22,7 @@ from t2.policies.asc import ASC
 from t2.policies.base import Replay
 from t2.policies.one_round import PredictedN, Utility
 from t2.policies.windows import ESC, Doubling
-from t2.stats.frontier import Frontier
+from t2.stats.frontier import Frontier, Setting
 
 Kind = Literal["reference", "one round", "sequential"]
 
@@ -33,7 +33,7 @@ class Contender:
 
     key: Key
     kind: Kind
-    settings: tuple[float, ...]
+    settings: tuple[Setting, ...]
     """in knob order; NaN where there is no knob"""
     fit: fits.Fit
     on_halves: bool = False
@@ -59,20 +59,31 @@ def references(grid: tuple[int, ...], sweeps: Sweeps, halves: bool = True, greed
         Contender(Key("ASC"), "sequential", sweeps.thresholds, fits.capped(ASC)),
         Contender(Key("ESC"), "sequential", sweeps.windows, fits.capped(lambda w, cap: ESC(int(w), cap))),
         Contender(Key("Doubling"), "sequential", sweeps.shares, fits.capped(Doubling)),
+        Contender(Key("HubDoubling"), "sequential", (0.75,), fits.capped(Doubling)),
+        Contender(Key(f"ASC{AT_ONCE}"), "sequential", sweeps.thresholds, fits.all_at_once(ASC)),
         Contender(Key("NoHeadThenStop"), "sequential", sweeps.prices, fits.no_head_then_stop),
+        Contender(Key(f"NoHeadThenStop{AT_ONCE}"), "sequential", sweeps.prices, fits.no_head_at_once),
+        Contender(Key(PLANNED), "sequential", sweeps.plans, fits.no_head_then_stop),
     ]
     if greedy:
         policies.insert(0, Contender(Key("Greedy"), "reference", (float("nan"),), fits.greedy))
+        policies.insert(1, Contender(Key(ONE_SAMPLE), "reference", (float("nan"),), fits.one_sample))
     if halves:
         oracles = (("BayesOracle", fits.bayes_oracle), ("OwnOracle", fits.own_oracle))
         policies += [Contender(Key(name), "reference", sweeps.prices, fit, on_halves=True) for name, fit in oracles]
     return policies
 
 
-def of_control(source: str, grid: tuple[int, ...], sweeps: Sweeps) -> list[Contender]:
-    """A control: the common decision layer, one round (alone or over the batch) or as a prior for stopping."""
+def of_control(source: str, known: Known, grid: tuple[int, ...], sweeps: Sweeps) -> list[Contender]:
+    """A control: the common decision layer, one round (alone or over the batch) or as a prior for stopping.
+
+    A `PriorHead` gives every question a prior of its own for planned rounds, all others that of the question's bin.
+    """
     totals = sweeps.totals_for(grid)
+    own = [Contender(Key(PLANNED, source), "sequential", sweeps.plans, fits.prior_then_stop)] if known.fits else []
     return [
+        *own,
+        Contender(Key(PLANNED, source, in_bins=True), "sequential", sweeps.plans, fits.head_then_stop),
         Contender(Key("Utility", source, in_bins=True), "one round", sweeps.prices, fits.binned_utility),
         Contender(Key("BatchBudget", source, in_bins=True), "one round", totals, fits.binned_batch),
         Contender(Key("HeadThenStop", source), "sequential", sweeps.prices, fits.head_then_stop),
@@ -81,7 +92,7 @@ def of_control(source: str, grid: tuple[int, ...], sweeps: Sweeps) -> list[Conte
 
 def of_head(source: str, known: Known, grid: tuple[int, ...], sweeps: Sweeps) -> list[Contender]:
     """A head: as a control, and with every policy that its prediction has the parts for."""
-    policies = of_control(source, grid, sweeps)
+    policies = of_control(source, known, grid, sweeps)
     if known.prediction.accuracy_BK is not None:
         totals = sweeps.totals_for(grid)
         policies += [
@@ -92,6 +103,11 @@ def of_head(source: str, known: Known, grid: tuple[int, ...], sweeps: Sweeps) ->
     if known.prediction.log2_n_B is not None:
         policies.append(Contender(Key("PredictedN", source), "one round", sweeps.shifts, fits.native(PredictedN)))
     return policies
+
+
+def of_actsc(source: str, sweeps: Sweeps) -> Contender:
+    """ACTSC by a source's score."""
+    return Contender(Key("ACTSC", source), "sequential", sweeps.windows, fits.actsc)
 
 
 def of_dsc(source: str, sweeps: Sweeps) -> Contender:
@@ -106,7 +122,8 @@ def dsc_by_other_half(sweeps: Sweeps) -> Contender:
 
 def frontier_of(contender: Contender, run: fits.Run, on: Slice, known: Known) -> tuple[Replay, ...]:
     """Replays of a fitted contender at all its settings."""
-    return tuple(run(on, known, setting) for setting in contender.settings)
+    at = run(on, known)
+    return tuple(map(at, contender.settings))
 
 
 def nothing_known(num: int) -> Known:

@@ -3,34 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from t2.comparison.bins import fit_bins
 from t2.comparison.slices import Slice
 from t2.comparison.sources import Known
 from t2.curves.labels import cut_grid
+from t2.heads.answer_atoms import answer_atoms
 from t2.heads.base import Prediction
-from t2.policies.base import Costs, OneRound, Replay, replay_greedy, replay_one_round
+from t2.heads.medoids import medoids
+from t2.policies.base import Costs, OneRound, Replay, replay_greedy, replay_one_round, replay_sampled, where
 from t2.policies.batch_budget import BatchBudget
 from t2.policies.dsc import DSC, replay_other_half
 from t2.policies.one_round import FixedN, Utility
 from t2.policies.oracle import BayesOracle, OwnOracle
-from t2.policies.stopping import Sequential
-from t2.policies.then_stop import HeadThenStop, answer_atoms, no_head, softened, stop_model
+from t2.policies.planning import StopModel
+from t2.policies.stopping import Sequential, TableRule
+from t2.policies.then_stop import HeadThenStop, Prices, StateSums, softened, stop_model
+from t2.policies.windows import ESC
+from t2.stats.frontier import Setting
 
-Run = Callable[[Slice, Known, float], Replay]
-"""Replay on some questions, given what is known of them, at one setting."""
+EASY = 0.9
+"""Share of right samples from which a training question counts as easy, in `actsc`."""
+_STATES_PLANNED = 2_000_000
+"""States times priors that one plan in a comparison may have; a server plans for each question."""
+_FEWEST_PRIORS = 32
+AtNumber = Callable[[float], Replay]
+AtSetting = Callable[[Setting], Replay]
+Run = Callable[[Slice, Known], AtSetting]
+"""Replay on some questions, given what is known of them, at one setting after the other."""
 Fit = Callable[[Slice, Known, int], Run]
 """(training questions, what is known of them, cap in samples) -> how the fitted policy is replayed."""
+
+
+def numbered(at: AtNumber) -> AtSetting:
+    """A policy whose knob is a single number."""
+
+    def at_setting(setting: Setting) -> Replay:
+        assert not isinstance(setting, Prices)
+        return at(setting)
+
+    return at_setting
 
 
 def one_round(policy: OneRound, prediction: Prediction, on: Slice, cap: int) -> Replay:
     """Choose among budgets up to `cap` by predicted costs, score by A(N) and actual tokens."""
     grid = cut_grid(on.labels.grid, cap)
     index_Q = policy.choose(prediction.upto(len(grid)), Costs.of(prediction, grid))
-    return replay_one_round(index_Q, on.labels.acc_QK, grid, on.pool)
+    return replay_one_round(index_Q, on.labels, on.pool, on.axes)
 
 
 # References: nothing is known of a question, or too much
@@ -38,27 +61,43 @@ def one_round(policy: OneRound, prediction: Prediction, on: Slice, cap: int) -> 
 
 def greedy(train: Slice, known: Known, cap: int) -> Run:
     """One answer at temperature 0."""
-    return lambda on, _, __: replay_greedy(on.pool)
+    return lambda on, _: lambda __: replay_greedy(on.pool)
+
+
+def one_sample(train: Slice, known: Known, cap: int) -> Run:
+    """One random answer."""
+    first_Q = torch.zeros(1, dtype=torch.long)
+    return lambda on, _: (
+        lambda __: replay_sampled(first_Q.expand(len(on.pool)), on.labels.acc_QK, on.labels.grid, on.pool, on.axes)
+    )
 
 
 def fixed_n(train: Slice, known: Known, cap: int) -> Run:
     """`FixedN` at each budget, its own cap."""
-    return lambda on, k, n: one_round(FixedN(int(n)), k.prediction, on, int(n))
+    return lambda on, k: numbered(lambda n: one_round(FixedN(int(n)), k.prediction, on, int(n)))
 
 
 def no_head_then_stop(train: Slice, known: Known, cap: int) -> Run:
     """`NoHeadThenStop`: one prior, all training questions."""
-    model, tokens_P = no_head(answer_atoms(train.pool), cap), train.pool.mean_tokens_Q.mean()[None]
-    return lambda on, _, price: HeadThenStop(model, price, tokens_P).replay(on.orders)
+    rule = no_head_rule(train, cap)
+    return lambda on, _: lambda prices: rule(prices).replay(on.orders)
+
+
+def no_head_rule(train: Slice, cap: int) -> Callable[[Setting], HeadThenStop]:
+    """`NoHeadThenStop` at prices."""
+    prior_1A = torch.ones(1, len(train.pool))
+    planned = Priors(StateSums.of(answer_atoms(train.pool), prior_1A, cap).model(), *means_of(train, prior_1A))
+    return planned.at
 
 
 def bayes_oracle(train: Slice, known: Known, cap: int) -> Run:
     """`BayesOracle`, whose prior is the training questions."""
     atoms = answer_atoms(train.pool)
 
-    def run(on: Slice, _: Known, price: float) -> Replay:
-        assert on.halves is not None
-        return BayesOracle(price).replay(on.halves.upto(cap), on.pool, atoms, train.labels.acc_QK)
+    def run(on: Slice, _: Known) -> AtSetting:
+        halves = on.halves
+        assert halves is not None
+        return numbered(lambda price: BayesOracle(price).replay(halves.upto(cap), on.pool, atoms, train.labels.acc_QK))
 
     return run
 
@@ -66,9 +105,10 @@ def bayes_oracle(train: Slice, known: Known, cap: int) -> Run:
 def own_oracle(train: Slice, known: Known, cap: int) -> Run:
     """`OwnOracle`, which learns nothing from training questions."""
 
-    def run(on: Slice, _: Known, price: float) -> Replay:
-        assert on.halves is not None
-        return OwnOracle(price).replay(on.halves.upto(cap), on.pool)
+    def run(on: Slice, _: Known) -> AtSetting:
+        halves = on.halves
+        assert halves is not None
+        return numbered(lambda price: OwnOracle(price).replay(halves.upto(cap), on.pool))
 
     return run
 
@@ -76,40 +116,138 @@ def own_oracle(train: Slice, known: Known, cap: int) -> Run:
 def dsc_by_other_half(train: Slice, known: Known, cap: int) -> Run:
     """`DSC` on either half of the samples, ordered by the other."""
 
-    def run(on: Slice, _: Known, threshold: float) -> Replay:
-        assert on.halves is not None
-        assert on.half_orders is not None
-        return replay_other_half(on.halves, on.half_orders, threshold, cap)
+    def run(on: Slice, _: Known) -> AtSetting:
+        halves, orders = on.halves, on.half_orders
+        assert halves is not None
+        assert orders is not None
+        return numbered(lambda threshold: replay_other_half(halves, orders, threshold, cap))
 
     return run
 
 
 def capped(build: Callable[[float, int], Sequential]) -> Fit:
     """A sequential rule with the reference budget as its cap."""
-    return lambda train, known, cap: lambda on, _, setting: build(setting, cap).replay(on.orders)
+    return lambda train, known, cap: lambda on, _: numbered(lambda setting: build(setting, cap).replay(on.orders))
+
+
+def all_at_once(build: Callable[[float, int], TableRule]) -> Fit:
+    """A sequential rule whose samples all start at once; those that still run when it stops are aborted."""
+    return lambda train, known, cap: (
+        lambda on, _: numbered(lambda setting: build(setting, cap).replay_concurrent(on.arrivals(cap)))
+    )
+
+
+def no_head_at_once(train: Slice, known: Known, cap: int) -> Run:
+    """`NoHeadThenStop` with all samples started at once: it looks at each answer as it comes."""
+    rule = no_head_rule(train, cap)
+    return lambda on, _: numbered(lambda price: rule(price).replay_concurrent(on.arrivals(cap)))
+
+
+def actsc(train: Slice, known: Known, cap: int) -> Run:
+    """ACTSC (arXiv 2602.09438), as far as its abstract says; the rest is our reading.
+
+    A binary probe of the prompt's activations calls a question easy or hard. Easy ones get one sample, hard ones
+    windows of samples until one agrees (`ESC`). A training question is easy if `EASY` of its samples are right, and a
+    question is called easy if most training questions of its bin are.
+    """
+    bins = fit_bins(known.score_B, train.labels.served_QK)
+    easy_Q, bin_Q = train.labels.acc_QK[:, 0] >= EASY, bins.bin_of(known.score_B)
+    share_N = torch.stack([easy_Q[bin_Q == b].double().mean() for b in range(len(bins.acc_NK))]).nan_to_num(0.0)
+
+    def run(on: Slice, k: Known) -> AtSetting:
+        is_easy_B = share_N[bins.bin_of(k.score_B)] > 0.5
+        alone = one_round(FixedN(1), k.prediction, on, 1)
+        return numbered(lambda window: where(is_easy_B, alone, ESC(int(window), cap).replay(on.orders)))
+
+    return run
 
 
 def binned_utility(train: Slice, known: Known, cap: int) -> Run:
     """The common decision layer: score -> bin -> mean training curve of the bin -> `Utility`."""
-    bins = fit_bins(known.score_B, train.labels.acc_QK)
-    return lambda on, k, price: one_round(Utility(price), bins.predict(k.score_B, k.prediction.log_tokens_B), on, cap)
+    bins = fit_bins(known.score_B, train.labels.served_QK)
+    return lambda on, k: numbered(
+        lambda price: one_round(Utility(price), bins.predict(k.score_B, k.prediction.log_tokens_B), on, cap)
+    )
 
 
-def then_stop_rules(train: Slice, known: Known, cap: int) -> Callable[[Known, float], HeadThenStop]:
-    """`HeadThenStop` whose prior is half the training questions of the bin, half all of them, for others at a price."""
-    bins = fit_bins(known.score_B, train.labels.acc_QK)
+@dataclass(frozen=True)
+class Priors:
+    """What stopping rules plan with: P priors over training questions."""
+
+    model: StopModel
+    tokens_P: Tensor
+    """predicted tokens of a sample"""
+    greedy_right_P: Tensor | None
+    """probability that the greedy answer is correct; None: it is not to be used"""
+
+    def at(self, setting: Setting, prior_Q: Tensor | None = None) -> HeadThenStop:
+        """The rule for questions with these priors; a single price is that of tokens, and waiting costs nothing."""
+        prices = setting if isinstance(setting, Prices) else Prices(setting)
+        return HeadThenStop(self.model, prices, self.tokens_P, prior_Q, self.greedy_right_P)
+
+
+def means_of(train: Slice, weight_PA: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Tokens of a sample and correctness of the greedy answer, means over training questions with these weights."""
+    share_PA = weight_PA.double() / weight_PA.sum(1, keepdim=True)
+    right_A = train.labels.greedy_right_Q
+    return share_PA @ train.pool.mean_tokens_Q, None if right_A is None else share_PA @ right_A.double()
+
+
+def then_stop_rules(train: Slice, known: Known, cap: int) -> Callable[[Known, Setting], HeadThenStop]:
+    """`HeadThenStop` whose prior is half the training questions of the bin, half all of them, for others at prices."""
+    bins = fit_bins(known.score_B, train.labels.served_QK)
     member_PQ = torch.nn.functional.one_hot(bins.bin_of(known.score_B), len(bins.acc_NK)).T.double()
-    model = stop_model(answer_atoms(train.pool), softened(member_PQ), cap)
-    # Inside an inner fold a bin may have no training question: it costs what a question costs on average.
-    tokens_P = (member_PQ @ train.pool.mean_tokens_Q) / member_PQ.sum(1).clamp(min=1)
-    tokens_P = torch.where(member_PQ.sum(1) > 0, tokens_P, train.pool.mean_tokens_Q.mean())
-    return lambda others, price: HeadThenStop(model, price, tokens_P, bins.bin_of(others.score_B))
+    # Inside an inner fold a bin may have no training question: it is then like all of them.
+    group_PQ, prior_PQ = softened(member_PQ, 0.0), softened(member_PQ)
+    tokens_P, _ = means_of(train, group_PQ)
+    _, greedy_right_P = means_of(train, prior_PQ)
+    priors = Priors(stop_model(answer_atoms(train.pool), prior_PQ, cap), tokens_P, greedy_right_P)
+    return lambda others, setting: priors.at(setting, bins.bin_of(others.score_B))
 
 
 def head_then_stop(train: Slice, known: Known, cap: int) -> Run:
     """`HeadThenStop` with the priors of `then_stop_rules`."""
     rules = then_stop_rules(train, known, cap)
-    return lambda on, k, price: rules(k, price).replay(on.orders)
+    return lambda on, k: lambda setting: rules(k, setting).replay(on.orders)
+
+
+def prior_then_stop(train: Slice, known: Known, cap: int) -> Run:
+    """`HeadThenStop` with a prior for each question, from the weights of a `PriorHead` fitted to `train`."""
+    count_Q3, right_Q = train.pool.top_counts()
+    own = answer_atoms(train.pool)
+
+    def run(on: Slice, k: Known) -> AtSetting:
+        weight_BJ = k.prediction.atom_weights_BJ
+        assert k.fit_B is not None
+        assert weight_BJ is not None
+        (number,) = set(k.fit_B.tolist())  # questions that are replayed together were held out by one fit
+        fit = k.fits[number]
+        # The mean of all training questions is one more mixture, of which every prior has its share.
+        everyone_1Q = torch.full((1, len(own)), 1 / len(own), dtype=torch.float64)
+        mixture_JQ = torch.cat([fit.spread(count_Q3, right_Q), everyone_1Q])
+        weight_BJ = torch.nn.functional.pad(weight_BJ.double() * (1 - fit.lam), (0, 1), value=fit.lam)
+        sums = StateSums.of(own, mixture_JQ, cap)
+        weight_PJ, prior_B = alike(weight_BJ, max(_FEWEST_PRIORS, _STATES_PLANNED // len(sums.states)))
+        members_PB = torch.nn.functional.one_hot(prior_B, len(weight_PJ)).T.double()
+        tokens_P = members_PB @ k.prediction.log_tokens_B.double().exp() / members_PB.sum(1)
+        _, greedy_right_P = means_of(train, weight_PJ @ mixture_JQ)
+        priors = Priors(sums.model(weight_PJ), tokens_P, greedy_right_P)
+        return lambda setting: priors.at(setting, prior_B).replay(on.orders)
+
+    return run
+
+
+def alike(weight_BJ: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """At most so many priors that stand for all: mean weights of groups, and the group of each question.
+
+    Planning costs the same for each prior, and those of two questions that a head finds alike hardly differ.
+    """
+    if len(weight_BJ) <= most:
+        return weight_BJ, torch.arange(len(weight_BJ))
+    root_BJ = weight_BJ.sqrt()  # distances are Hellinger's
+    group_B = torch.cdist(root_BJ, root_BJ[medoids(root_BJ, most)]).argmin(1)
+    member_PB = torch.nn.functional.one_hot(group_B).T.double()
+    return member_PB @ weight_BJ / member_PB.sum(1, keepdim=True), group_B
 
 
 def dsc(train: Slice, known: Known, cap: int) -> Run:
@@ -117,7 +255,7 @@ def dsc(train: Slice, known: Known, cap: int) -> Run:
     # A score may say how easy or how hard: the sign of its covariance with A(1) tells which.
     first_Q, score_Q = train.labels.acc_QK[:, 0], known.score_B.double()
     sign = 1.0 if float(((first_Q - first_Q.mean()) * (score_Q - score_Q.mean())).sum()) >= 0 else -1.0
-    return lambda on, k, threshold: DSC(-sign * k.score_B, threshold, cap).replay(on.orders)
+    return lambda on, k: numbered(lambda threshold: DSC(-sign * k.score_B, threshold, cap).replay(on.orders))
 
 
 def batch_budget(n: float, prediction: Prediction, on: Slice, cap: int) -> Replay:
@@ -127,27 +265,32 @@ def batch_budget(n: float, prediction: Prediction, on: Slice, cap: int) -> Repla
 
 def binned_batch(train: Slice, known: Known, cap: int) -> Run:
     """The common decision layer with `BatchBudget`."""
-    bins = fit_bins(known.score_B, train.labels.acc_QK)
-    return lambda on, k, n: batch_budget(n, bins.predict(k.score_B, k.prediction.log_tokens_B), on, cap)
+    bins = fit_bins(known.score_B, train.labels.served_QK)
+    return lambda on, k: numbered(
+        lambda n: batch_budget(n, bins.predict(k.score_B, k.prediction.log_tokens_B), on, cap)
+    )
 
 
 def native_batch(train: Slice, known: Known, cap: int) -> Run:
     """`BatchBudget` on the head's own curve."""
-    return lambda on, k, n: batch_budget(n, k.prediction, on, cap)
+    return lambda on, k: numbered(lambda n: batch_budget(n, k.prediction, on, cap))
 
 
 def native(build: Callable[[float], OneRound]) -> Fit:
     """A one-round policy on the head's own prediction."""
-    return lambda train, known, cap: lambda on, k, setting: one_round(build(setting), k.prediction, on, cap)
+    return lambda train, known, cap: (
+        lambda on, k: numbered(lambda setting: one_round(build(setting), k.prediction, on, cap))
+    )
 
 
 def blended_utility(train: Slice, known: Known, cap: int) -> Run:
     """`Utility` on the mean of the head's own curve and its bin's: one says more of a question, one is calibrated."""
-    bins = fit_bins(known.score_B, train.labels.acc_QK)
+    bins = fit_bins(known.score_B, train.labels.served_QK)
 
-    def run(on: Slice, k: Known, price: float) -> Replay:
+    def run(on: Slice, k: Known) -> AtSetting:
         assert k.prediction.accuracy_BK is not None
         mean_BK = (k.prediction.accuracy_BK.double() + bins.acc_NK[bins.bin_of(k.score_B)]) / 2
-        return one_round(Utility(price), replace(k.prediction, accuracy_BK=mean_BK), on, cap)
+        prediction = replace(k.prediction, accuracy_BK=mean_BK)
+        return numbered(lambda price: one_round(Utility(price), prediction, on, cap))
 
     return run

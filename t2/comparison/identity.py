@@ -13,6 +13,14 @@ GENERATOR = "generator difficulty"
 """Sources that are controls, as they are called in `Source.name` and in stored predictions."""
 ORACLES = ("BayesOracle", "OwnOracle")
 """Policies that know half of a question's own samples: references, which nobody could run."""
+PLANNED = "PlannedRounds"
+"""The policy of a `HeadThenStop` with a price for tokens and one for rounds; without a source it has no head."""
+ONE_SAMPLE = "OneSample"
+"""The policy that takes a random answer, where FixedN(1) takes the greedy one."""
+AT_ONCE = "AllAtOnce"
+"""Ending of policies that start all samples at once and abort the rest when they stop, as "ASCAllAtOnce"."""
+LAST_LAYER = "last layer"
+"""How the names of sources begin that read the last tapped layer alone."""
 UTILITIES = ("Utility", "BlendedUtility")
 """Policies that weigh a curve against a price; the second on the mean of a source's own curve and its bin's."""
 
@@ -22,6 +30,8 @@ class Role(StrEnum):
 
     REFERENCE = "reference"
     STOPPER = "best stopper"
+    PLANNED = "best head planned"
+    PLANNED_CONTROL = "best control planned"
     THEN_STOP = "best head then stop"
     CONTROL_THEN_STOP = "best control then stop"
     ONE_ROUND = "best head in one round"
@@ -54,6 +64,8 @@ class Key(NamedTuple):
 _ROLE_NAMES = {
     Role.REFERENCE: "FixedN(N_ref)",
     Role.STOPPER: "best stopper",
+    Role.PLANNED: "best head, planned rounds",
+    Role.PLANNED_CONTROL: "best control, planned rounds",
     Role.THEN_STOP: "best HeadThenStop",
     Role.CONTROL_THEN_STOP: "best control's HeadThenStop",
     Role.ONE_ROUND: "best one-round head",
@@ -65,11 +77,23 @@ _ROLE_NAMES = {
 }
 
 
+_POLICY_NAMES = {
+    "BlendedUtility": "own and bins + Utility",
+    PLANNED: "planned rounds",
+    ONE_SAMPLE: "FixedN(1), sampled",
+    f"ASC{AT_ONCE}": "ASC, all at once",
+    f"NoHeadThenStop{AT_ONCE}": "NoHeadThenStop, all at once",
+    "HubDoubling": "Doubling(0.75), as its_hub",
+}
+
+
 def display_name_of(which: Key | Role) -> str:
     """What people read: "CurveHead + bins + Utility"."""
     if isinstance(which, Role):
         return _ROLE_NAMES[which]
     if which.policy == "DSC":
         return f"DSC by {which.source or 'other-fold mean correct'}"
-    policy = "own and bins + Utility" if which.policy == "BlendedUtility" else which.policy
+    if which.policy == PLANNED and not which.source:
+        return "no head, planned rounds"
+    policy = _POLICY_NAMES.get(which.policy, which.policy)
     return " + ".join(part for part in (which.source, "bins" if which.in_bins else "", policy) if part)

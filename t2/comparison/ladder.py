@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from t2.comparison.compare import Comparison, FoldOutcome, Outcome, best_of
-from t2.comparison.identity import GENERATOR, ORACLES, TFIDF, UTILITIES, Key, Role
+from t2.comparison.identity import GENERATOR, ORACLES, PLANNED, TFIDF, UTILITIES, Key, Role
 from t2.comparison.rows import Row
 
 STOPPERS = ("ASC", "ESC", "Doubling")
@@ -55,11 +55,16 @@ def named_out_of_fold(comparison: Comparison) -> dict[Role, Outcome]:
     def in_bins_of(sources: Sequence[str]) -> list[Key]:
         return [Key("Utility", source, in_bins=True) for source in sources]
 
+    def planned_of(sources: Sequence[str]) -> list[Key]:
+        return [key for key in comparison.outcomes if key.policy == PLANNED and key.source in sources]
+
     def then_stop_of(sources: Sequence[str]) -> list[Key]:
         return [Key("HeadThenStop", source) for source in sources]
 
     by_tokens = {
         Role.STOPPER: [Key(policy) for policy in STOPPERS],
+        Role.PLANNED: planned_of(heads),
+        Role.PLANNED_CONTROL: planned_of(controls),
         Role.THEN_STOP: then_stop_of(heads),
         Role.CONTROL_THEN_STOP: then_stop_of(controls),
         Role.ONE_ROUND: one_round_of(heads),

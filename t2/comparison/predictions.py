@@ -22,6 +22,7 @@ from t2.curves.labels import BudgetLabels
 from t2.errors import T2Error, quoted
 from t2.grading.graded import GradedPool
 from t2.hashing import digest
+from t2.heads.answer_atoms import AnswerAtoms, PriorFit
 from t2.heads.base import Prediction
 from t2.store.files import write_atomically
 
@@ -29,7 +30,7 @@ PREDICTIONS_FILE = "predictions.safetensors"
 """Inside a pool: what `train.py cross_validate` writes and `t2 report` reads."""
 PREDICTIONS_FORMAT = "t2-predictions"
 PREDICTIONS_FORMAT_VERSION = 1
-_SCORE = "score"
+_SCORE, _FIT = "score", "fit"
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,29 @@ def _tensors(prefix: str, known: Known) -> dict[str, Tensor]:
     parts = {name: value for name, value in vars(known.prediction).items() if value is not None}
     named = {f"{prefix}/{name}": value.float().contiguous() for name, value in parts.items()}
     # The score keeps all its digits: bins cut between scores, and two that float32 makes equal would share one.
-    return {**named, f"{prefix}/{_SCORE}": known.score_B.double().contiguous()}
+    named[f"{prefix}/{_SCORE}"] = known.score_B.double().contiguous()
+    if known.fit_B is not None:
+        named[f"{prefix}/{_FIT}"] = known.fit_B.contiguous()
+        for part, values in _fit_tensors(known.fits).items():
+            named[f"{prefix}/{_FIT}_{part}"] = values.contiguous()
+    return named
+
+
+def _fit_tensors(fits: Sequence[PriorFit]) -> dict[str, Tensor]:
+    return {
+        "share_J3": torch.stack([fit.atoms.share_J3 for fit in fits]),
+        "right_J": torch.stack([fit.atoms.right_J for fit in fits]),
+        "prior_J": torch.stack([fit.prior_J for fit in fits]),
+        "settings": torch.tensor([[fit.tau, fit.lam] for fit in fits], dtype=torch.float64),
+    }
+
+
+def _fits(parts: dict[str, Tensor]) -> tuple[PriorFit, ...]:
+    share, right, prior, settings = (
+        parts.pop(f"{_FIT}_{name}") for name in ("share_J3", "right_J", "prior_J", "settings")
+    )
+    each = zip(share, right, prior, settings.tolist(), strict=True)
+    return tuple(PriorFit(AnswerAtoms(s, r), p, tau, lam) for s, r, p, (tau, lam) in each)
 
 
 def load_predictions(path: Path) -> StoredPredictions:
@@ -144,7 +167,9 @@ def _source(tensors: dict[str, Tensor], seed: int, name: str, kind: Any) -> Sour
 
 def _known(tensors: dict[str, Tensor], prefix: str) -> Known:
     parts = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-    return Known(parts.pop(_SCORE), Prediction(**parts))
+    fit_B = parts.pop(_FIT, None)
+    fits = _fits(parts) if fit_B is not None else ()
+    return Known(parts.pop(_SCORE), Prediction(**parts), fits, fit_B)
 
 
 def check_questions(

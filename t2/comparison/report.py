@@ -1,8 +1,9 @@
-"""`t2 report`: heads x policies with intervals, as Markdown, JSON, two pictures and one HTML page."""
+"""`t2 report`: heads x policies with intervals, as Markdown, JSON, pictures and one HTML page."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from types import MappingProxyType
 from t2.comparison.compare import Comparison
 from t2.comparison.frontier_figure import Line, frontier_figure, pictured
 from t2.comparison.ladder_figure import ladder_figure
+from t2.comparison.limit_tables import PLANE_NOTE, limits_table, places_table, versus_table
+from t2.comparison.plane_figure import plane_figure
 from t2.comparison.summary import Summary
 from t2.comparison.tables import (
     REPEATED_NOTE,
@@ -49,6 +52,9 @@ def markdown(summary: Summary, header: str, cost_unit: str = "tokens") -> str:
     """The report as Markdown."""
     parts = [header, contenders_table(summary, cost_unit).markdown()]
     parts += ["Claims", *claims_markdown(summary, cost_unit)]
+    parts += ["What waiting buys", PLANE_NOTE, "![Tokens against critical path](plane.png)"]
+    parts += [versus_table(summary, cost_unit).markdown(), limits_table(summary).markdown()]
+    parts += [limits_table(summary, 0.005).markdown(), places_table(summary, cost_unit).markdown()]
     parts += ["Waste ladder", ladder_table(summary, cost_unit).markdown(), "![Waste ladder](ladder.png)"]
     if summary.targets:
         parts += ["Reliability of what a head may learn", targets_table(summary).markdown()]
@@ -77,7 +83,7 @@ def write_report(
     first_markdown: str = "",
     further: Mapping[str, object] = MappingProxyType({}),
 ) -> list[Path]:
-    """Write report.json, report.md, index.html, frontier.png and ladder.png.
+    """Write report.json, report.md, index.html, frontier.png, ladder.png, plane.png and memory.png.
 
     `comparison` is the one of the first fold seed, for the picture, and `header` a paragraph on what was compared.
     `first` are sections above all others of the page, `first_markdown` stands above the comparison in report.md, and
@@ -88,9 +94,14 @@ def write_report(
     pictures = {
         "frontier.png": png_of(frontier_figure(lines, heading, cost, comparison.reference)),
         "ladder.png": png_of(ladder_figure(summary.ladder, heading, cost)),
+        "plane.png": png_of(plane_figure(summary.places, "path", heading, cost)),
+        "memory.png": png_of(plane_figure(summary.places, "memory", heading, cost)),
     }
     texts = {
-        "report.json": json.dumps({**asdict(summary), **further}, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+        "report.json": json.dumps(
+            _finite({**asdict(summary), **further}), indent=1, ensure_ascii=False, allow_nan=False
+        )
+        + "\n",
         "report.md": first_markdown + markdown(summary, header, cost_unit),
         "index.html": render_page(title, [*first, *_sections(summary, pictures, cost_unit)], lead=header, notes=notes),
     }
@@ -99,6 +110,15 @@ def write_report(
     for name, png in pictures.items():
         write_bytes_atomically(folder / name, png)
     return [folder / name for name in (*texts, *pictures)]
+
+
+def _finite(value: object) -> object:
+    """JSON has no word for infinity, which a price for a round may be: null."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if value == math.inf else value
 
 
 def frontier_lines(comparison: Comparison) -> list[Line]:
@@ -120,6 +140,20 @@ def _sections(summary: Summary, pictures: dict[str, bytes], cost_unit: str) -> l
             f"Accuracy against {cost_unit}",
             figures=(
                 Figure(pictures["frontier.png"], f"Lines: accuracy against {cost} a question.", FRONTIER_CAPTION),
+            ),
+        ),
+        Section(
+            "What waiting buys",
+            (PLANE_NOTE,),
+            figures=(
+                Figure(pictures["plane.png"], f"Curves: {cost} against critical path, one for each rule."),
+                Figure(pictures["memory.png"], f"Curves: {cost} against KV tokens held at once, one for each rule."),
+            ),
+            tables=(
+                versus_table(summary, cost_unit),
+                limits_table(summary),
+                limits_table(summary, 0.005),
+                places_table(summary, cost_unit),
             ),
         ),
         Section(

@@ -10,7 +10,7 @@ from t2.comparison.compare import ALLOWANCES, Comparison, Outcome
 from t2.comparison.identity import Key, Role
 from t2.policies.base import Replay
 from t2.stats.bootstrap import Interval
-from t2.stats.frontier import Frontier, area, tokens_reaching
+from t2.stats.frontier import Frontier, Setting, area, tokens_reaching
 from t2.stats.resampled import Resampled, difference_and_ratio
 
 
@@ -56,7 +56,7 @@ class Row:
     described on the very questions it is scored on, no setting to choose; None: nowhere, or no line"""
     other_seeds: tuple[tuple[float, float, float | None], ...]
     """difference, ratio and area at the other fold seeds"""
-    chosen: tuple[float, ...]
+    chosen: tuple[Setting, ...]
     """the setting of each fold; none where there is no knob"""
     folds_without: int
     """folds whose training questions had no setting within 1 point, so that the most accurate one was taken"""

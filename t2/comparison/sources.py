@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from t2.errors import T2Error
-from t2.heads.base import Prediction, concatenated
+from t2.heads import PriorHead
+from t2.heads.answer_atoms import PriorFit
+from t2.heads.base import Head, Prediction, concatenated
 from t2.splits import fold_of
 
 OUTER_FOLDS = 5
@@ -37,9 +39,35 @@ class Known:
     """one number, for the common decision layer; only its order matters"""
     prediction: Prediction
     """at least the length; a curve or N* where the source has them"""
+    fits: tuple[PriorFit, ...] = ()
+    """of the heads that the predictions are from, if these are `PriorHead`s"""
+    fit_B: Tensor | None = None
+    """which of `fits` each is from"""
+
+    @staticmethod
+    def of_head(head: Head, pooled_BLD: Tensor) -> Known:
+        """What a trained head says of questions."""
+        with torch.no_grad():
+            prediction = head.predict(head(pooled_BLD))
+        score_B = head.score(prediction).double()
+        if not isinstance(head, PriorHead):
+            return Known(score_B, prediction)
+        return Known(score_B, prediction, (head.prior_fit,), torch.zeros(len(score_B), dtype=torch.long))
 
     def take(self, rows: Tensor) -> Known:
-        return Known(self.score_B[rows], self.prediction.take(rows))
+        fit_B = None if self.fit_B is None else self.fit_B[rows]
+        return Known(self.score_B[rows], self.prediction.take(rows), self.fits, fit_B)
+
+
+def joined(parts: Sequence[Known]) -> Known:
+    """What is known of several sets of questions, one after the other."""
+    fits = [fit for known in parts for fit in known.fits]
+    offsets = [sum(len(known.fits) for known in parts[:place]) for place in range(len(parts))]
+    fit_B = (
+        torch.cat([k.fit_B + o for k, o in zip(parts, offsets, strict=True) if k.fit_B is not None]) if fits else None
+    )
+    score_B = torch.cat([known.score_B for known in parts])
+    return Known(score_B, concatenated([known.prediction for known in parts]), tuple(fits), fit_B)
 
 
 @dataclass(frozen=True)
@@ -153,10 +181,7 @@ def _fold_known(plan: Sequence[tuple[Tensor, Tensor]], results: Sequence[Known])
     *inside, test = results
     # Every training question is held out once, so sorting the held rows puts all of them back.
     order = torch.cat([held for _, held in plan[:-1]]).argsort()
-    train = Known(
-        torch.cat([known.score_B for known in inside]), concatenated([known.prediction for known in inside])
-    ).take(order)
-    return FoldKnown(train, test)
+    return FoldKnown(joined(inside).take(order), test)
 
 
 @dataclass(frozen=True)

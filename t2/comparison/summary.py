@@ -16,6 +16,7 @@ from t2.comparison.claims import Claims, Rivals, claims_of
 from t2.comparison.compare import Comparison
 from t2.comparison.identity import Key, Role
 from t2.comparison.ladder import Rung, named_out_of_fold, rungs
+from t2.comparison.limits import Place, Versus, limited_replays, places, versus
 from t2.comparison.rows import Row, reference_row, row_of
 from t2.comparison.sweeps import Sweeps
 from t2.heads.base import concatenated
@@ -42,6 +43,10 @@ class Summary:
     """on all questions"""
     repeated: Claims | None
     """on those alone that no choice of a method has seen, if there are some"""
+    places: tuple[Place, ...]
+    """every rule at every target: an allowance and a limit on rounds"""
+    versus: tuple[Versus, ...]
+    """claims of planned rounds, at targets"""
     targets: tuple[TargetRow, ...]
     """how far each target can be known and how far heads know it; none if a question has only one sample"""
 
@@ -66,7 +71,8 @@ def summarise(
     ]
     replays = [r for o in everyone[0].values() for r in (*o.tuned, *o.frontier.replays)]
     # Everything of the first fold seed in one matrix: what is compared shares its draws.
-    resampled = Resampled([first.reference, *replays], clusters_Q, first.sweeps.num_resamples)
+    limited = [first.reference, *limited_replays(everyone[0])]
+    resampled = Resampled([first.reference, *replays], clusters_Q, first.sweeps.num_resamples, with_axes=limited)
     reference = reference_row(first, resampled)
     rows: dict[Key | Role, Row] = {Role.REFERENCE: reference}
     for key, outcome in everyone[0].items():
@@ -82,6 +88,8 @@ def summarise(
         ladder=tuple(rungs(rows, named[0])),
         claims=claims_of(rivals[0], rivals[1:], resampled, n_ref),
         repeated=None if new_rows is None else _claims_on(rivals, new_rows, clusters_Q, n_ref, first.sweeps),
+        places=tuple(places(everyone[0], first, list(zip(comparisons[1:], everyone[1:], strict=True)), resampled)),
+        versus=tuple(versus(everyone[0], everyone[1:], resampled)),
         targets=_targets(first, clusters_Q, eps),
     )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from t2.grading.graded import GradedPool
+from t2.policies.then_stop import Prices
 
 TOKENS_OF_PRICES = 46.0
 """Mean tokens of a sample that `Sweeps.prices` are for."""
@@ -20,6 +22,10 @@ class Sweeps:
         *(60.0, 100.0, 200.0, 500.0, 2000.0),
     )
     """accuracy points per 1,000 generated tokens, where a sample has `TOKENS_OF_PRICES`; dense where one is chosen"""
+    plan_prices: tuple[float, ...] = (0.3, 0.7, 1.2, 2.0, 2.9, 4.1, 5.8, 8.2, 11.5, 16.0)
+    """of planned rounds, as `prices`"""
+    round_prices: tuple[float, ...] = (0.0, 0.1, 0.2, 0.35, 0.6, 1.0, 1.6, 2.6, math.inf)
+    """accuracy points that one more wait must bring; with each of `plan_prices`"""
     totals: tuple[float, ...] = (0.0, 0.02, 0.06, 0.13, 0.2, 0.26, 0.32, 0.39, 0.45, 0.53, 0.61, 0.74, 0.87, 1.0)
     """of BatchBudget: how far from 1 sample a question to the largest budget; dense where one is chosen"""
     shifts: tuple[float, ...] = (-4.0, -3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -43,7 +49,15 @@ class Sweeps:
         """With prices for a pool's answers: long ones, or a cost in samples, must change no ratio and no area."""
         # Without a token (in the training questions of a fold) no price changes a choice.
         scale = TOKENS_OF_PRICES / (float(pool.mean_tokens_Q.mean()) or TOKENS_OF_PRICES)
-        return replace(self, prices=tuple(float(f"{price * scale:.2g}") for price in self.prices))
+        prices, plan_prices = (
+            tuple(float(f"{price * scale:.2g}") for price in each) for each in (self.prices, self.plan_prices)
+        )
+        return replace(self, prices=prices, plan_prices=plan_prices)
+
+    @property
+    def plans(self) -> tuple[Prices, ...]:
+        """Settings of planned rounds."""
+        return tuple(Prices(price, round_price) for round_price in self.round_prices for price in self.plan_prices)
 
     def totals_for(self, grid: tuple[int, ...]) -> tuple[float, ...]:
         """Settings of `BatchBudget`: the total is that of so many samples of each question, also between budgets."""

@@ -9,6 +9,8 @@ from t2.comparison.rows import Row
 from t2.comparison.summary import Summary
 from t2.pages.table import Table
 from t2.pages.text import COST_WORDS, NOTHING, number, span
+from t2.policies.then_stop import Prices
+from t2.stats.frontier import Setting
 from t2.stats.reliability import target_title
 
 COLUMNS = (
@@ -106,8 +108,16 @@ def cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def settings(chosen: Sequence[float]) -> str:
+def settings(chosen: Sequence[Setting]) -> str:
     """Settings of the folds: one where all chose the same, else from the smallest to the largest."""
+    if prices := [setting for setting in chosen if isinstance(setting, Prices)]:
+        tokens, rounds = ([getattr(each, name) for each in prices] for name in ("price", "round_price"))
+        return f"{_range(tokens)} and {_range(rounds)} a round"
+    numbers = [setting for setting in chosen if not isinstance(setting, Prices)]
+    return _range(numbers)
+
+
+def _range(chosen: Sequence[float]) -> str:
     ends = [f"{setting:g}" for setting in (min(chosen), max(chosen))] if chosen else [NOTHING]
     return " to ".join(dict.fromkeys(ends))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +27,39 @@ ALLOWANCE = 0.01
 def within(accuracy_P: Tensor, reference_accuracy: float, allowance: float = ALLOWANCE) -> Tensor:
     """Which settings lose at most `allowance` against the reference; equal up to rounding is equal."""
     return accuracy_P >= reference_accuracy - allowance - 1e-12
+
+
+class Target(NamedTuple):
+    """What a setting is tuned for: the fewest tokens that keep to both."""
+
+    allowance: float
+    """accuracy that may be lost against FixedN(N_ref)"""
+    max_rounds: float
+    """mean rounds of a question; infinity: any"""
+
+
+class Pick(NamedTuple):
+    """The setting that the questions that choose prefer for a target."""
+
+    place: int
+    """index of the setting"""
+    within: bool
+    """it loses no more than allowed on them"""
+    tokens: float
+    """mean generated tokens on them"""
+
+
+def pick_for(target: Target, frontier: Frontier, reference_accuracy: float) -> Pick | None:
+    """The cheapest setting that loses no more than allowed and waits no more often.
+
+    Where all that wait so little lose more, the most accurate of them; None: none waits so little.
+    """
+    few = torch.nonzero(frontier.rounds_P <= target.max_rounds + 1e-9)[:, 0].tolist()
+    if not few:
+        return None
+    place = few[cheapest_within(frontier.only(few), reference_accuracy, target.allowance)]
+    good = bool(within(frontier.accuracy_P[place], reference_accuracy, target.allowance))
+    return Pick(place, good, float(frontier.tokens_P[place]))
 
 
 def cheapest_within(frontier: Frontier, reference_accuracy: float, allowance: float = ALLOWANCE) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -36,9 +37,22 @@ class BudgetLabels:
     """bool: hopeless or falling, so that more samples than one never help"""
     log_tokens_Q: Tensor
     """log of the mean generated tokens of a sample"""
+    greedy_right_Q: Tensor | None = None
+    """bool: the greedy answer is correct; None: not every question has one, or it is not to be used"""
+
+    @property
+    def served_QK(self) -> Tensor:
+        """A(N) as it is served: a question that gets one answer gets the greedy one, where there is one.
+
+        Whoever asks once need not ask at random. Policies are scored by this, N* and the curse by `acc_QK`.
+        """
+        if self.greedy_right_Q is None:
+            return self.acc_QK
+        return torch.cat([self.greedy_right_Q.to(self.acc_QK)[:, None], self.acc_QK[:, 1:]], 1)
 
     def take(self, rows: Tensor) -> BudgetLabels:
-        return replace(self, **{name: part[rows] for name, part in vars(self).items() if "_Q" in name})
+        parts = {name: part[rows] for name, part in vars(self).items() if "_Q" in name and part is not None}
+        return replace(self, **parts)
 
 
 def check_grid(grid: Sequence[int], samples_per_question: int) -> tuple[int, ...]:
@@ -102,8 +116,22 @@ def never_helped(acc_QK: Tensor, eps: float) -> Tensor:
     return hopeless_Q | falling_Q
 
 
-def budget_labels(pool: GradedPool, grid: Sequence[int], eps: float) -> BudgetLabels:
-    """Curves on `grid` and N* on its part up to M/2 (near M a curve is one noisy draw)."""
+First = Literal["auto", "greedy", "sampled"]
+"""What a question gets that gets one answer: the greedy one, a random one, or greedy where every question has it."""
+
+
+def budget_labels(pool: GradedPool, grid: Sequence[int], eps: float, first: First = "auto") -> BudgetLabels:
+    """Curves on `grid` and N* on its part up to M/2 (near M a curve is one noisy draw).
+
+    Raises:
+        T2Error: the grid does not fit the pool, or `first` is "greedy" and a question has no greedy answer.
+    """
+    has_greedy = bool(pool.greedy_present_Q.all())
+    if first == "greedy" and not has_greedy:
+        raise T2Error(
+            f"Expected a greedy answer of every question for `first: greedy`, got none of "
+            f"{int((~pool.greedy_present_Q).sum())} of {len(pool)}. Label or import them, or set `first: sampled`."
+        )
     smallest_pool = int(pool.present_QM.sum(1).min())
     full_grid = check_grid(grid, smallest_pool)
     label_grid = cut_grid(full_grid, max(1, smallest_pool // 2))
@@ -116,6 +144,7 @@ def budget_labels(pool: GradedPool, grid: Sequence[int], eps: float) -> BudgetLa
         n_star_Q=smallest_enough(on_label_grid, eps),
         never_Q=never_helped(on_label_grid, eps),
         log_tokens_Q=pool.mean_tokens_Q.clamp(min=1).log(),
+        greedy_right_Q=pool.greedy_right_Q if has_greedy and first != "sampled" else None,
     )
 
 

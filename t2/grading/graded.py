@@ -89,6 +89,22 @@ class GradedPool:
         right_QC.scatter_add_(1, class_QM, (voted_QM & self.right_QM).long())
         return counts_QC, right_QC > 0, chosen_QM.sum(1) - counts_QC.sum(1)
 
+    def top_counts(self) -> tuple[Tensor, Tensor]:
+        """Samples for the most frequent answer, the second, and all else with abstentions; and which is correct.
+
+        Counts are (Q, 3) float64; correct (Q,) is 1 for the first, 2 for the second, 0 for neither. Of equally frequent
+        answers the one seen first comes first.
+        """
+        counts_QC, correct_QC, abstained_Q = self.class_counts()
+        # Two empty classes more: a second answer must be there to be looked up, though nobody gave it.
+        counts_QC, correct_QC = (torch.nn.functional.pad(each_QC, (0, 2)) for each_QC in (counts_QC, correct_QC))
+        top_Q2, which_Q2 = counts_QC.sort(dim=1, descending=True, stable=True)
+        top_Q2, which_Q2 = top_Q2[:, :2], which_Q2[:, :2]
+        rest_Q = counts_QC.sum(1) + abstained_Q - top_Q2.sum(1)
+        correct_Q2 = correct_QC.gather(1, which_Q2) & (top_Q2 > 0)
+        right_Q = torch.where(correct_Q2[:, 0], 1, torch.where(correct_Q2[:, 1], 2, 0))
+        return torch.cat([top_Q2, rest_Q[:, None]], 1).double(), right_Q
+
     def fold_QM(self) -> Tensor:
         """Half 0 or 1 of each sample, by hash of question id and draw: what one half chooses, the other scores."""
         num_draws = self.vote_QM.shape[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from t2.curves.labels import BudgetLabels
+from t2.grading.graded import GradedPool
 from t2.splits import fold_of
 
 MAX_OUTPUTS = 127
@@ -47,19 +48,30 @@ class Targets(NamedTuple):
     """log mean generated tokens of a sample"""
     fold_B: Tensor
     """inner fold, 0..HEAD_FOLDS-1"""
+    count_B3: Tensor
+    """samples for the most frequent answer, the second, and all else, see `GradedPool.top_counts`; float64"""
+    right_B: Tensor
+    """which of the two is correct: 1, 2, or 0: neither"""
+    greedy_right_B: Tensor
+    """1: the greedy answer is correct, 0: it is not, NaN: there is none, or it is not to be used; float32"""
 
     def take(self, rows: Tensor) -> Targets:
         return Targets(*(value[rows] for value in self))
 
 
-def targets_of(labels: BudgetLabels, dedup_keys: tuple[str, ...]) -> Targets:
+def targets_of(labels: BudgetLabels, pool: GradedPool) -> Targets:
     """Targets of labelled questions; the inner fold follows from the dedup key."""
+    count_B3, right_B = pool.top_counts()
+    greedy_B = labels.greedy_right_Q
     return Targets(
         acc_BK=labels.acc_QK.float(),
         n_star_B=labels.n_star_Q,
         never_B=labels.never_Q,
         log_tokens_B=labels.log_tokens_Q.float(),
-        fold_B=torch.tensor([fold_of(key, HEAD_FOLDS, seed=-1) for key in dedup_keys]),
+        fold_B=torch.tensor([fold_of(key, HEAD_FOLDS, seed=-1) for key in pool.dedup_keys]),
+        count_B3=count_B3,
+        right_B=right_B,
+        greedy_right_B=torch.full((len(pool),), torch.nan) if greedy_B is None else greedy_B.float(),
     )
 
 
@@ -141,6 +153,9 @@ class Head(nn.Module, ABC):
         self.shape = shape
         self.standardise = Standardise(shape.num_layers, shape.width)
         self.register_buffer("mean_log_tokens", torch.zeros(()))
+
+    def make_room(self, state: Mapping[str, Tensor]) -> None:
+        """Prepare for tensors that are about to be loaded: most heads know their shapes already."""
 
     @property
     @abstractmethod

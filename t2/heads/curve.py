@@ -9,8 +9,8 @@ from torch import Tensor
 
 from t2.curves.labels import smallest_enough
 from t2.errors import T2Error
-from t2.heads.atoms import medoids
 from t2.heads.base import MAX_OUTPUTS, Head, HeadShape, Prediction, Targets, Trunk
+from t2.heads.medoids import medoids
 
 _CLAMP = 1e-4
 """Predicted accuracies stay this far from 0 and 1 in the cross-entropy."""

@@ -1,4 +1,4 @@
-"""Atoms: representative training curves, of which a predicted curve is a mixture. Pure."""
+"""Medoids: rows that represent all rows, of training curves or of answer distributions. Pure."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def as_exported(
     promise: Promise | None = None,
 ) -> AsExported:
     """Replay the exported policy, whose `chosen_budgets` are `index_Q`, and set it beside FixedN(N_ref)."""
-    replay = replay_one_round(index_Q, labels.acc_QK, labels.grid, pool)
+    replay = replay_one_round(index_Q, labels, pool)
     resampled = Resampled([replay, reference], clusters_of(pool.dedup_keys))
     shares = torch.bincount(index_Q, minlength=len(labels.grid)).double() / len(index_Q)
     return AsExported(
@@ -125,8 +125,8 @@ def observed_promise(
 
     Without `n_ref` the promise was against every budget of the grid, so the hardest one counts.
     """
-    chosen_Q1 = labels.acc_QK.gather(1, index_Q[:, None])
-    loss_UK = observations(labels.acc_QK - chosen_Q1, pool.dedup_keys)  # U: questions with keys of their own
+    chosen_Q1 = labels.served_QK.gather(1, index_Q[:, None])
+    loss_UK = observations(labels.served_QK - chosen_Q1, pool.dedup_keys)  # U: questions with keys of their own
     # What could be lost against any of them: the largest mean alone may hide one of which less is known.
     columns = range(len(labels.grid)) if n_ref is None else [labels.grid.index(n_ref)]
     losses = {column: mean_interval(loss_UK[:, column]) for column in columns}

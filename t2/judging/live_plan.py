@@ -7,7 +7,7 @@ questions that are not asked live; settings are chosen on questions that the fit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -75,7 +75,7 @@ def plan(live: Questions, others: Questions, policy: OneRound, n_ref: int) -> di
     """The contenders by name, the cheapest to run first; `n_ref` counts where `others` are too few to give one."""
     grid, enough = live.labels.grid, enough_to_fit(others)
     if enough:
-        n_ref = grid[dataset_optimum(others.labels.acc_QK)]
+        n_ref = grid[dataset_optimum(others.labels.served_QK)]
     own_Q = chosen_budgets(policy, live.known.prediction, grid)
     fixed_Q = torch.full_like(own_Q, grid.index(n_ref))
     planned = {
@@ -92,16 +92,17 @@ def plan(live: Questions, others: Questions, policy: OneRound, n_ref: int) -> di
     #     others, all of them   fit -> tables of that setting
     #     live                  the tables alone; replayed here on stored samples, then run on the engine
     fit = Slice.of(others.pool, others.labels, seed=0)
-    reference = float(others.labels.acc_QK[:, grid.index(n_ref)].mean())
+    reference = float(others.labels.served_QK[:, grid.index(n_ref)].mean())
     inner = inner_folds(fit, Folds.of(others.pool.dedup_keys, fold_seed=0).inner_Q)
 
-    def tuned(contender: Contender) -> float:
-        frontier = held_out_frontier(contender, inner, others.known, n_ref)
-        return contender.settings[cheapest_within(frontier, reference)]
+    def tuned(contender: Contender, settings: tuple[float, ...]) -> float:
+        frontier = held_out_frontier(replace(contender, settings=settings), inner, others.known, n_ref)
+        return settings[cheapest_within(frontier, reference)]
 
-    threshold = tuned(Contender(Key("ASC"), "sequential", FULL.thresholds, capped(ASC)))
+    threshold = tuned(Contender(Key("ASC"), "sequential", (), capped(ASC)), FULL.thresholds)
     planned[f"ASC({threshold:g})"] = _by_table(ASC(threshold, n_ref), orders)
-    price = tuned(Contender(Key("HeadThenStop"), "sequential", FULL.priced_for(others.pool).prices, head_then_stop))
+    then_stop_contender = Contender(Key("HeadThenStop"), "sequential", (), head_then_stop)
+    price = tuned(then_stop_contender, FULL.priced_for(others.pool).prices)
     then_stop = then_stop_rules(fit, others.known, n_ref)(live.known, price)
     planned[f"HeadThenStop({price:g})"] = _by_table(then_stop, orders)
     return planned
@@ -109,8 +110,9 @@ def plan(live: Questions, others: Questions, policy: OneRound, n_ref: int) -> di
 
 def _one_round(index_Q: Tensor, on: Questions) -> Planned:
     labels = on.labels
-    replay = replay_one_round(index_Q, labels.acc_QK, labels.grid, on.pool)
-    return Planned(tuple(one_batch_rules(torch.tensor(labels.grid)[index_Q])), replay)
+    replay = replay_one_round(index_Q, labels, on.pool)
+    budget_Q = torch.tensor(labels.grid)[index_Q]
+    return Planned(tuple(one_batch_rules(budget_Q, labels.greedy_right_Q is not None)), replay)
 
 
 def _by_table(rule: TableRule, orders: Orders) -> Planned:

@@ -20,6 +20,7 @@ from t2.grading.grade import gold_of, vote_of
 from t2.judging.agreement import Agreement, agreement, joint_level
 from t2.model_files import resolve_model
 from t2.policies.base import Replay
+from t2.policies.engine_axes import held_tokens
 from t2.policies.rules import GreedyAnswer, Rule
 from t2.spec import GREEDY_DRAW, EngineFacts, Grader, LabelJob, Question, Sample, Sampler, SampleRequest
 from t2.store.pool_spec import PoolSpec, read_spec
@@ -28,7 +29,9 @@ from t2.store.schema import PoolPaths
 from t2.store.seeds import fresh_engine_seed
 from t2.voting import majority
 
-PER_QUESTION = ("correct", "samples", "generated_tokens", "prompt_tokens", "rounds", "peak")
+PER_QUESTION = (
+    *("correct", "samples", "generated_tokens", "prompt_tokens", "rounds", "peak", "critical_path", "peak_kv"),
+)
 """Columns of each question in live.json: the fields of `Replay` that are measured."""
 
 
@@ -167,6 +170,8 @@ def live_run(
         prompt_tokens=_column(len(one.prompt_ids) for one in everyone),
         rounds=_column(one.rounds for one in everyone),
         peak=_column(one.peak for one in everyone),
+        critical_path=_column(one.critical_path for one in everyone),
+        peak_kv=_column(len(one.prompt_ids) + one.held_tokens for one in everyone),
     )
     return LiveResult(tuple(by_id), measured, seconds, sampler.engine_facts)
 
@@ -183,6 +188,8 @@ class _Asked:
     tokens: int = 0
     rounds: int = 0
     peak: int = 0
+    critical_path: int = 0
+    held_tokens: int = 0
 
     def next_request(self) -> SampleRequest | None:
         extra = self.rule.extra(self.votes)
@@ -194,10 +201,14 @@ class _Asked:
         return SampleRequest(self.question_id, self.prompt_ids, draws)
 
     def take(self, samples: Iterable[Sample]) -> None:
-        """Count votes and charge every sample, truncated ones too."""
+        """Count votes and charge every sample, truncated ones too: the samples of one round."""
+        lengths = []
         for sample in samples:
             self.votes.append(vote_of(self.grader, sample.text, sample.finish_reason))
-            self.tokens += len(sample.token_ids)
+            lengths.append(len(sample.token_ids))
+        self.tokens += sum(lengths)
+        self.critical_path += max(lengths)
+        self.held_tokens = max(self.held_tokens, int(held_tokens(torch.tensor(lengths))))
 
 
 class _Queue(Iterator[SampleRequest]):

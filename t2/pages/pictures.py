@@ -44,11 +44,16 @@ class Family:
 
 REFERENCE = Family(INK, "-", "o+.", ("FixedN", "Greedy"))
 """The same for every question."""
-ONE_ROUND = Family("#0072B2", (0, (8, 2)), "Dvp", ("Utility", "BatchBudget", "PredictedN"))
+ONE_ROUND = Family("#0072B2", (0, (8, 2)), "D4p", ("Utility", "BatchBudget", "PredictedN"))
 """A head decides before decoding."""
-SEQUENTIAL = Family("#009E73", (0, (3, 1.5)), "^x<>", ("NoHeadThenStop", "ASC", "ESC", "Doubling"))
+SEQUENTIAL = Family(
+    "#009E73",
+    (0, (3, 1.5)),
+    "^x<>v1",
+    ("NoHeadThenStop", "ASC", "ESC", "Doubling", "PlannedRounds", "ASCAllAtOnce"),
+)
 """The answers so far decide."""
-THEN_STOP = Family("#D55E00", (0, (9, 2, 1.5, 2, 1.5, 2)), "shd", ("HeadThenStop", "DSC", "HeadASC"))
+THEN_STOP = Family("#D55E00", (0, (9, 2, 1.5, 2, 1.5, 2)), "shd", ("HeadThenStop", "DSC", "PlannedRounds"))
 """A head, then the answers so far."""
 CONTROL = Family("#E69F00", (0, (6, 2, 1.5, 2)), "P8H")
 """What a head must beat, whatever its policy."""
@@ -60,7 +65,7 @@ QUANTITIES: tuple[dict[str, Any], ...] = (
     {"color": "#CC79A7", "edgecolor": INK, "linewidth": 0.6, "hatch": "//"},
 )
 """Bars of a first and a second quantity."""
-_SPARE_MARKERS = "1234_"
+_SPARE_MARKERS = "123_,"
 """With those of a family, enough for eight members."""
 
 

@@ -7,7 +7,7 @@ from t2.policies.dsc import DSC
 from t2.policies.one_round import FixedN, PredictedN, Utility
 from t2.policies.oracle import BayesOracle, OwnOracle
 from t2.policies.orders import Orders
-from t2.policies.stopping import Sequential, StopTable, TableRule
+from t2.policies.stopping import DrawTable, Sequential, TableRule
 from t2.policies.then_stop import HeadThenStop
 from t2.policies.windows import ESC, Doubling
 
@@ -23,6 +23,7 @@ __all__ = [
     "BayesOracle",
     "Costs",
     "Doubling",
+    "DrawTable",
     "FixedN",
     "HeadThenStop",
     "OneRound",
@@ -31,7 +32,6 @@ __all__ = [
     "PredictedN",
     "Replay",
     "Sequential",
-    "StopTable",
     "TableRule",
     "Utility",
 ]

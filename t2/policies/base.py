@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from t2.curves.labels import BudgetLabels
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
 from t2.heads.base import Prediction
+from t2.policies.engine_axes import RoundAxes
 
 Needs = Literal["nothing", "curve", "n_star"]
 
@@ -53,6 +55,10 @@ class Replay:
     """times the engine was waited for"""
     peak: Tensor
     """most sequences of the question that ran at once"""
+    critical_path: Tensor
+    """tokens that are waited for: the longest sample of each round, summed over rounds"""
+    peak_kv: Tensor
+    """most tokens in the KV cache at once, see `engine_axes`; the prompt, which all samples share, counted once"""
     order_variance: Tensor = field(default=None)  # type: ignore[assignment]  # filled below
     """variance of `correct` that is left by averaging over random orders; 0 where `correct` is exact"""
 
@@ -103,9 +109,24 @@ class OneRound(ABC):
             )
 
 
-def replay_one_round(index_Q: Tensor, acc_QK: Tensor, grid: tuple[int, ...], pool: GradedPool) -> Replay:
-    """Score chosen budgets: correct is A(N), tokens are N times the question's mean (the mean over subsets)."""
+def replay_one_round(index_Q: Tensor, labels: BudgetLabels, pool: GradedPool, axes: RoundAxes | None = None) -> Replay:
+    """Score chosen budgets: correct is A(N), tokens are N times the question's mean (the mean over subsets).
+
+    A question that gets one answer gets the greedy one, where `labels` know it: see `BudgetLabels.served_QK`. `axes`
+    are of the pool on the labels' grid; None: they are worked out.
+    """
+    sampled = replay_sampled(index_Q, labels.acc_QK, labels.grid, pool, axes)
+    if labels.greedy_right_Q is None or labels.grid[0] != 1:
+        return sampled
+    return where(index_Q == 0, replay_greedy(pool), sampled)
+
+
+def replay_sampled(
+    index_Q: Tensor, acc_QK: Tensor, grid: tuple[int, ...], pool: GradedPool, axes: RoundAxes | None = None
+) -> Replay:
+    """`replay_one_round` on any curves, a single answer drawn at random as all others are."""
     budget_Q = torch.tensor(grid, dtype=torch.float64)[index_Q]
+    axes = axes or RoundAxes.of(pool, grid)
     return Replay(
         correct=acc_QK.gather(1, index_Q[:, None]).squeeze(1).double(),
         samples=budget_Q,
@@ -113,20 +134,42 @@ def replay_one_round(index_Q: Tensor, acc_QK: Tensor, grid: tuple[int, ...], poo
         prompt_tokens=pool.prompt_tokens_Q.double(),
         rounds=torch.ones(len(pool), dtype=torch.float64),
         peak=budget_Q,
+        critical_path=axes.longest_QK.gather(1, index_Q[:, None]).squeeze(1),
+        peak_kv=axes.held_QK.gather(1, index_Q[:, None]).squeeze(1) + pool.prompt_tokens_Q,
     )
 
 
-def replay_greedy(pool: GradedPool) -> Replay:
+class HasGreedy(Protocol):
+    """Greedy answers of questions: a `GradedPool`, or `Orders` of one."""
+
+    @property
+    def greedy_right_Q(self) -> Tensor: ...
+    @property
+    def greedy_tokens_Q(self) -> Tensor: ...
+    @property
+    def prompt_tokens_Q(self) -> Tensor: ...
+
+
+def replay_greedy(answers: HasGreedy) -> Replay:
     """Score the answer at temperature 0."""
-    one_Q = torch.ones(len(pool), dtype=torch.float64)
+    tokens_Q, prompt_Q = answers.greedy_tokens_Q.double(), answers.prompt_tokens_Q.double()
+    one_Q = torch.ones_like(tokens_Q)
     return Replay(
-        correct=pool.greedy_right_Q.double(),
+        correct=answers.greedy_right_Q.double(),
         samples=one_Q,
-        generated_tokens=pool.greedy_tokens_Q.double(),
-        prompt_tokens=pool.prompt_tokens_Q.double(),
+        generated_tokens=tokens_Q,
+        prompt_tokens=prompt_Q,
         rounds=one_Q,
         peak=one_Q,
+        critical_path=tokens_Q,
+        peak_kv=prompt_Q + tokens_Q,
     )
+
+
+def where(first_Q: Tensor, first: Replay, second: Replay) -> Replay:
+    """For each question the first replay where `first_Q` (bool), else the second."""
+    parts = vars(second).items()
+    return Replay(**{name: torch.where(first_Q, getattr(first, name), value_Q) for name, value_Q in parts})
 
 
 def mean_of(replays: list[Replay]) -> Replay:

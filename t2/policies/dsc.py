@@ -12,6 +12,9 @@ samples, the replay runs on the other half.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -21,7 +24,7 @@ from t2.policies.asc import beta_stops, check_threshold
 from t2.policies.base import Replay, mean_of
 from t2.policies.orders import Orders
 from t2.policies.states import vote_states
-from t2.policies.stopping import Sequential, replay_of
+from t2.policies.stopping import Sequential, replay_of, round_memory
 
 JUDGE_SAMPLES = 4
 EASY_THRESHOLD = 0.95
@@ -63,7 +66,11 @@ class DSC(Sequential):
             _one_pass(self.easy_to_hard, easy_Q.tolist(), stop_QN.tolist(), needed_Q.tolist(), limit_Q.tolist())
             for easy_Q, stop_QN, needed_Q in zip(easy_RQN[..., judge - 1], stop_RQN, needed_RQ, strict=True)
         ]
-        drawn_RQ, rounds_RQ, peak_RQ, greedy_RQ = (torch.tensor([plan[i] for plan in plans]) for i in range(4))
+        drawn_RQ, rounds_RQ, peak_RQ, greedy_RQ = (
+            torch.tensor(part)
+            for part in zip(*((plan.drawn, plan.rounds, plan.peak, plan.greedy) for plan in plans), strict=True)
+        )
+        path_RQ, held_RQ = _axes(orders.tokens_RQM[..., :num], [plan.ends for plan in plans])
         # Column n holds the tokens of n samples. A greedy answer decides alone, but costs on top of what was drawn.
         spent_RQN = torch.nn.functional.pad(orders.tokens_RQM[..., :num].cumsum(2), (1, 0))
         right_RQ = orders.leader_right_RQM.gather(2, (drawn_RQ - 1).clamp(min=0)[..., None]).squeeze(2)
@@ -75,6 +82,8 @@ class DSC(Sequential):
             tokens=spent_RQN.gather(2, drawn_RQ[..., None]).squeeze(2) + greedy_RQ * orders.greedy_tokens_Q,
             rounds=rounds_RQ,
             peak=peak_RQ,
+            critical_path=path_RQ + greedy_RQ * orders.greedy_tokens_Q,
+            held_tokens=torch.maximum(held_RQ, greedy_RQ * orders.greedy_tokens_Q),
         )
 
 
@@ -106,7 +115,7 @@ def _needed(stop_RQN: Tensor, fewest_Q: Tensor) -> Tensor:
 
 def _one_pass(
     easy_to_hard: list[int], easy_Q: list[bool], stop_QN: list[list[bool]], needed_Q: list[int], limit: list[int]
-) -> tuple[list[int], ...]:
+) -> _Pass:
     """One pass over all questions in one order of their samples: first from hard to easy, then the hard ones back.
 
     With h for judged hard, e for judged easy, . for not judged, and a run of 2 instead of `EASY_IN_A_ROW`:
@@ -125,34 +134,65 @@ def _one_pass(
         stop_QN: whether the rule stops after n + 1 samples.
         needed_Q: samples after which it stops first, one window at least; more than there are if it never does.
         limit: samples of each question.
-
-    Returns:
-        Samples drawn, rounds, peak, and 1 for a greedy answer, of each question.
     """
     num_questions = len(easy_to_hard)
-    drawn, rounds, peak, greedy = ([0] * num_questions for _ in range(4))
+    greedy, ends = [0] * num_questions, [[0] for _ in range(num_questions)]
     in_a_row, hard_from = 0, 0
     for place in range(num_questions - 1, -1, -1):
         q = easy_to_hard[place]
-        drawn[q] = peak[q] = min(JUDGE_SAMPLES, limit[q])
-        rounds[q] = 1
+        ends[q].append(min(JUDGE_SAMPLES, limit[q]))
         in_a_row = in_a_row + 1 if easy_Q[q] else 0
         if in_a_row == EASY_IN_A_ROW:
             hard_from = place + EASY_IN_A_ROW
             break
     for q in easy_to_hard[:hard_from]:
-        greedy[q], rounds[q], peak[q] = 1, rounds[q] + 1, max(peak[q], 1)
+        greedy[q] = 1
     stops: list[int] = []
     for q in easy_to_hard[hard_from:]:
         recent = stops[-NEIGHBOURS:]
         target = max(WINDOW, WINDOW * round(sum(recent) / len(recent) / WINDOW)) if recent else WINDOW
         # Drawn up to the target before the rule is asked again; the judging draws may be enough.
-        while drawn[q] < limit[q] and not (drawn[q] and stop_QN[q][drawn[q] - 1]):
-            end = min(target, limit[q])
-            if end > drawn[q]:
-                rounds[q], peak[q] = rounds[q] + 1, max(peak[q], end - drawn[q])
-                drawn[q] = end
-            target = drawn[q] + WINDOW
+        while (drawn := ends[q][-1]) < limit[q] and not (drawn and stop_QN[q][drawn - 1]):
+            end = max(drawn, min(target, limit[q]))
+            if end > drawn:
+                ends[q].append(end)
+            target = end + WINDOW
         # What it needed, not what its window made it draw: else a window that was too large could never shrink.
-        stops.append(min(needed_Q[q], drawn[q]))
-    return drawn, rounds, peak, greedy
+        stops.append(min(needed_Q[q], ends[q][-1]))
+    return _Pass(ends, greedy)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What one pass draws of each question."""
+
+    ends: list[list[int]]
+    """samples drawn before the first round, which is 0, and after each round"""
+    greedy: list[int]
+    """1: it gets a greedy answer besides, in a round of its own"""
+
+    @property
+    def drawn(self) -> list[int]:
+        return [ends[-1] for ends in self.ends]
+
+    @property
+    def rounds(self) -> list[int]:
+        return [len(ends) - 1 + greedy for ends, greedy in zip(self.ends, self.greedy, strict=True)]
+
+    @property
+    def peak(self) -> list[int]:
+        batches = ([after - before for before, after in pairwise(ends)] for ends in self.ends)
+        return [max([greedy, *own]) for own, greedy in zip(batches, self.greedy, strict=True)]
+
+
+def _axes(tokens_RQN: Tensor, ends: list[list[list[int]]]) -> tuple[Tensor, Tensor]:
+    """Critical path and most tokens held of the sampled rounds, (R, Q)."""
+    shape, tokens_XN = tokens_RQN.shape[:2], tokens_RQN.flatten(0, 1)
+    ends_X = [own for one in ends for own in one]
+    most = max(map(len, ends_X))
+    ends_XW = torch.tensor([own + own[-1:] * (most - len(own)) for own in ends_X])
+    path_X, held_X = torch.zeros(2, len(ends_X), dtype=torch.long).unbind()
+    for start_X, end_X in pairwise(ends_XW.unbind(1)):
+        longest_X, own_X = round_memory(tokens_XN, start_X, end_X - start_X)
+        path_X, held_X = path_X + longest_X, torch.maximum(held_X, own_X)
+    return path_X.view(shape), held_X.view(shape)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from t2.curves.halves import Halves
 from t2.grading.graded import GradedPool
+from t2.heads.answer_atoms import AnswerAtoms
 from t2.heads.base import Prediction
-from t2.policies.base import Costs, Replay, mean_of, replay_one_round
+from t2.policies.base import Costs, Replay, mean_of, replay_sampled
 from t2.policies.one_round import Utility
-from t2.policies.then_stop import AnswerAtoms
 
 
 class OwnOracle:
@@ -59,6 +59,6 @@ def _both_ways(utility: Utility, curve_QK: tuple[Tensor, Tensor], halves: Halves
         tokens_Q = halves.tokens_Q[chooser]
         prediction = Prediction(log_tokens_B=tokens_Q.clamp(min=1).log(), accuracy_BK=curve_QK[chooser])
         index_Q = utility.choose(prediction, Costs(halves.grid, tokens_Q))
-        scored = replay_one_round(index_Q, halves.acc_QK[scorer], halves.grid, pool)
+        scored = replay_sampled(index_Q, halves.acc_QK[scorer], halves.grid, pool)
         results.append(replace(scored, generated_tokens=scored.samples * halves.tokens_Q[scorer]))
     return mean_of(results)

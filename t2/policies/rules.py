@@ -9,7 +9,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from t2.policies.stopping import StopTable
+from t2.policies.stopping import DrawTable
 
 
 class Rule(Protocol):
@@ -45,7 +45,7 @@ class GreedyAnswer:
 class ByTable:
     """A sequential rule: look up what the votes so far say."""
 
-    table: StopTable
+    table: DrawTable
     prior: int = 0
     """row of the table"""
 
@@ -55,11 +55,14 @@ class ByTable:
         return self.table.extra(self.prior, len(votes), first, second)
 
 
-def one_batch_rules(budget_Q: Iterable[int] | Tensor) -> list[Rule]:
-    """A rule for each question from its budget in samples, for example `grid[index]` of a one-round policy."""
-    return [OneBatch(int(budget)) for budget in budget_Q]
+def one_batch_rules(budget_Q: Iterable[int] | Tensor, greedy_first: bool = False) -> list[Rule]:
+    """A rule for each question from its budget in samples, for example `grid[index]` of a one-round policy.
+
+    With `greedy_first` a question that gets one answer gets the greedy one.
+    """
+    return [GreedyAnswer() if greedy_first and budget == 1 else OneBatch(int(budget)) for budget in budget_Q]
 
 
-def table_rules(table: StopTable, prior_Q: Iterable[int] | Tensor) -> list[Rule]:
-    """A rule for each question from a stopping table and the question's prior."""
-    return [ByTable(table, int(prior)) for prior in prior_Q]
+def table_rules(table: DrawTable, prior_Q: Iterable[int] | Tensor) -> list[Rule]:
+    """A rule for each question from a table and the question's prior."""
+    return [GreedyAnswer() if table.is_greedy(int(prior)) else ByTable(table, int(prior)) for prior in prior_Q]

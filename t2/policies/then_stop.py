@@ -1,4 +1,4 @@
-"""`HeadThenStop`: a prior from the head, then stop when one more sample is not worth its tokens. Pure.
+"""`HeadThenStop`: a prior from the head, then samples as long as they are worth their tokens and their waits. Pure.
 
 Atoms are training questions, each with the shares (s1, s2) of its two most frequent answers, the rest r = 1 - s1 - s2,
 and which of the two is correct (1, 2, or 0: neither). After n draws with v1 >= v2 votes for leader and runner-up,
@@ -7,9 +7,9 @@ and which of the two is correct (1, 2, or 0: neither). After n draws with v1 >= 
     b_j = s2^v1 s1^v2 r^(n-v1-v2)     the leader is its second
     P_right = sum_j w_j (a_j [c_j=1] + b_j [c_j=2]) / sum_j w_j (a_j + b_j)
 
-and the value of a state is V = max(P_right, E V(next) - price * tokens of a sample), V = P_right at the cap. Backward
-induction over all vote states gives one table per prior w. `NoHeadThenStop` is the same with one prior for everybody:
-the difference is what the prior adds.
+and `planning.plan` turns that into one table per prior w: how many samples to draw before the next look, for a price
+per token and one per wait. `NoHeadThenStop` is the same with one prior for everybody: the difference is what the prior
+adds.
 
 The atoms of a group alone are too sure a prior: after a few votes the posterior rests on the two or three atoms that
 look alike, and where those agree one more sample seems worth nothing, whatever the price. So half of each prior is that
@@ -24,43 +24,16 @@ import torch
 from torch import Tensor
 
 from t2.errors import T2Error
-from t2.grading.graded import GradedPool
+from t2.heads.answer_atoms import AnswerAtoms, swapped
+from t2.policies.planning import StopModel, plan
 from t2.policies.states import VoteStates, vote_states
-from t2.policies.stopping import TableRule, stop_table
-
-SMOOTHING = 0.5
-"""Pseudo-samples added to first, second and rest (Jeffreys' prior for three shares): no state is impossible."""
+from t2.policies.stopping import TableRule
 
 ALL_SHARE = 0.5
 """Weight of all atoms in the prior of a group."""
 
-_TIE = 1e-12
-"""Where going on changes nothing, rounding must not decide: stop."""
-
-
-@dataclass(frozen=True)
-class AnswerAtoms:
-    """What a stopping rule knows of J training questions."""
-
-    share_J3: Tensor
-    """smoothed shares of the most frequent answer, the second, and everything else with abstentions"""
-    right_J: Tensor
-    """1: the most frequent answer is correct, 2: the second is, 0: neither"""
-
-
-def answer_atoms(pool: GradedPool) -> AnswerAtoms:
-    """The atoms of graded questions; of equally frequent answers the one seen first comes first."""
-    counts_QC, correct_QC, abstained_Q = pool.class_counts()
-    # Two empty classes more: a second answer must be there to be looked up, though nobody gave it.
-    counts_QC, correct_QC = (torch.nn.functional.pad(each_QC, (0, 2)) for each_QC in (counts_QC, correct_QC))
-    top_Q2, which_Q2 = counts_QC.sort(dim=1, descending=True, stable=True)
-    top_Q2, which_Q2 = top_Q2[:, :2], which_Q2[:, :2]
-    size_Q = counts_QC.sum(1) + abstained_Q
-    rest_Q = size_Q - top_Q2.sum(1)
-    share_Q3 = (torch.cat([top_Q2, rest_Q[:, None]], 1).double() + SMOOTHING) / (size_Q[:, None] + 3 * SMOOTHING)
-    correct_Q2 = correct_QC.gather(1, which_Q2) & (top_Q2 > 0)
-    right_Q = torch.where(correct_Q2[:, 0], 1, torch.where(correct_Q2[:, 1], 2, 0))
-    return AnswerAtoms(share_Q3, right_Q)
+_STATES_AT_ONCE = 1024
+"""Bounds memory: a matrix of all atoms and so many states at a time."""
 
 
 def softened(member_PJ: Tensor, all_share: float = ALL_SHARE) -> Tensor:
@@ -76,84 +49,106 @@ def softened(member_PJ: Tensor, all_share: float = ALL_SHARE) -> Tensor:
 
 
 @dataclass(frozen=True)
-class StopModel:
-    """What each state means under each of P priors; shapes (P, S)."""
+class StateSums:
+    """Of each of J mixtures of atoms, the unnormalised sums that a `StopModel` is made of; shapes (J, S).
+
+    They are linear in the mixture, so the sums of a question's prior are a weighted mean of those of a few mixtures:
+    hundreds of priors cost a small matrix product, not a pass over all atoms each.
+    """
 
     states: VoteStates
-    right_PS: Tensor
-    """probability that the leader is correct"""
-    lead_PS: Tensor
-    """probability that the next sample votes for the leader"""
-    run_PS: Tensor
-    """probability that it votes for the runner-up"""
-    rest_PS: Tensor
-    """probability that it votes for neither or abstains"""
+    right_JS: Tensor
+    lead_JS: Tensor
+    run_JS: Tensor
+    rest_JS: Tensor
+
+    @staticmethod
+    def of(atoms: AnswerAtoms, weight_JA: Tensor, cap: int) -> StateSums:
+        """Sums over A atoms with the weights of each mixture, up to `cap` samples.
+
+        The sums of a_j and of b_j are one: those of b_j are those of a_j of atoms whose first two answers have changed
+        places. All four sums are products of the likelihoods and of weights that already hold the next vote's share.
+        """
+        states, (share_X3, right_X, weight_JX) = vote_states(cap), _both_ways(atoms, weight_JA.double())
+        next_JX = torch.cat([weight_JX * (right_X == 1), *(weight_JX * share_X for share_X in share_X3.T)])
+        rest_S = states.drawn_S - states.first_S - states.second_S
+        came_3S = torch.stack([states.first_S, states.second_S, rest_S]).double()
+        log_X3 = share_X3.log()
+        sums = [next_JX @ (log_X3 @ came_3X).exp_() for came_3X in torch.split(came_3S, _STATES_AT_ONCE, 1)]
+        right_JS, lead_JS, run_JS, rest_JS = torch.cat(sums, 1).chunk(4)
+        # Nobody has voted: there is no leader that could be right.
+        return StateSums(states, right_JS * (states.first_S > 0), lead_JS, run_JS, rest_JS)
+
+    def model(self, weight_PJ: Tensor | None = None) -> StopModel:
+        """What each state means under weighted means of the mixtures, None: under each mixture itself.
+
+        Weights need not sum to 1.
+        """
+        parts = (self.right_JS, self.lead_JS, self.run_JS, self.rest_JS)
+        mixed = [part.clone() if weight_PJ is None else weight_PJ.double() @ part for part in parts]
+        # A state that no atom of a prior makes likely may round to 0 in all: its quantities are then 0, not NaN.
+        total_PS = (mixed[1] + mixed[2] + mixed[3]).clamp_(min=torch.finfo(torch.float64).tiny)
+        return StopModel(self.states, *(part.div_(total_PS) for part in mixed))
 
 
 def stop_model(atoms: AnswerAtoms, prior_PJ: Tensor, cap: int) -> StopModel:
     """Posterior quantities of all vote states up to `cap` samples; rows of `prior_PJ` need not sum to 1."""
-    states = vote_states(cap)
-    prior_PJ = prior_PJ.double()
-    drawn = (states.drawn_S, states.first_S, states.second_S)
-    a_JS, b_JS = (likelihoods(atoms, *drawn, flip) for flip in (False, True))
-    # A state that no atom of a prior makes likely may round to 0 in all of them: its quantities are then 0, not NaN.
-    total_PS = (prior_PJ @ (a_JS + b_JS)).clamp(min=torch.finfo(torch.float64).tiny)
-    s1_J, s2_J, r_J = atoms.share_J3.T[:, :, None]
-    # A leader of the votes is the atom's first answer (a) or its second (b); `right_J` says which of these is correct.
-    right_JS = a_JS * (atoms.right_J == 1)[:, None] + b_JS * (atoms.right_J == 2)[:, None]
-    # Nobody has voted: there is no leader that could be right.
-    right_PS = (prior_PJ @ right_JS) / total_PS * (states.first_S > 0)
-    return StopModel(
-        states,
-        right_PS,
-        (prior_PJ @ (a_JS * s1_J + b_JS * s2_J)) / total_PS,
-        (prior_PJ @ (a_JS * s2_J + b_JS * s1_J)) / total_PS,
-        (prior_PJ @ ((a_JS + b_JS) * r_J)) / total_PS,
-    )
+    return StateSums.of(atoms, prior_PJ, cap).model()
 
 
-def likelihoods(atoms: AnswerAtoms, drawn_S: Tensor, first_S: Tensor, second_S: Tensor, flip: bool) -> Tensor:
-    """a_j (or b_j with `flip`) of each atom in each state, (J, S), up to the same number of orders for all atoms."""
-    leader_J1, other_J1, rest_J1 = (atoms.share_J3[:, i, None] for i in ((1, 0, 2) if flip else (0, 1, 2)))
-    log_JS = first_S * leader_J1.log() + second_S * other_J1.log() + (drawn_S - first_S - second_S) * rest_J1.log()
-    return log_JS.exp()
+def _both_ways(atoms: AnswerAtoms, weight_JA: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Distinct atoms, as they are and with their first two answers changed: shares, correct answer, weights (J, X)."""
+    share_A3, right_A = atoms.share_J3, atoms.right_J
+    as_is_A4 = torch.cat([share_A3, right_A[:, None]], 1)
+    changed_A4 = torch.cat([share_A3[:, [1, 0, 2]], swapped(right_A)[:, None]], 1)
+    # Many questions have the same counts, above all those that are always right: they are one atom.
+    distinct_X4, which_X = torch.unique(torch.cat([as_is_A4, changed_A4]), dim=0, return_inverse=True)
+    weight_JX = weight_JA.new_zeros(len(weight_JA), len(distinct_X4)).index_add_(1, which_X, weight_JA.repeat(1, 2))
+    return distinct_X4[:, :3], distinct_X4[:, 3].long(), weight_JX
 
 
-def optimal_stops(model: StopModel, cost_P: Tensor) -> Tensor:
-    """Where stopping is at least as good as going on, (P, S) bool.
+@dataclass(frozen=True)
+class Prices:
+    """What accuracy must pay for: the setting of a planned rule."""
 
-    Backward induction: at the cap a state is worth its P_right, and a state after n samples is worth the better of
-    stopping (its P_right) and of one more sample (the mean worth of its three successors, which all have n + 1, minus
-    the cost). So one pass from the cap down settles every state, for all priors at once.
+    price: float
+    """accuracy points per 1,000 generated tokens"""
+    round_price: float = 0.0
+    """accuracy points that one more wait must bring; infinity: one round"""
 
-    `cost_P` is the price of one more sample, in accuracy (a share, not points).
-    """
-    states, value_PS = model.states, model.right_PS.clone()
-    stop_PS = torch.ones_like(value_PS, dtype=torch.bool)
-    for drawn in range(states.cap - 1, -1, -1):
-        here = states.level(drawn)
-        # X: the states after `drawn` samples. Where two leaders tie, a vote for either leads to the same state.
-        go_on_PX = (
-            model.lead_PS[:, here] * value_PS[:, states.lead_S[here]]
-            + model.run_PS[:, here] * value_PS[:, states.run_S[here]]
-            + model.rest_PS[:, here] * value_PS[:, states.rest_S[here]]
-            - cost_P[:, None]
-        )
-        stop_PS[:, here] = value_PS[:, here] >= go_on_PX - _TIE
-        value_PS[:, here] = torch.maximum(value_PS[:, here], go_on_PX)
-    return stop_PS
+    def __post_init__(self) -> None:
+        if not 0 <= self.price < float("inf"):
+            raise T2Error(f"Expected a finite `price` >= 0 (accuracy points per 1,000 tokens), got {self.price}.")
+        if not self.round_price >= 0:  # NaN fails too
+            raise T2Error(
+                f"Expected a `round_price` >= 0 (accuracy points that a round must bring), got {self.round_price}. "
+                "Set it to 0 where waiting costs nothing, to infinity for a single round."
+            )
 
 
 class HeadThenStop(TableRule):
-    """Sequential: a prior for each question from the head, then the optimal stopping table of that prior."""
+    """Sequential: a prior for each question from the head, then the best plan of rounds under that prior."""
 
-    def __init__(self, model: StopModel, price: float, tokens_P: Tensor, prior_Q: Tensor | None = None) -> None:
-        """Set model, price (points per 1,000 tokens), predicted tokens of a sample, and each question's prior."""
-        if not 0 <= price < float("inf"):
-            raise T2Error(f"Expected a finite `price` >= 0 (accuracy points per 1,000 tokens), got {price}.")
-        self.price = price
-        cost_P = price / 100 * tokens_P.double() / 1000
-        super().__init__(stop_table(optimal_stops(model, cost_P), model.states), prior_Q)
+    def __init__(
+        self,
+        model: StopModel,
+        prices: Prices,
+        tokens_P: Tensor,
+        prior_Q: Tensor | None = None,
+        greedy_right_P: Tensor | None = None,
+    ) -> None:
+        """Plan for every prior.
+
+        Args:
+            model: of P priors, up to the cap.
+            prices: of tokens and of rounds.
+            tokens_P: predicted tokens of a sample.
+            prior_Q: each question's prior; None: all have the first.
+            greedy_right_P: probability that the greedy answer is correct; None: there is none.
+        """
+        self.prices = prices
+        cost_P = prices.price / 100 * tokens_P.double() / 1000
+        super().__init__(plan(model, cost_P, prices.round_price / 100, greedy_right_P), prior_Q)
 
 
 def no_head(atoms: AnswerAtoms, cap: int) -> StopModel:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from t2.errors import T2Error
 from t2.policies.base import Replay
+from t2.policies.engine_axes import held_tokens
 from t2.policies.orders import Orders
 from t2.policies.states import vote_states
 from t2.policies.stopping import Sequential, TableRule, replay_of, stop_table
@@ -41,14 +42,26 @@ class ESC(Sequential):
             own_RQ = orders.right_RQM.gather(2, last_RQ)
             correct_RQ = torch.where(agreed_RQN.gather(2, last_RQ), own_RQ, correct_RQ)
         used_RQ = last_RQ.squeeze(2) + 1
+        rounds_RQ = (used_RQ + self.window - 1) // self.window
+        path_RQ, held_RQ = self._axes(orders.tokens_RQM[..., :num], rounds_RQ)
         return replay_of(
             orders,
             correct=correct_RQ.squeeze(2),
             samples=used_RQ,
             tokens=orders.tokens_RQM.cumsum(2).gather(2, last_RQ).squeeze(2),
-            rounds=(used_RQ + self.window - 1) // self.window,
+            rounds=rounds_RQ,
             peak=used_RQ.clamp(max=self.window),
+            critical_path=path_RQ,
+            held_tokens=held_RQ,
         )
+
+    def _axes(self, tokens_RQN: Tensor, rounds_RQ: Tensor) -> tuple[Tensor, Tensor]:
+        """Critical path and most tokens held, from the windows that were drawn; padding has 0 tokens."""
+        short = -tokens_RQN.shape[2] % self.window
+        tokens_RQWV = torch.nn.functional.pad(tokens_RQN, (0, short))
+        tokens_RQWV = tokens_RQWV.reshape(*tokens_RQN.shape[:2], -1, self.window)
+        drawn_RQW = torch.arange(tokens_RQWV.shape[2]) < rounds_RQ[..., None]
+        return (tokens_RQWV.amax(3) * drawn_RQW).sum(2), (held_tokens(tokens_RQWV) * drawn_RQW).amax(2)
 
 
 def _agreeing_run(vote_RQN: Tensor) -> Tensor:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from t2.policies.base import Replay
+from t2.policies.then_stop import Prices
+
+Setting = float | Prices
+"""A policy's knob; of planned rounds both prices."""
 
 
 @dataclass(frozen=True)
@@ -16,8 +21,9 @@ class Frontier:
 
     name: str
     """for people alone: code compares the fields below"""
-    settings: tuple[float, ...]
-    """the knob: n, price, shift or threshold; NaN for a policy without one"""
+    settings: tuple[Setting, ...]
+    """the knob: n, price, shift or threshold, in knob order; NaN for a policy without one; of planned rounds both
+    prices, which are in no order"""
     replays: tuple[Replay, ...] = field(repr=False)
     policy: str = ""
     """class name of the policy, as "Utility"; "" where several policies are mixed"""
@@ -28,8 +34,8 @@ class Frontier:
 
     @property
     def is_swept(self) -> bool:
-        """Whether it has more than one setting, and so an area."""
-        return len(self.replays) > 1
+        """Whether it is a line, and so has an area: one knob at more than one setting."""
+        return len(self.replays) > 1 and not isinstance(self.settings[0], Prices)
 
     def take(self, rows: Tensor) -> Frontier:
         """The frontier on some questions (repeated rows allowed: a bootstrap resample)."""
@@ -43,9 +49,17 @@ class Frontier:
     def accuracy_P(self) -> Tensor:
         return torch.stack([replay.correct.mean() for replay in self.replays])
 
+    @property
+    def rounds_P(self) -> Tensor:
+        return torch.stack([replay.rounds.mean() for replay in self.replays])
+
     def upto(self, largest: float) -> Frontier:
         """The part with settings of at most `largest` (FixedN up to N_ref)."""
-        keep = [index for index, setting in enumerate(self.settings) if setting <= largest]
+        kept = enumerate(self.settings)
+        return self.only([index for index, setting in kept if not isinstance(setting, Prices) and setting <= largest])
+
+    def only(self, keep: Sequence[int]) -> Frontier:
+        """The part with the settings at these places."""
         settings, replays = tuple(self.settings[k] for k in keep), tuple(self.replays[k] for k in keep)
         return replace(self, settings=settings, replays=replays)
 

@@ -27,10 +27,21 @@ class Resampled:
     `clusters_Q` has the same number for questions that are drawn together (a dedup key); None: each alone.
     """
 
-    def __init__(self, replays: Iterable[Replay], clusters_Q: Tensor | None = None, num_resamples: int = 2000) -> None:
-        self._keep = list({id(replay): replay for replay in replays}.values())  # kept, so that an id stays theirs
+    def __init__(
+        self,
+        replays: Iterable[Replay],
+        clusters_Q: Tensor | None = None,
+        num_resamples: int = 2000,
+        with_axes: Iterable[Replay] = (),
+    ) -> None:
+        """Draw the resamples; of replays in `with_axes` critical path and KV tokens are resampled too."""
+        axes = list({id(replay): replay for replay in with_axes}.values())
+        # Kept, so that an id stays theirs.
+        self._keep = list({id(replay): replay for replay in (*replays, *axes)}.values())
         self._column = {id(replay): 2 * index for index, replay in enumerate(self._keep)}
-        values_QP = torch.stack([v for r in self._keep for v in (r.correct, r.generated_tokens)], 1)
+        self._axes_column = {id(replay): 2 * (len(self._keep) + index) for index, replay in enumerate(axes)}
+        columns = [v for r in self._keep for v in (r.correct, r.generated_tokens)]
+        values_QP = torch.stack(columns + [v for r in axes for v in (r.critical_path, r.peak_kv)], 1)
         # A matrix product rounds columns that do not fill its last block otherwise than the rest. With that block full,
         # no digit of a statistic depends on which other policies are resampled beside it.
         values_QP = torch.nn.functional.pad(values_QP, (0, -values_QP.shape[1] % _BLOCK))
@@ -58,6 +69,19 @@ class Resampled:
     def ratio(self, first: Replay, second: Replay) -> Interval:
         """Of generated tokens, paired."""
         return interval(difference_and_ratio(first, second)[1], self.tokens_R(first) / self.tokens_R(second))
+
+    def path_ratio(self, first: Replay, second: Replay) -> Interval:
+        """Of critical paths, paired."""
+        return self._axis_ratio(first, second, "critical_path", 0)
+
+    def memory_ratio(self, first: Replay, second: Replay) -> Interval:
+        """Of KV tokens held at once, paired."""
+        return self._axis_ratio(first, second, "peak_kv", 1)
+
+    def _axis_ratio(self, first: Replay, second: Replay, axis: str, offset: int) -> Interval:
+        value = float(getattr(first, axis).mean() / getattr(second, axis).mean())
+        mine_R, theirs_R = (self.means_RP[:, self._axes_column[id(r)] + offset] for r in (first, second))
+        return interval(value, mine_R / theirs_R)
 
     def ratio_at_same_accuracy(self, replay: Replay, fixed: Frontier) -> Interval:
         """Of generated tokens to those with which FixedN is as accurate, between budgets a mixture of two.

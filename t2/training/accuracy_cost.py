@@ -137,7 +137,7 @@ class ValidationResult:
         self, head: str, policy: OneRound, pool: GradedPool, labels: BudgetLabels, prediction: Prediction
     ) -> None:
         self.head, self.policy, self.pool, self.labels, self.prediction = head, policy, pool, labels, prediction
-        self.n_ref = labels.grid[dataset_optimum(labels.acc_QK)]
+        self.n_ref = labels.grid[dataset_optimum(labels.served_QK)]
         self.on = Slice.of(pool, labels, seed=0)
         self.fixed = fixed_frontier(self.on)
         self.replay = one_round(policy, prediction, self.on, labels.grid[-1])

@@ -154,7 +154,7 @@ class CalibrateHead(L.Callback):
         keys = pool.dedup_keys
         result = calibrate_policy(settings, prediction, labels, keys, n_ref, self.alpha, self.delta, self.form)
         chosen = settings[result.chosen] if result.chosen is not None else FixedN(n_ref)
-        replay = replay_one_round(choices(chosen, prediction, labels.grid), labels.acc_QK, labels.grid, pool)
+        replay = replay_one_round(choices(chosen, prediction, labels.grid), labels, pool)
         # A ratio of means, not a mean of ratios: what all these questions together cost.
         ratio = float(replay.generated_tokens.mean() / (n_ref * pool.mean_tokens_Q).mean())
         sentence = promise(result, settings, n_ref)

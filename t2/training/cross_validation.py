@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from math import ceil
 
@@ -84,9 +84,7 @@ def head_fit_predict(
 
     def fit_predict(learn: Tensor, held: Tensor) -> Known:
         head = fit_head(make_head, shape, pooled_QLD[learn], targets.take(learn), how)
-        with torch.no_grad():
-            prediction = head.predict(head(pooled_QLD[held]))
-        return Known(head.score(prediction).double(), prediction)
+        return Known.of_head(head, pooled_QLD[held])
 
     return fit_predict
 
@@ -99,19 +97,23 @@ def unfitted_sources(
     texts: Sequence[str],
     how: TrainSettings,
 ) -> tuple[Unfitted, ...]:
-    """Every head, every control, and a head on shuffled features, before they learn."""
+    """Every head, every control, and the first head on the last layer alone and on shuffled features; untrained."""
     shape = HeadShape(pooled_QLD.shape[1], pooled_QLD.shape[2], labels.grid, labels.label_grid)
-    targets = targets_of(labels, pool.dedup_keys)
+    targets = targets_of(labels, pool)
     # Features of other questions: what a head predicts from them, it has from the labels' distribution alone.
     shuffle = torch.randperm(len(pooled_QLD), generator=torch.Generator().manual_seed(how.seed))
     name, make_head = next(iter(heads.items()))  # one head is enough to show what chance gives
     chance = head_fit_predict(make_head, shape, pooled_QLD[shuffle], targets, how)
+    # What an engine can give that returns the last hidden state alone.
+    last_shape = replace(shape, num_layers=1)
+    last = head_fit_predict(make_head, last_shape, pooled_QLD[:, -1:], targets, how)
     return (
         *(
             Unfitted(name, "head", head_fit_predict(make_head, shape, pooled_QLD, targets, how))
             for name, make_head in heads.items()
         ),
         *controls_of(pool, labels, texts, pooled_QLD),
+        Unfitted(f"last layer ({name})", "activations", last),
         Unfitted(f"shuffled features ({name})", "nothing", chance),
     )
 

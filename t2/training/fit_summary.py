@@ -58,7 +58,7 @@ class FitSummary:
         """
         # The reference was settled on train and validation questions: N_D of these very ones would flatter it.
         at_ref_Q = torch.full((len(pool),), labels.grid.index(n_ref))
-        fixed = replay_one_round(at_ref_Q, labels.acc_QK, labels.grid, pool)
+        fixed = replay_one_round(at_ref_Q, labels, pool)
         chosen_Q = chosen_budgets(policy, prediction, labels.grid)
         return cls(as_exported(policy, chosen_Q, pool, labels, fixed), fixed, n_ref, split_size, split)
 

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from t2.curves.halves import Halves, half_curves
 from t2.grading.graded import GradedPool
+from t2.heads.answer_atoms import AnswerAtoms
 from t2.policies import Orders
 from t2.policies.base import Replay
 from t2.policies.oracle import OwnOracle
-from t2.policies.then_stop import AnswerAtoms
 from t2.voting import ABSTAINED
 
 Row = tuple[list[int], list[int]]
@@ -31,6 +31,28 @@ class Paid(NamedTuple):
     tokens: int
     rounds: int
     peak: int
+    path: int
+    """steps until the last answer, where the samples of a round run beside each other"""
+    held: int
+    """most generated tokens that are held at once"""
+
+
+def engine(lengths: list[list[int]]) -> tuple[int, int]:
+    """Steps and most tokens held of an ideal engine, step by step: a list of lengths for each round."""
+    clock = most = 0
+    for round_lengths in lengths:
+        running, step = [length for length in round_lengths if length], 0
+        while running:
+            clock, step = clock + 1, step + 1
+            most = max(most, step * len(running))
+            running = [length for length in running if length > step]
+    return clock, most
+
+
+def in_rounds(tokens: list[int], sizes: list[int]) -> list[list[int]]:
+    """The lengths of the samples of each round."""
+    ends = [sum(sizes[: place + 1]) for place in range(len(sizes))]
+    return [tokens[end - size : end] for end, size in zip(ends, sizes, strict=True)]
 
 
 def rows_of(orders: Orders, order: int = 0) -> list[Row]:
@@ -84,7 +106,7 @@ def one_by_one(row: Row, cap: int, stops: Stops) -> Paid:
             sizes.append(left)
         used, spent, left = used + 1, spent + tokens[used], left - 1
     assert not left, "a round went on after its rule had stopped"
-    return Paid(leaders(votes[:used])[0], used, spent, len(sizes), max(sizes))
+    return Paid(leaders(votes[:used])[0], used, spent, len(sizes), max(sizes), *engine(in_rounds(tokens, sizes)))
 
 
 def must_come(drawn: int, first: int, second: int, cap: int, stops: Stops) -> int:
@@ -118,9 +140,18 @@ class Judged(NamedTuple):
 
     drawn: int
     """samples, judging ones too, without the greedy answer"""
-    rounds: int
-    peak: int
+    sizes: list[int]
+    """samples of each round"""
     greedy: bool
+    """a greedy answer in one more round"""
+
+    @property
+    def rounds(self) -> int:
+        return len(self.sizes) + self.greedy
+
+    @property
+    def peak(self) -> int:
+        return max(self.sizes)
 
 
 def plain_dsc(rows: list[Row], hardness: list[float], cap: int, threshold: float = 0.95) -> list[Judged]:
@@ -142,8 +173,6 @@ def plain_dsc(rows: list[Row], hardness: list[float], cap: int, threshold: float
         if len(run) == 32:
             greedy = {*run, *order[:place]}
             break
-    for q in greedy:
-        batches[q].append(1)
     stops: list[int] = []
     for q in (q for q in order if q not in greedy):
         last = stops[-16:]
@@ -154,7 +183,7 @@ def plain_dsc(rows: list[Row], hardness: list[float], cap: int, threshold: float
             window = sum(batches[q]) + 4
         needed = [n for n in range(min(4, limit[q]), drawn + 1) if sure(q, n, threshold)]
         stops.append(needed[0] if needed else drawn)
-    return [Judged(sum(sizes) - (q in greedy), len(sizes), max(sizes), q in greedy) for q, sizes in enumerate(batches)]
+    return [Judged(sum(sizes), sizes, q in greedy) for q, sizes in enumerate(batches)]
 
 
 def plain_stops(atoms: AnswerAtoms, prior: list[float], cap: int, cost: float) -> dict[tuple[int, int, int], bool]:

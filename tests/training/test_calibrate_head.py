@@ -102,7 +102,7 @@ def trained(head: Head) -> Head:
     torch.manual_seed(0)
     data = Splits()
     pool, labels = data.split("train")
-    pooled_QLD, targets = data.features_of("train"), targets_of(labels, pool.dedup_keys)
+    pooled_QLD, targets = data.features_of("train"), targets_of(labels, pool)
     head.start_stage(pooled_QLD, targets)
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-2)
     for _ in range(60):

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.budget_data import NoBudgetData
+from helpers.targets import targets
 from torch import Tensor
 
 from t2.comparison.predictions import PredictionsOf, load_predictions
@@ -22,7 +23,7 @@ from t2.errors import T2Error
 from t2.grading.graded import GradedPool
 from t2.head_record import NO_DATA, Features
 from t2.heads import CurveHead, HeadShape, LayerwiseRegression
-from t2.heads.base import Prediction, Targets
+from t2.heads.base import Prediction
 from t2.training.cross_validation import FitsOnCores, TrainSettings, head_fit_predict
 from t2.training.module import BudgetProbe
 from t2.training.trainer import T2Trainer, fitted_sources, remove_if_contained, unfinished
@@ -50,7 +51,7 @@ def same(first: Source, second: Source) -> bool:
 def test_several_processes_give_what_one_gives(make_head: type[CurveHead]) -> None:
     generator = torch.Generator().manual_seed(0)
     pooled_QLD = torch.randn(NUM_QUESTIONS, 2, 16, generator=generator)
-    targets = Targets(
+    made_up = targets(
         torch.rand(NUM_QUESTIONS, 3, generator=generator).sort(1).values,
         torch.randint(2, (NUM_QUESTIONS,), generator=generator),
         torch.rand(NUM_QUESTIONS, generator=generator) < 0.2,
@@ -59,7 +60,7 @@ def test_several_processes_give_what_one_gives(make_head: type[CurveHead]) -> No
     )
     shape = HeadShape(2, 16, GRID, (1, 3))
     unfitted = Unfitted(
-        "head", "head", head_fit_predict(make_head, shape, pooled_QLD, targets, TrainSettings(max_epochs=2))
+        "head", "head", head_fit_predict(make_head, shape, pooled_QLD, made_up, TrainSettings(max_epochs=2))
     )
     alone, together = (unfitted.fitted(FOLDS[0], FitsOnCores(n)) for n in (1, 2))
     assert same(alone, together)

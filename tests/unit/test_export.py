@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.targets import targets
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -21,7 +22,6 @@ from t2 import BudgetHead, T2Error
 from t2.export import export_checkpoint, key_digest, save_head
 from t2.head_record import HeadRecord
 from t2.heads import CurveHead, Head, HeadShape, LayerwiseRegression, OrdinalHead
-from t2.heads.base import Targets
 from t2.model_card import model_card
 from t2.policies import FixedN, PredictedN, Utility
 from t2.policies.record import PolicyRecord
@@ -46,7 +46,7 @@ def randomised(head: Head) -> Head:
     generator = torch.Generator().manual_seed(2)
     acc = torch.rand(20, 4, generator=generator).sort(1).values
     fold = torch.arange(20) % 2
-    head.start_stage(features(), Targets(acc, fold, fold == 0, 3 + torch.rand(20, generator=generator), fold))
+    head.start_stage(features(), targets(acc, fold, fold == 0, 3 + torch.rand(20, generator=generator), fold))
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))

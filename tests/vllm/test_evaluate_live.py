@@ -13,11 +13,11 @@ import torch
 import yaml
 from helpers.live_agreement import assert_agrees
 from helpers.own_group import ROOT, run_alone
+from helpers.targets import targets
 
 from t2.export import key_digest, save_head
 from t2.head_record import HeadRecord
 from t2.heads import CurveHead, HeadShape
-from t2.heads.base import Targets
 from t2.judging.agreement import joint_level
 from t2.store.pool_spec import read_spec
 from t2.store.reader import read_questions
@@ -51,7 +51,7 @@ def export_head(folder: Path) -> None:
     head = CurveHead(shape, num_atoms=6)
     acc, fold = torch.rand(20, len(GRID), generator=generator).sort(1).values, torch.arange(20) % 2
     pooled_QLD = torch.randn(20, 4, shape.width, generator=generator)
-    head.start_stage(pooled_QLD, Targets(acc, fold, fold == 0, torch.full((20,), 3.8), fold))
+    head.start_stage(pooled_QLD, targets(acc, fold, fold == 0, torch.full((20,), 3.8), fold))
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from itertools import combinations
 from pkgutil import iter_modules
@@ -13,6 +14,7 @@ import torch
 from coral_pytorch.dataset import corn_label_from_logits
 from coral_pytorch.losses import corn_loss as coral_corn_loss
 from helpers.graded_pools import graded_pool
+from helpers.targets import targets
 from torch import Tensor
 
 import t2.heads
@@ -20,8 +22,8 @@ from t2.curves.labels import budget_labels
 from t2.errors import T2Error
 from t2.head_record import HeadRecord
 from t2.heads import HEADS, CurveHead, Head, HeadShape, LayerwiseRegression, OrdinalHead, Targets
-from t2.heads.atoms import medoids
 from t2.heads.base import HEAD_FOLDS, MAX_OUTPUTS, Standardise, rms_normalised, targets_of
+from t2.heads.medoids import medoids
 from t2.heads.ordinal import corn_loss
 
 SHAPE = HeadShape(num_layers=2, width=16, grid=(1, 3, 5, 7), label_grid=(1, 3))
@@ -48,7 +50,7 @@ def problem(num: int = 60) -> tuple[Tensor, Targets]:
     pooled[torch.arange(num), :, kind_Q] += 2.0
     acc = torch.tensor([FLAT, RISING, HOPELESS])[kind_Q]
     fold = torch.randint(HEAD_FOLDS, (num,), generator=generator)
-    return pooled, Targets(acc, (kind_Q == 1).long(), kind_Q == 2, 3.0 + 0.5 * kind_Q, fold)
+    return pooled, targets(acc, (kind_Q == 1).long(), kind_Q == 2, 3.0 + 0.5 * kind_Q, fold)
 
 
 def trained(head: Head, steps: int = 60) -> tuple[Tensor, Tensor]:
@@ -131,12 +133,11 @@ def test_a_tiny_problem_is_learned(head: Head) -> None:
 
 def test_merged_target_trains_never_as_one_sample() -> None:
     shape, raw = SHAPE, torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
-    targets = Targets(
-        torch.zeros(4, 4), torch.tensor([0, 1, 1, 0]), torch.tensor([True, True, False, False]), *[None] * 2
-    )
+    classes, never = torch.tensor([0, 1, 1, 0]), torch.tensor([True, True, False, False])
+    made_up = targets(torch.zeros(4, 4), classes, never, torch.zeros(4), classes)
     merged, own = OrdinalHead(shape, merge_never=True), OrdinalHead(shape)
-    torch.testing.assert_close(merged.budget_loss(raw, targets), corn_loss(raw[:, :2], torch.tensor([0, 0, 1, 0])))
-    torch.testing.assert_close(own.budget_loss(raw, targets), corn_loss(raw[:, :2], torch.tensor([2, 2, 1, 0])))
+    torch.testing.assert_close(merged.budget_loss(raw, made_up), corn_loss(raw[:, :2], torch.tensor([0, 0, 1, 0])))
+    torch.testing.assert_close(own.budget_loss(raw, made_up), corn_loss(raw[:, :2], torch.tensor([2, 2, 1, 0])))
 
 
 def test_loss_is_the_budgets_and_half_the_squared_length_error(head: Head) -> None:
@@ -288,15 +289,16 @@ def test_largest_heads_still_fit() -> None:
 
 
 def test_every_head_is_on_the_whitelist() -> None:
-    assert set(HEADS) == {"CurveHead", "OrdinalHead", "LayerwiseRegression"}
+    assert set(HEADS) == {"CurveHead", "PriorHead", "OrdinalHead", "LayerwiseRegression"}
     modules = [import_module(f"t2.heads.{module.name}") for module in iter_modules(t2.heads.__path__)]
     there = {each for module in modules for each in vars(module).values() if isinstance(each, type)}
     assert {each for each in there if issubclass(each, Head)} - {Head} == set(HEADS.values())
 
 
 def test_targets_of_labels() -> None:
-    labels = budget_labels(graded_pool([[0] * 8, [1] * 8]), (1, 3, 5, 7), eps=0.02)
-    targets = targets_of(labels, ("a", "a"))
+    pool = replace(graded_pool([[0] * 8, [1] * 8]), dedup_keys=("a", "a"))
+    labels = budget_labels(pool, (1, 3, 5, 7), eps=0.02)
+    targets = targets_of(labels, pool)
     assert targets.acc_BK.dtype == targets.log_tokens_B.dtype == torch.float32
     assert targets.fold_B[0] == targets.fold_B[1]  # duplicates share the inner fold
     assert targets.never_B.tolist() == [False, True]

@@ -22,11 +22,11 @@ from helpers.judged_heads import (
     MakeHead,
     World,
 )
+from helpers.targets import targets
 
 from t2.export import key_digest, save_head
 from t2.head_record import HeadRecord
 from t2.heads import CurveHead, HeadShape
-from t2.heads.base import Targets
 from t2.pools.fill import fill as label
 from t2.sampling import ScriptedSampler
 from t2.spec import LabelJob
@@ -81,7 +81,7 @@ def make_head(world: World, tmp_path_factory: pytest.TempPathFactory) -> MakeHea
         head, generator = CurveHead(shape, num_atoms=6), torch.Generator().manual_seed(2)
         pooled_QLD = torch.randn(20, len(layers), shape.width, generator=generator)
         acc, fold = torch.rand(20, len(grid), generator=generator).sort(1).values, torch.arange(20) % 2
-        head.start_stage(pooled_QLD, Targets(acc, fold, fold == 0, torch.full((20,), 3.2), fold))
+        head.start_stage(pooled_QLD, targets(acc, fold, fold == 0, torch.full((20,), 3.2), fold))
         with torch.no_grad():
             for parameter in head.parameters():
                 parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))

@@ -24,12 +24,12 @@ from t2.comparison.slices import Slice
 from t2.curves.labels import accuracy_on_grid, budget_labels
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
+from t2.heads.answer_atoms import answer_atoms
 from t2.heads.base import Prediction
 from t2.policies import ASC, POLICIES, BatchBudget, BayesOracle, Costs, FixedN, Orders, PredictedN, Utility
 from t2.policies.asc import stop_probability
 from t2.policies.base import OneRound, Replay, mean_of, replay_greedy, replay_one_round
 from t2.policies.orders import shuffled
-from t2.policies.then_stop import answer_atoms
 from t2.voting import ABSENT, ABSTAINED, running_leaders
 
 GRID = (1, 3, 5, 7, 9, 12, 16, 24, 32)
@@ -49,14 +49,37 @@ def costs(num: int, tokens: float = 50.0, grid: tuple[int, ...] = GRID) -> Costs
 @pytest.mark.parametrize("n", [1, 3, 7])
 def test_fixed_replay_is_the_exact_curve(n: int) -> None:
     pool, grid = random_pool(), (1, 3, 5, 7)
-    labels = budget_labels(pool, grid, eps=0.02)
-    replay = replay_one_round(FixedN(n).choose(predicted(30), costs(30, grid=grid)), labels.acc_QK, grid, pool)
+    labels = budget_labels(pool, grid, eps=0.02, first="sampled")
+    replay = replay_one_round(FixedN(n).choose(predicted(30), costs(30, grid=grid)), labels, pool)
     torch.testing.assert_close(replay.correct, accuracy_on_grid(pool, (n,))[:, 0])
     assert (replay.samples == n).all()
     assert (replay.peak == n).all()
     assert (replay.rounds == 1).all()
     torch.testing.assert_close(replay.generated_tokens, n * pool.tokens_QM.double().mean(1))
     torch.testing.assert_close(replay.total_tokens, replay.generated_tokens + 5)
+
+
+def test_one_answer_is_the_greedy_one() -> None:
+    """Where every question has a greedy answer; all else of a question that gets more than one answer stays."""
+    pool, grid = random_pool(), (1, 3, 5)
+    pool = replace(pool, greedy_right_Q=torch.arange(30) % 3 == 0, greedy_tokens_Q=torch.arange(30) + 7)
+    labels, index_Q = budget_labels(pool, grid, 0.02), torch.arange(30) % 2
+    replay = replay_one_round(index_Q, labels, pool)
+    sampled = replay_one_round(index_Q, budget_labels(pool, grid, 0.02, first="sampled"), pool)
+    alone = index_Q == 0
+    assert torch.equal(replay.correct[alone], pool.greedy_right_Q[alone].double())
+    for part in (replay.generated_tokens, replay.critical_path, replay.peak_kv - 5):
+        assert torch.equal(part[alone], pool.greedy_tokens_Q[alone].double())
+    for mine, theirs in zip(vars(replay).values(), vars(sampled).values(), strict=True):
+        assert torch.equal(mine[~alone], theirs[~alone])
+    assert not torch.equal(sampled.correct[alone], replay.correct[alone])
+
+
+def test_greedy_answers_that_are_asked_for_must_be_there() -> None:
+    pool = replace(random_pool(4), greedy_present_Q=torch.tensor([True, True, False, True]))
+    with pytest.raises(T2Error, match="Expected a greedy answer of every question for `first: greedy`, got none of 1"):
+        budget_labels(pool, (1, 3), 0.02, first="greedy")
+    assert budget_labels(pool, (1, 3), 0.02).greedy_right_Q is None
 
 
 @pytest.mark.parametrize(("n", "budget"), [(1, 1), (2, 3), (10, 12), (32, 32), (99, 32)])
@@ -396,8 +419,8 @@ def test_votes_that_are_all_but_impossible_under_every_atom_still_have_a_posteri
 
 
 def test_mean_of_replays() -> None:
-    ones = Replay(*(torch.ones(2) for _ in range(6)))
-    threes = Replay(*(torch.full((2,), 3.0) for _ in range(6)))
+    ones = Replay(*(torch.ones(2) for _ in range(8)))
+    threes = Replay(*(torch.full((2,), 3.0) for _ in range(8)))
     mean = vars(mean_of([ones, threes]))
     assert (mean.pop("order_variance") == 0).all()
     assert all((value == 2).all() for value in mean.values())

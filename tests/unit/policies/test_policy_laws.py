@@ -19,7 +19,9 @@ from helpers.plain_rules import (
     Paid,
     Row,
     ahead,
+    engine,
     halves_of,
+    in_rounds,
     leaders,
     one_by_one,
     payoff,
@@ -37,23 +39,25 @@ from t2.comparison.contenders import (
     dsc_by_other_half,
     fixed_frontier,
     nothing_known,
+    of_actsc,
     of_control,
     of_dsc,
     of_head,
     references,
 )
-from t2.comparison.identity import ORACLES, Key
+from t2.comparison.identity import AT_ONCE, ORACLES, Key
 from t2.comparison.slices import Slice
 from t2.comparison.sources import Known
 from t2.comparison.sweeps import FULL
 from t2.curves.labels import budget_labels, cut_grid
 from t2.grading.graded import GradedPool
+from t2.heads.answer_atoms import AnswerAtoms, PriorFit, answer_atoms
 from t2.heads.base import Prediction
 from t2.policies import ASC, DSC, ESC, Costs, Doubling, FixedN, HeadThenStop, Orders, Replay
 from t2.policies.base import replay_one_round
 from t2.policies.dsc import half_orders, replay_other_half
 from t2.policies.oracle import BayesOracle, OwnOracle
-from t2.policies.then_stop import answer_atoms, no_head, softened, stop_model
+from t2.policies.then_stop import Prices, no_head, softened, stop_model
 from t2.voting import ABSENT, ABSTAINED
 
 NUM_ORDERS = 2
@@ -92,18 +96,18 @@ def test_one_round_is_the_mean_over_all_subsets(pool: GradedPool, budgets: set[i
     """FixedN at every budget of the grid, as a contender and by itself, and any other choice of budgets."""
     size_Q, sum_Q = pool.present_QM.sum(1).tolist(), pool.tokens_QM.sum(1).tolist()
     grid = cut_grid((1, *sorted(budgets)), min(size_Q))
-    on = Slice.of(pool, budget_labels(pool, grid, 0.02), seed=0, num_orders=1)
+    on = Slice.of(pool, budget_labels(pool, grid, 0.02, first="sampled"), seed=0, num_orders=1)
     truth = {n: [over_subsets(pool, q, n) for q in range(len(pool))] for n in grid}
     fixed = fixed_frontier(on)
     assert fixed.settings == grid
     nothing, costs = nothing_known(len(pool)).prediction, Costs(grid, torch.ones(len(pool)))
     for n, replay in zip(grid, fixed.replays, strict=True):
-        itself = replay_one_round(FixedN(n).choose(nothing, costs), on.labels.acc_QK, grid, pool)
+        itself = replay_one_round(FixedN(n).choose(nothing, costs), on.labels, pool)
         for each in (replay, itself):
             check_one_round(each, pool, [n] * len(pool), truth)
             same(each.generated_tokens, [Fraction(n * t, m) for t, m in zip(sum_Q, size_Q, strict=True)])
     index_Q = torch.randint(0, len(grid), (len(pool),), generator=torch.Generator().manual_seed(seed))
-    replay = replay_one_round(index_Q, on.labels.acc_QK, grid, pool)
+    replay = replay_one_round(index_Q, on.labels, pool)
     check_one_round(replay, pool, [grid[k] for k in index_Q.tolist()], truth)
 
 
@@ -142,6 +146,9 @@ def check(replay: Replay, pool: GradedPool, per_order: list[list[Paid]], right: 
     same(replay.generated_tokens, spent)
     same(replay.rounds, rounds)
     same(replay.peak, mean([[paid.peak for paid in order] for order in per_order]))
+    same(replay.critical_path, mean([[paid.path for paid in order] for order in per_order]))
+    held = mean([[paid.held for paid in order] for order in per_order])
+    same(replay.peak_kv, [h + p for h, p in zip(held, prompt, strict=True)])
     same(replay.correct, mean(leads if right is None else right))
     same(replay.prompt_tokens, prompt)
     same(replay.total_tokens, [t + p for t, p in zip(spent, prompt, strict=True)])
@@ -191,7 +198,9 @@ def test_asc_with_short_answers_first_pays_for_all_that_it_starts(
             assert sorted(zip(votes, tokens, strict=True)) == sorted(started)
             counted = next(n for n in range(1, 99) if n == len(votes) or ahead(*leaders(votes[:n])[1:]) >= threshold)
             spent = sum(sum(t > clock for t in tokens) for clock in range(tokens[counted - 1]))
-            order.append(Paid(leaders(votes[:counted])[0], len(votes), spent, 1, len(votes)))
+            until = tokens[counted - 1]
+            ran = engine([[min(length, until) for length in tokens]])
+            order.append(Paid(leaders(votes[:counted])[0], len(votes), spent, 1, len(votes), *ran))
         per_order.append(order)
     assert arrivals.limit_Q.tolist() == [min(cap, m) for m in pool.present_QM.sum(1).tolist()]
     check(ASC(threshold, cap).replay_concurrent(arrivals), pool, per_order)
@@ -207,7 +216,9 @@ def test_esc_pays_for_every_sample(pool: GradedPool, seed: int, cap: int, window
         used, agreed = plain_esc(votes, window, cap)
         leader = votes[used - 1] if agreed and answer == "window" else leaders(votes[:used])[0]
         sizes = [len(votes[:used][start : start + window]) for start in range(0, used, window)]
-        return Paid(leader, used, sum(tokens[s] for s in range(used)), len(sizes), max(sizes))
+        return Paid(
+            leader, used, sum(tokens[s] for s in range(used)), len(sizes), max(sizes), *engine(in_rounds(tokens, sizes))
+        )
 
     check(ESC(window, cap, answer).replay(orders), pool, [[paid(row) for row in rows] for rows in per_order])
 
@@ -243,11 +254,11 @@ def test_then_stop_pays_for_every_sample(
         member_PJ = torch.randint(0, 2, (groups, len(train)), generator=generator).double()
         prior_PJ, prior_Q = softened(member_PJ), torch.randint(0, groups, (len(pool),), generator=generator)
         tokens_P = torch.randint(1, 200, (groups,), generator=generator).double()
-        rule = HeadThenStop(stop_model(atoms, prior_PJ, cap), price, tokens_P, prior_Q)
+        rule = HeadThenStop(stop_model(atoms, prior_PJ, cap), Prices(price), tokens_P, prior_Q)
     else:
         prior_PJ, prior_Q = torch.full((1, len(train)), 1 / len(train)), torch.zeros(len(pool), dtype=torch.long)
         tokens_P = torch.tensor([70.0], dtype=torch.float64)
-        rule = HeadThenStop(no_head(atoms, cap), price, tokens_P)
+        rule = HeadThenStop(no_head(atoms, cap), Prices(price), tokens_P)
     tables = [
         plain_stops(atoms, prior, cap, price / 100 * tokens / 1000)
         for prior, tokens in zip(prior_PJ.tolist(), tokens_P.tolist(), strict=True)
@@ -274,7 +285,9 @@ def dsc_paid(
         votes, tokens = rows[q]
         leader = leaders(votes[: judged.drawn])[0]
         spent = sum(tokens[s] for s in range(judged.drawn)) + judged.greedy * int(pool.greedy_tokens_Q[q])
-        paid.append(Paid(leader, judged.drawn + judged.greedy, spent, judged.rounds, judged.peak))
+        ran = in_rounds(tokens, judged.sizes) + ([[int(pool.greedy_tokens_Q[q])]] if judged.greedy else [])
+        sizes = [len(lengths) for lengths in ran]
+        paid.append(Paid(leader, judged.drawn + judged.greedy, spent, len(sizes), max(sizes), *engine(ran)))
         right.append(bool(pool.greedy_right_Q[q]) if judged.greedy else leader in right_of(pool, q))
     return paid, right
 
@@ -332,7 +345,7 @@ def with_other_lengths(pool: GradedPool, seed: int, group_QM: torch.Tensor | Non
 
 
 def known_without_lengths(pool: GradedPool, seed: int) -> Known:
-    """What a curve head might say: a score that tells easy from hard, curves and lengths at random."""
+    """What a head might say: a score that tells easy from hard; curves, lengths and weights over atoms at random."""
     generator, num = torch.Generator().manual_seed(seed), len(pool)
 
     def uniform(*shape: int) -> torch.Tensor:
@@ -340,7 +353,13 @@ def known_without_lengths(pool: GradedPool, seed: int) -> Known:
 
     level_B = pool.right_QM.sum(1) / pool.present_QM.sum(1) + 0.01 * uniform(num)
     curve_BK = uniform(num, len(GRID)).sort(1).values
-    return Known(level_B.double(), Prediction(3 + 2 * uniform(num), curve_BK, 3 * uniform(num)))
+    weight_BJ = uniform(num, 3)
+    prediction = Prediction(
+        3 + 2 * uniform(num), curve_BK, 3 * uniform(num), atom_weights_BJ=weight_BJ / weight_BJ.sum(1, keepdim=True)
+    )
+    share_J3 = torch.tensor([[0.8, 0.1, 0.1], [0.5, 0.3, 0.2], [0.3, 0.3, 0.4]], dtype=torch.float64)
+    fit = PriorFit(AnswerAtoms(share_J3, torch.tensor([1, 2, 0])), torch.full((3,), 1 / 3), 2.0, 0.3)
+    return Known(level_B.double(), prediction, (fit,), torch.zeros(num, dtype=torch.long))
 
 
 GRID = (1, 3, 5)
@@ -349,8 +368,9 @@ GRID = (1, 3, 5)
 def contenders(train: Slice, known: Known) -> list[Contender]:
     """All there are."""
     sweeps = FULL.priced_for(train.pool)
-    in_one_grid = (*of_control("control", GRID, sweeps), *of_head("head", known, GRID, sweeps))
-    return [*references(GRID, sweeps), *in_one_grid, of_dsc("head", sweeps), dsc_by_other_half(sweeps)]
+    in_one_grid = (*of_control("control", known, GRID, sweeps), *of_head("head", known, GRID, sweeps))
+    alone = (of_dsc("head", sweeps), of_actsc("head", sweeps), dsc_by_other_half(sweeps))
+    return [*references(GRID, sweeps), *in_one_grid, *alone]
 
 
 def sliced(pool: GradedPool) -> Slice:
@@ -379,11 +399,13 @@ def test_lengths_of_tested_samples_change_no_decision(seed: int, cap: int) -> No
             continue
         on, other, known = batch if contender.key == Key("DSC", "head") else few
         run = contender.fit(train, train_known, cap)
+        at, at_other = run(on, known), run(other, known)
         for setting in contender.settings[:: max(1, len(contender.settings) // 5)]:
-            mine, theirs = run(on, known, setting), run(other, known, setting)
+            mine, theirs = at(setting), at_other(setting)
             for part in ("samples", "rounds", "peak", "prompt_tokens", "correct"):
-                assert torch.equal(getattr(mine, part), getattr(theirs, part)), (contender.key, setting, part)
-            if policy != "Greedy":  # the lengths did count
+                if not policy.endswith(AT_ONCE) or part == "samples":  # lengths decide who is counted first
+                    assert torch.equal(getattr(mine, part), getattr(theirs, part)), (contender.key, setting, part)
+            if float(mine.samples.max()) > 1:  # the lengths did count; those of greedy answers stay
                 assert not torch.equal(mine.generated_tokens, theirs.generated_tokens), contender.key
 
 
@@ -413,7 +435,7 @@ def test_oracles_know_the_mean_length_of_the_half_that_chooses(name: str) -> Non
     run = contender.fit(train, nothing_known(24), 5)
     moved = False
     for setting in contender.settings:
-        mine, same_means, other_means = (run(each, known, setting) for each in (on, within, between))
+        mine, same_means, other_means = (run(each, known)(setting) for each in (on, within, between))
         assert torch.equal(mine.samples, same_means.samples)
         moved = moved or not torch.equal(mine.samples, other_means.samples)
     assert moved

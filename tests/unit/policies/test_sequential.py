@@ -17,11 +17,12 @@ from t2.curves.halves import half_curves
 from t2.curves.labels import accuracy_on_grid
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
+from t2.heads.answer_atoms import answer_atoms
 from t2.policies import ASC, DSC, ESC, BayesOracle, Doubling, HeadThenStop, Orders, TableRule
 from t2.policies.dsc import half_orders, replay_other_half
 from t2.policies.states import vote_states
 from t2.policies.stopping import Sequential, stop_table
-from t2.policies.then_stop import answer_atoms, no_head
+from t2.policies.then_stop import Prices, no_head
 from t2.voting import ABSENT
 
 # Vote states
@@ -172,7 +173,7 @@ def rules(pool: GradedPool) -> dict[str, Sequential]:
         "ESC": ESC(3, 12),
         "Doubling": Doubling(0.8, 12),
         "DSC": DSC(torch.arange(len(pool)).double(), cap=12),
-        "NoHeadThenStop": HeadThenStop(model, 2.0, torch.tensor([60.0])),
+        "NoHeadThenStop": HeadThenStop(model, Prices(2.0), torch.tensor([60.0])),
     }
 
 

@@ -8,8 +8,10 @@ from helpers.graded_pools import graded_pool, random_pool
 from helpers.plain_rules import plain_stops
 
 from t2.errors import T2Error
+from t2.heads.answer_atoms import AnswerAtoms, answer_atoms
 from t2.policies import HeadThenStop, Orders
-from t2.policies.then_stop import AnswerAtoms, answer_atoms, no_head, optimal_stops, softened, stop_model
+from t2.policies.planning import plan
+from t2.policies.then_stop import Prices, no_head, softened, stop_model
 from t2.voting import ABSTAINED
 
 
@@ -21,11 +23,11 @@ def atoms_of(num: int = 6, seed: int = 0) -> AnswerAtoms:
 
 
 @pytest.mark.parametrize("cost", [0.0, 0.003, 0.02, 0.1])
-def test_optimal_stops_are_plain_backward_induction(cost: float) -> None:
+def test_free_rounds_stop_as_plain_backward_induction_does(cost: float) -> None:
     atoms, cap = atoms_of(), 7
     prior_PJ = torch.rand(2, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     model = stop_model(atoms, prior_PJ, cap)
-    found = optimal_stops(model, torch.full((2,), cost, dtype=torch.float64))
+    found = plan(model, torch.full((2,), cost, dtype=torch.float64)).stop_PS
     torch.testing.assert_close(model.lead_PS + model.run_PS + model.rest_PS, torch.ones(2, len(model.states)).double())
     for p in range(2):
         for (n, v1, v2), stops in plain_stops(atoms, prior_PJ[p].tolist(), cap, cost).items():
@@ -37,8 +39,10 @@ def test_a_prior_is_worth_knowing() -> None:
     same = [0.5, 0.15, 0.35]
     atoms = AnswerAtoms(torch.tensor([same, same], dtype=torch.float64), torch.tensor([1, 0]))
     tokens, orders = torch.full((2,), 50.0), Orders.of(graded_pool([[0, 1, 0, 2, 0, 1, 0, 0]] * 2), 4, 0)
-    knowing = HeadThenStop(stop_model(atoms, torch.eye(2), 8), 20.0, tokens, torch.tensor([0, 1])).replay(orders)
-    without = HeadThenStop(no_head(atoms, 8), 20.0, tokens[:1]).replay(orders)
+    knowing = HeadThenStop(stop_model(atoms, torch.eye(2), 8), Prices(20.0), tokens, torch.tensor([0, 1])).replay(
+        orders
+    )
+    without = HeadThenStop(no_head(atoms, 8), Prices(20.0), tokens[:1]).replay(orders)
     assert knowing.samples[1] == 1
     assert knowing.samples[0] >= without.samples[0] > 1
     assert without.samples[1] > 1
@@ -63,7 +67,7 @@ def test_a_sure_group_does_not_end_all_sampling() -> None:
     atoms, member_PJ = AnswerAtoms(share, torch.tensor([0, 1])), torch.tensor([[1.0, 0.0]])
     orders, tokens = Orders.of(graded_pool([[0, 1, 0, 2, 0, 1, 0, 0]]), 8, 0), torch.tensor([50.0])
     samples = [
-        float(HeadThenStop(stop_model(atoms, prior_PJ, 8), 0.0, tokens).replay(orders).samples.mean())
+        float(HeadThenStop(stop_model(atoms, prior_PJ, 8), Prices(0.0), tokens).replay(orders).samples.mean())
         for prior_PJ in (softened(member_PJ, 0.0), softened(member_PJ))
     ]
     assert samples[0] == 1
@@ -73,7 +77,7 @@ def test_a_sure_group_does_not_end_all_sampling() -> None:
 def test_price_moves_samples_one_way() -> None:
     pool = random_pool(samples=16)
     model, orders = no_head(answer_atoms(pool), 12), Orders.of(pool, 8, 0)
-    samples = [float(HeadThenStop(model, price, torch.tensor([50.0])).replay(orders).samples.mean()) for price in (0, 1, 5, 50, 1e4)]  # fmt: skip  # noqa: E501
+    samples = [float(HeadThenStop(model, Prices(price), torch.tensor([50.0])).replay(orders).samples.mean()) for price in (0, 1, 5, 50, 1e4)]  # fmt: skip  # noqa: E501
     assert samples == sorted(samples, reverse=True)
     assert samples[-1] == 1
 
@@ -93,11 +97,19 @@ def test_a_free_sample_that_changes_nothing_is_not_drawn() -> None:
     atoms = answer_atoms(graded_pool([[0]]))
     by_hand = torch.tensor([[0.6, 0.2, 0.2]], dtype=torch.float64)
     torch.testing.assert_close(atoms.share_J3, by_hand, rtol=0, atol=1e-15)
-    replay = HeadThenStop(no_head(atoms, 2), 0.0, torch.tensor([50.0])).replay(Orders.of(graded_pool([[0, 0]]), 1, 0))
+    replay = HeadThenStop(no_head(atoms, 2), Prices(0.0), torch.tensor([50.0])).replay(
+        Orders.of(graded_pool([[0, 0]]), 1, 0)
+    )
     assert replay.samples == 1
 
 
 @pytest.mark.parametrize("price", [-1.0, float("inf"), float("nan")])
 def test_bad_prices(price: float) -> None:
     with pytest.raises(T2Error, match="Expected a finite `price` >= 0"):
-        HeadThenStop(no_head(atoms_of(), 4), price, torch.tensor([50.0]))
+        Prices(price)
+
+
+@pytest.mark.parametrize("round_price", [-1.0, float("nan")])
+def test_bad_round_prices(round_price: float) -> None:
+    with pytest.raises(T2Error, match="Expected a `round_price` >= 0"):
+        Prices(1.0, round_price)

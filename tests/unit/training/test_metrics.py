@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.targets import targets
 from sklearn.metrics import cohen_kappa_score
 
 from t2.heads.base import Prediction, Targets
@@ -17,7 +18,7 @@ GRID = tuple(DEFAULT_GRID)
 def targets_of(class_B: torch.Tensor) -> Targets:
     num = len(class_B)
     never_B = torch.zeros(num, dtype=torch.bool)
-    return Targets(torch.rand(num, len(GRID)), class_B, never_B, torch.rand(num), torch.zeros(num, dtype=torch.long))
+    return targets(torch.rand(num, len(GRID)), class_B, never_B, torch.rand(num), torch.zeros(num, dtype=torch.long))
 
 
 def kappa_of(log2_n_B: torch.Tensor, class_B: torch.Tensor) -> float:
