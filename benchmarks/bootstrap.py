@@ -33,7 +33,7 @@ def measured() -> Figures:
     replays = []
     for _ in range(POLICIES):
         correct_Q, share_Q = torch.rand(2, QUESTIONS, generator=generator, dtype=torch.float64)
-        replays.append(Replay(correct_Q, one_Q, 100 + 900 * share_Q, one_Q, one_Q, one_Q))
+        replays.append(Replay(correct_Q, one_Q, 100 + 900 * share_Q, *[one_Q] * 5))
     reference = replays[0]
     Resampled([replay.take(torch.arange(100)) for replay in replays], num_resamples=10)
     started = time.perf_counter()

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from joblib import Parallel, cpu_count, delayed
 from torch import Tensor
 
-from t2.comparison.compare import compare
+from t2.comparison.compare import Comparison, compare
 from t2.comparison.key_rows import key_markdown
 from t2.comparison.predictions import PREDICTIONS_FILE, check_labels, check_questions, load_predictions
 from t2.comparison.report import write_report
+from t2.comparison.sources import Source
 from t2.comparison.summary import summarise
 from t2.comparison.sweeps import FULL, Sweeps
-from t2.curves.labels import budget_labels
+from t2.curves.labels import BudgetLabels, budget_labels
+from t2.endings import SIGNALS, no_signals_in_children
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
 from t2.hardware import one_thread
@@ -50,7 +54,11 @@ def report_of(
     new_rows = None if new_after is None else _new_rows(loaded.root, pool, new_after)
     labels = budget_labels(pool, stored.made_for.grid, stored.made_for.eps)
     check_labels(stored, pool, labels, path)
-    comparisons = [compare(pool, labels, sources, seed, sweeps) for seed, sources in stored.by_seed.items()]
+    # Fold seeds have nothing to do with each other: a process for each core, each on one thread.
+    processes = min(cpu_count(), len(stored.by_seed))
+    jobs = (delayed(_compared)(pool, labels, sources, seed, sweeps) for seed, sources in stored.by_seed.items())
+    with no_signals_in_children(*SIGNALS):
+        comparisons = list(Parallel(n_jobs=processes)(jobs))
     summary = summarise(comparisons, clusters_of(pool.dedup_keys), stored.made_for.eps, new_rows)
     header = (
         f"{len(pool)} questions x {stored.made_for.samples_per_question} samples; 5-fold over questions, fold seeds "
@@ -63,6 +71,13 @@ def report_of(
     written = write_report(summary, comparisons[0], out, title, header, loaded.notes, cost_unit=loaded.cost_unit)
     write_text_atomically(out / "key.md", key_markdown(summary, header, loaded.cost_unit))
     return [*written, out / "key.md"]
+
+
+def _compared(
+    pool: GradedPool, labels: BudgetLabels, sources: Sequence[Source], seed: int, sweeps: Sweeps
+) -> Comparison:
+    with one_thread():
+        return compare(pool, labels, sources, seed, sweeps)
 
 
 def _new_rows(folder: Path, pool: GradedPool, new_after: int) -> Tensor:

@@ -52,7 +52,7 @@ ROUND_LIMITS = (1.0, 1.25, 1.5, 2.0, 3.0, math.inf)
 """Mean rounds of a question that a setting may take."""
 TARGETS = tuple(Target(allowance, limit) for allowance in ALLOWANCES for limit in ROUND_LIMITS)
 DSC_SOURCES = (PROMPT_LENGTH, TFIDF)
-"""Sources whose score orders `DSC`, besides every head."""
+"""Sources whose score orders `DSC`, besides the first head."""
 
 
 @dataclass(frozen=True)
@@ -195,12 +195,14 @@ def _jobs(
         yield dsc_by_other_half(sweeps), None
     for source in sources:
         is_head = source.kind == "head"
+        known = source.folds[0].train
         if is_head:
-            contenders = of_head(source.name, source.folds[0].train, grid, sweeps)
+            contenders = of_head(source.name, known, grid, sweeps)
         else:
-            contenders = of_control(source.name, source.folds[0].train, grid, sweeps)
+            contenders = of_control(source.name, known, grid, sweeps)
         yield from ((contender, source) for contender in contenders)
-        if greedy and (is_head or source.name in DSC_SOURCES):
+        first_head = next((each.name for each in sources if each.kind == "head"), None)
+        if greedy and source.name in (first_head, *DSC_SOURCES):
             yield of_dsc(source.name, sweeps), source
         if source.name == BEST_LAYER:
             yield of_actsc(source.name, sweeps), source

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 
 from t2.comparison import fits
-from t2.comparison.identity import AT_ONCE, ONE_SAMPLE, PLANNED, Key
+from t2.comparison.identity import AT_ONCE, GENERATOR, ONE_SAMPLE, PLANNED, TFIDF, Key
 from t2.comparison.slices import Slice
 from t2.comparison.sources import Known
 from t2.comparison.sweeps import FULL, Sweeps
@@ -24,6 +24,10 @@ from t2.policies.one_round import PredictedN, Utility
 from t2.policies.windows import ESC, Doubling
 from t2.stats.frontier import Frontier, Setting
 
+PLANNED_CONTROLS = (TFIDF, GENERATOR)
+"""Controls without a curve that planned rounds are tried with: what text knows, and what the generator does."""
+LEFT_OUT_OF_FIT = ("HubDoubling", f"ASC{AT_ONCE}", f"NoHeadThenStop{AT_ONCE}")
+"""References that reports alone have room for."""
 Kind = Literal["reference", "one round", "sequential"]
 
 
@@ -61,9 +65,9 @@ def references(grid: tuple[int, ...], sweeps: Sweeps, halves: bool = True, greed
         Contender(Key("Doubling"), "sequential", sweeps.shares, fits.capped(Doubling)),
         Contender(Key("HubDoubling"), "sequential", (0.75,), fits.capped(Doubling)),
         Contender(Key(f"ASC{AT_ONCE}"), "sequential", sweeps.thresholds, fits.all_at_once(ASC)),
-        Contender(Key("NoHeadThenStop"), "sequential", sweeps.prices, fits.no_head_then_stop),
+        Contender(Key("NoHeadThenStop"), "sequential", sweeps.prices, fits.no_head_planned(sweeps.prices)),
         Contender(Key(f"NoHeadThenStop{AT_ONCE}"), "sequential", sweeps.prices, fits.no_head_at_once),
-        Contender(Key(PLANNED), "sequential", sweeps.plans, fits.no_head_then_stop),
+        Contender(Key(PLANNED), "sequential", sweeps.plans, fits.no_head_planned(sweeps.plans)),
     ]
     if greedy:
         policies.insert(0, Contender(Key("Greedy"), "reference", (float("nan"),), fits.greedy))
@@ -77,22 +81,18 @@ def references(grid: tuple[int, ...], sweeps: Sweeps, halves: bool = True, greed
 def of_control(source: str, known: Known, grid: tuple[int, ...], sweeps: Sweeps) -> list[Contender]:
     """A control: the common decision layer, one round (alone or over the batch) or as a prior for stopping.
 
-    A `PriorHead` gives every question a prior of its own for planned rounds, all others that of the question's bin.
+    Planned rounds take its own priors where it has them, those of its bins for `PLANNED_CONTROLS`.
     """
-    totals = sweeps.totals_for(grid)
-    own = [Contender(Key(PLANNED, source), "sequential", sweeps.plans, fits.prior_then_stop)] if known.fits else []
-    return [
-        *own,
-        Contender(Key(PLANNED, source, in_bins=True), "sequential", sweeps.plans, fits.head_then_stop),
-        Contender(Key("Utility", source, in_bins=True), "one round", sweeps.prices, fits.binned_utility),
-        Contender(Key("BatchBudget", source, in_bins=True), "one round", totals, fits.binned_batch),
-        Contender(Key("HeadThenStop", source), "sequential", sweeps.prices, fits.head_then_stop),
-    ]
+    planned = [_planned(source, sweeps, in_bins=not known.fits)] if known.fits or source in PLANNED_CONTROLS else []
+    return [*planned, *_in_bins(source, grid, sweeps)]
 
 
 def of_head(source: str, known: Known, grid: tuple[int, ...], sweeps: Sweeps) -> list[Contender]:
     """A head: as a control, and with every policy that its prediction has the parts for."""
-    policies = of_control(source, known, grid, sweeps)
+    policies = [_planned(source, sweeps, in_bins=False)] if known.fits else []
+    if known.prediction.accuracy_BK is not None:
+        policies.append(_planned(source, sweeps, in_bins=True))
+    policies += _in_bins(source, grid, sweeps)
     if known.prediction.accuracy_BK is not None:
         totals = sweeps.totals_for(grid)
         policies += [
@@ -103,6 +103,22 @@ def of_head(source: str, known: Known, grid: tuple[int, ...], sweeps: Sweeps) ->
     if known.prediction.log2_n_B is not None:
         policies.append(Contender(Key("PredictedN", source), "one round", sweeps.shifts, fits.native(PredictedN)))
     return policies
+
+
+def _in_bins(source: str, grid: tuple[int, ...], sweeps: Sweeps) -> list[Contender]:
+    totals = sweeps.totals_for(grid)
+    return [
+        Contender(Key("Utility", source, in_bins=True), "one round", sweeps.prices, fits.binned_utility),
+        Contender(Key("BatchBudget", source, in_bins=True), "one round", totals, fits.binned_batch),
+        Contender(Key("HeadThenStop", source), "sequential", sweeps.prices, fits.binned_planned(sweeps.prices)),
+    ]
+
+
+def _planned(source: str, sweeps: Sweeps, in_bins: bool) -> Contender:
+    """Planned rounds with the source's own prior for each question, which a `PriorHead` gives, or with its bin's."""
+    plans = sweeps.plans
+    fit = fits.binned_planned(plans) if in_bins else fits.prior_planned(plans)
+    return Contender(Key(PLANNED, source, in_bins), "sequential", plans, fit)
 
 
 def of_actsc(source: str, sweeps: Sweeps) -> Contender:
@@ -143,11 +159,12 @@ def fitted_frontier(contender: Contender, train: Slice, on: Slice, known: Known,
 
 
 def reference_frontiers(train: Slice, on: Slice, cap: int) -> list[Frontier]:
-    """Everything that knows nothing of a question beforehand, or too much, fitted on the training questions."""
+    """What knows nothing of a question beforehand, or too much, and has one knob, fitted on the training questions."""
     known = nothing_known(len(on.pool))
     greedy = bool(on.pool.greedy_present_Q.all())
     contenders = references(on.labels.grid, FULL.priced_for(on.pool), on.halves is not None, greedy)
-    return [fitted_frontier(contender, train, on, known, cap) for contender in contenders]
+    lines = [each for each in contenders if each.key.policy != PLANNED and each.key.policy not in LEFT_OUT_OF_FIT]
+    return [fitted_frontier(contender, train, on, known, cap) for contender in lines]
 
 
 def head_frontiers(source: str, prediction: Prediction, on: Slice, cap: int) -> list[Frontier]:

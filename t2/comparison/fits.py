@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from t2.comparison.bins import fit_bins
+from t2.comparison.bins import BinnedCurves, fit_bins
 from t2.comparison.slices import Slice
 from t2.comparison.sources import Known
 from t2.curves.labels import cut_grid
@@ -20,17 +21,15 @@ from t2.policies.batch_budget import BatchBudget
 from t2.policies.dsc import DSC, replay_other_half
 from t2.policies.one_round import FixedN, Utility
 from t2.policies.oracle import BayesOracle, OwnOracle
-from t2.policies.planning import StopModel
-from t2.policies.stopping import Sequential, TableRule
-from t2.policies.then_stop import HeadThenStop, Prices, StateSums, softened, stop_model
+from t2.policies.stopping import DrawTable, Sequential, TableRule
+from t2.policies.then_stop import HeadThenStop, Prices, Priors, StateSums, softened, stop_model
 from t2.policies.windows import ESC
 from t2.stats.frontier import Setting
 
 EASY = 0.9
 """Share of right samples from which a training question counts as easy, in `actsc`."""
-_STATES_PLANNED = 2_000_000
-"""States times priors that one plan in a comparison may have; a server plans for each question."""
-_FEWEST_PRIORS = 32
+MOST_PRIORS = 64
+"""Of questions, in a comparison: planning for each of them would take minutes. A server plans for each question."""
 AtNumber = Callable[[float], Replay]
 AtSetting = Callable[[Setting], Replay]
 Run = Callable[[Slice, Known], AtSetting]
@@ -77,17 +76,20 @@ def fixed_n(train: Slice, known: Known, cap: int) -> Run:
     return lambda on, k: numbered(lambda n: one_round(FixedN(int(n)), k.prediction, on, int(n)))
 
 
-def no_head_then_stop(train: Slice, known: Known, cap: int) -> Run:
-    """`NoHeadThenStop`: one prior, all training questions."""
-    rule = no_head_rule(train, cap)
-    return lambda on, _: lambda prices: rule(prices).replay(on.orders)
+def no_head_planned(plans: Sequence[Setting]) -> Fit:
+    """`NoHeadThenStop`, or planned rounds without a head: one prior, all training questions."""
+
+    def fit(train: Slice, known: Known, cap: int) -> Run:
+        tables = Planned(no_head_priors(train, cap), plans)
+        return lambda on, _: tables.replayed(on)
+
+    return fit
 
 
-def no_head_rule(train: Slice, cap: int) -> Callable[[Setting], HeadThenStop]:
-    """`NoHeadThenStop` at prices."""
+def no_head_priors(train: Slice, cap: int) -> Priors:
+    """One prior: all training questions."""
     prior_1A = torch.ones(1, len(train.pool))
-    planned = Priors(StateSums.of(answer_atoms(train.pool), prior_1A, cap).model(), *means_of(train, prior_1A))
-    return planned.at
+    return Priors(StateSums.of(answer_atoms(train.pool), prior_1A, cap).model(), *means_of(train, prior_1A))
 
 
 def bayes_oracle(train: Slice, known: Known, cap: int) -> Run:
@@ -97,7 +99,9 @@ def bayes_oracle(train: Slice, known: Known, cap: int) -> Run:
     def run(on: Slice, _: Known) -> AtSetting:
         halves = on.halves
         assert halves is not None
-        return numbered(lambda price: BayesOracle(price).replay(halves.upto(cap), on.pool, atoms, train.labels.acc_QK))
+        return numbered(
+            lambda price: BayesOracle(price).replay(halves.upto(cap), on.pool, atoms, train.labels.acc_QK, on.axes)
+        )
 
     return run
 
@@ -108,7 +112,7 @@ def own_oracle(train: Slice, known: Known, cap: int) -> Run:
     def run(on: Slice, _: Known) -> AtSetting:
         halves = on.halves
         assert halves is not None
-        return numbered(lambda price: OwnOracle(price).replay(halves.upto(cap), on.pool))
+        return numbered(lambda price: OwnOracle(price).replay(halves.upto(cap), on.pool, on.axes))
 
     return run
 
@@ -139,8 +143,8 @@ def all_at_once(build: Callable[[float, int], TableRule]) -> Fit:
 
 def no_head_at_once(train: Slice, known: Known, cap: int) -> Run:
     """`NoHeadThenStop` with all samples started at once: it looks at each answer as it comes."""
-    rule = no_head_rule(train, cap)
-    return lambda on, _: numbered(lambda price: rule(price).replay_concurrent(on.arrivals(cap)))
+    priors = no_head_priors(train, cap)
+    return lambda on, _: numbered(lambda price: HeadThenStop(priors, Prices(price)).replay_concurrent(on.arrivals(cap)))
 
 
 def actsc(train: Slice, known: Known, cap: int) -> Run:
@@ -170,20 +174,23 @@ def binned_utility(train: Slice, known: Known, cap: int) -> Run:
     )
 
 
-@dataclass(frozen=True)
-class Priors:
-    """What stopping rules plan with: P priors over training questions."""
+class Planned:
+    """The tables of all plans that a contender tries, made when the first is asked for: together they are fast.
 
-    model: StopModel
-    tokens_P: Tensor
-    """predicted tokens of a sample"""
-    greedy_right_P: Tensor | None
-    """probability that the greedy answer is correct; None: it is not to be used"""
+    A setting that is a number is a price per token, and waiting costs nothing.
+    """
 
-    def at(self, setting: Setting, prior_Q: Tensor | None = None) -> HeadThenStop:
-        """The rule for questions with these priors; a single price is that of tokens, and waiting costs nothing."""
-        prices = setting if isinstance(setting, Prices) else Prices(setting)
-        return HeadThenStop(self.model, prices, self.tokens_P, prior_Q, self.greedy_right_P)
+    def __init__(self, priors: Priors, plans: Sequence[Setting]) -> None:
+        self._priors, self._plans = priors, tuple(plans)
+
+    @cached_property
+    def _tables(self) -> dict[Setting, DrawTable]:
+        prices = [plan if isinstance(plan, Prices) else Prices(plan) for plan in self._plans]
+        return dict(zip(self._plans, self._priors.tables(prices), strict=True))
+
+    def replayed(self, on: Slice, prior_Q: Tensor | None = None) -> AtSetting:
+        """Replay on questions with these priors."""
+        return lambda setting: TableRule(self._tables[setting], prior_Q).replay(on.orders)
 
 
 def means_of(train: Slice, weight_PA: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -193,48 +200,58 @@ def means_of(train: Slice, weight_PA: Tensor) -> tuple[Tensor, Tensor | None]:
     return share_PA @ train.pool.mean_tokens_Q, None if right_A is None else share_PA @ right_A.double()
 
 
-def then_stop_rules(train: Slice, known: Known, cap: int) -> Callable[[Known, Setting], HeadThenStop]:
-    """`HeadThenStop` whose prior is half the training questions of the bin, half all of them, for others at prices."""
+def bin_priors(train: Slice, known: Known, cap: int) -> tuple[Priors, BinnedCurves]:
+    """A prior for each bin of scores: half the training questions of the bin, half all of them."""
     bins = fit_bins(known.score_B, train.labels.served_QK)
     member_PQ = torch.nn.functional.one_hot(bins.bin_of(known.score_B), len(bins.acc_NK)).T.double()
     # Inside an inner fold a bin may have no training question: it is then like all of them.
     group_PQ, prior_PQ = softened(member_PQ, 0.0), softened(member_PQ)
     tokens_P, _ = means_of(train, group_PQ)
     _, greedy_right_P = means_of(train, prior_PQ)
-    priors = Priors(stop_model(answer_atoms(train.pool), prior_PQ, cap), tokens_P, greedy_right_P)
-    return lambda others, setting: priors.at(setting, bins.bin_of(others.score_B))
+    return Priors(stop_model(answer_atoms(train.pool), prior_PQ, cap), tokens_P, greedy_right_P), bins
 
 
-def head_then_stop(train: Slice, known: Known, cap: int) -> Run:
-    """`HeadThenStop` with the priors of `then_stop_rules`."""
-    rules = then_stop_rules(train, known, cap)
-    return lambda on, k: lambda setting: rules(k, setting).replay(on.orders)
+def binned_planned(plans: Sequence[Setting]) -> Fit:
+    """`HeadThenStop`, or planned rounds, with `bin_priors`."""
+
+    def fit(train: Slice, known: Known, cap: int) -> Run:
+        priors, bins = bin_priors(train, known, cap)
+        tables = Planned(priors, plans)
+        return lambda on, k: tables.replayed(on, bins.bin_of(k.score_B))
+
+    return fit
 
 
-def prior_then_stop(train: Slice, known: Known, cap: int) -> Run:
-    """`HeadThenStop` with a prior for each question, from the weights of a `PriorHead` fitted to `train`."""
-    count_Q3, right_Q = train.pool.top_counts()
-    own = answer_atoms(train.pool)
+def prior_planned(plans: Sequence[Setting]) -> Fit:
+    """Planned rounds with a prior for each question, from the weights of a `PriorHead`."""
 
-    def run(on: Slice, k: Known) -> AtSetting:
-        weight_BJ = k.prediction.atom_weights_BJ
-        assert k.fit_B is not None
-        assert weight_BJ is not None
-        (number,) = set(k.fit_B.tolist())  # questions that are replayed together were held out by one fit
-        fit = k.fits[number]
-        # The mean of all training questions is one more mixture, of which every prior has its share.
-        everyone_1Q = torch.full((1, len(own)), 1 / len(own), dtype=torch.float64)
-        mixture_JQ = torch.cat([fit.spread(count_Q3, right_Q), everyone_1Q])
-        weight_BJ = torch.nn.functional.pad(weight_BJ.double() * (1 - fit.lam), (0, 1), value=fit.lam)
-        sums = StateSums.of(own, mixture_JQ, cap)
-        weight_PJ, prior_B = alike(weight_BJ, max(_FEWEST_PRIORS, _STATES_PLANNED // len(sums.states)))
-        members_PB = torch.nn.functional.one_hot(prior_B, len(weight_PJ)).T.double()
-        tokens_P = members_PB @ k.prediction.log_tokens_B.double().exp() / members_PB.sum(1)
-        _, greedy_right_P = means_of(train, weight_PJ @ mixture_JQ)
-        priors = Priors(sums.model(weight_PJ), tokens_P, greedy_right_P)
-        return lambda setting: priors.at(setting, prior_B).replay(on.orders)
+    def fit(train: Slice, known: Known, cap: int) -> Run:
+        def run(on: Slice, k: Known) -> AtSetting:
+            priors, prior_B = question_priors(train, k, cap)
+            return Planned(priors, plans).replayed(on, prior_B)
 
-    return run
+        return run
+
+    return fit
+
+
+def question_priors(train: Slice, known: Known, cap: int) -> tuple[Priors, Tensor]:
+    """A prior for each question (or for those alike), and which each has; `train` is what the head was fitted to."""
+    weight_BJ, fit_B = known.prediction.atom_weights_BJ, known.fit_B
+    assert fit_B is not None
+    assert weight_BJ is not None
+    (number,) = set(fit_B.tolist())  # questions that are replayed together were held out by one fit
+    fit, own = known.fits[number], answer_atoms(train.pool)
+    # The mean of all training questions is one more mixture, of which every prior has its share.
+    everyone_1Q = torch.full((1, len(own)), 1 / len(own), dtype=torch.float64)
+    mixture_JQ = torch.cat([fit.spread(*train.pool.top_counts()), everyone_1Q])
+    weight_BJ = torch.nn.functional.pad(weight_BJ.double() * (1 - fit.lam), (0, 1), value=fit.lam)
+    sums = StateSums.of(own, mixture_JQ, cap)
+    weight_PJ, prior_B = alike(weight_BJ, MOST_PRIORS)
+    members_PB = torch.nn.functional.one_hot(prior_B, len(weight_PJ)).T.double()
+    tokens_P = members_PB @ known.prediction.log_tokens_B.double().exp() / members_PB.sum(1)
+    _, greedy_right_P = means_of(train, weight_PJ @ mixture_JQ)
+    return Priors(sums.model(weight_PJ), tokens_P, greedy_right_P), prior_B
 
 
 def alike(weight_BJ: Tensor, most: int) -> tuple[Tensor, Tensor]:

@@ -27,8 +27,8 @@ def versus_table(summary: Summary, cost_unit: str = "tokens") -> Table:
     columns = ("rule", "against", f"ratio of {cost_unit}", "accuracy, points", "critical path, ratio", "rounds")
     rows = tuple(
         (
-            each.first,
-            each.second,
+            f"{each.first}, {in_words(each.first_rounds)}",
+            f"{each.second}, {in_words(each.second_rounds)}",
             span(each.ratio),
             span(each.difference),
             span(each.path_ratio),

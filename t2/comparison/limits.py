@@ -52,7 +52,10 @@ class Versus:
     """One rule at a target against another, paired over questions."""
 
     first: str
+    first_rounds: float | None
+    """mean rounds that it was tuned to wait at most; None: any"""
     second: str
+    second_rounds: float | None
     difference: Interval
     """of accuracy, points"""
     ratio: Interval
@@ -60,6 +63,7 @@ class Versus:
     path_ratio: Interval
     """of the critical path"""
     rounds: tuple[float, float]
+    """mean rounds of both"""
     other_seeds: tuple[tuple[float, float], ...]
     """difference and ratio at the other fold seeds"""
 
@@ -88,7 +92,7 @@ def places(
                 in_bins=outcome.frontier.in_bins,
                 role=key if isinstance(key, Role) else "",
                 allowance=target.allowance,
-                max_rounds=None if target.max_rounds == float("inf") else target.max_rounds,
+                max_rounds=_limit(target),
                 difference=resampled.difference(replay, first.reference),
                 ratio=resampled.ratio(replay, first.reference),
                 path_ratio=resampled.path_ratio(replay, first.reference),
@@ -124,8 +128,10 @@ def versus(everyone: Everyone, others: Sequence[Everyone], resampled: Resampled)
     for pair in sides(everyone):
         mine, theirs = (everyone[key].limited[target] for key, target in pair)
         yield Versus(
-            first=_at(*pair[0]),
-            second=_at(*pair[1]),
+            first=pair[0][0].display_name,
+            first_rounds=_limit(pair[0][1]),
+            second=pair[1][0].display_name,
+            second_rounds=_limit(pair[1][1]),
             difference=resampled.difference(mine, theirs),
             ratio=resampled.ratio(mine, theirs),
             path_ratio=resampled.path_ratio(mine, theirs),
@@ -138,8 +144,8 @@ def versus(everyone: Everyone, others: Sequence[Everyone], resampled: Resampled)
         )
 
 
-def _at(key: Key | Role, target: Target) -> str:
-    return f"{key.display_name}, {in_words(target.max_rounds)}"
+def _limit(target: Target) -> float | None:
+    return None if target.max_rounds == float("inf") else target.max_rounds
 
 
 def in_words(max_rounds: float | None) -> str:

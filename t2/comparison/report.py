@@ -99,7 +99,7 @@ def write_report(
     }
     texts = {
         "report.json": json.dumps(
-            _finite({**asdict(summary), **further}), indent=1, ensure_ascii=False, allow_nan=False
+            without_infinities({**asdict(summary), **further}), indent=1, ensure_ascii=False, allow_nan=False
         )
         + "\n",
         "report.md": first_markdown + markdown(summary, header, cost_unit),
@@ -112,12 +112,12 @@ def write_report(
     return [folder / name for name in (*texts, *pictures)]
 
 
-def _finite(value: object) -> object:
+def without_infinities(value: object) -> object:
     """JSON has no word for infinity, which a price for a round may be: null."""
     if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
+        return {key: without_infinities(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
+        return [without_infinities(part) for part in value]
     return None if value == math.inf else value
 
 
@@ -128,6 +128,7 @@ def frontier_lines(comparison: Comparison) -> list[Line]:
         if outcome.kind != "reference"
         else Line(outcome.frontier)
         for outcome in comparison.outcomes.values()
+        if outcome.frontier.is_swept or len(outcome.frontier.replays) == 1  # planned rounds are no line
     )
 
 

@@ -52,6 +52,19 @@ class Slice:
         """Orders of arrival of `cap` samples, drawn now unless `with_arrivals` has."""
         return self.arrivals_of.get(cap) or Orders.of_arrivals(self.pool, self.orders.num_orders, 0, cap)
 
+    def with_fewer_orders(self) -> Slice:
+        """With the first half of the random orders."""
+
+        def half(orders: Orders) -> Orders:
+            return orders.first((orders.num_orders + 1) // 2)
+
+        return replace(
+            self,
+            orders=half(self.orders),
+            half_orders=(half(self.half_orders[0]), half(self.half_orders[1])) if self.half_orders else None,
+            arrivals_of={width: half(orders) for width, orders in self.arrivals_of.items()},
+        )
+
     def take(self, rows: Tensor) -> Slice:
         return Slice(
             self.pool.take(rows),

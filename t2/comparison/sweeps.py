@@ -22,9 +22,9 @@ class Sweeps:
         *(60.0, 100.0, 200.0, 500.0, 2000.0),
     )
     """accuracy points per 1,000 generated tokens, where a sample has `TOKENS_OF_PRICES`; dense where one is chosen"""
-    plan_prices: tuple[float, ...] = (0.3, 0.7, 1.2, 2.0, 2.9, 4.1, 5.8, 8.2, 11.5, 16.0)
+    plan_prices: tuple[float, ...] = (0.3, 0.8, 1.4, 2.2, 3.2, 4.5, 6.5, 9.5, 15.0)
     """of planned rounds, as `prices`"""
-    round_prices: tuple[float, ...] = (0.0, 0.1, 0.2, 0.35, 0.6, 1.0, 1.6, 2.6, math.inf)
+    round_prices: tuple[float, ...] = (0.0, 0.1, 0.25, 0.5, 0.9, 1.6, 2.8, math.inf)
     """accuracy points that one more wait must bring; with each of `plan_prices`"""
     totals: tuple[float, ...] = (0.0, 0.02, 0.06, 0.13, 0.2, 0.26, 0.32, 0.39, 0.45, 0.53, 0.61, 0.74, 0.87, 1.0)
     """of BatchBudget: how far from 1 sample a question to the largest budget; dense where one is chosen"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from t2.comparison.claims import Claim, Claims
@@ -118,8 +119,12 @@ def settings(chosen: Sequence[Setting]) -> str:
 
 
 def _range(chosen: Sequence[float]) -> str:
-    ends = [f"{setting:g}" for setting in (min(chosen), max(chosen))] if chosen else [NOTHING]
+    ends = [_knob(setting) for setting in (min(chosen), max(chosen))] if chosen else [NOTHING]
     return " to ".join(dict.fromkeys(ends))
+
+
+def _knob(setting: float) -> str:
+    return "infinite" if math.isinf(setting) else f"{setting:g}"
 
 
 def contenders_table(summary: Summary, cost_unit: str = "tokens") -> Table:

@@ -7,14 +7,14 @@ questions that are not asked live; settings are chosen on questions that the fit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from t2.calibration.settings import in_words
 from t2.comparison.contenders import Contender
-from t2.comparison.fits import capped, head_then_stop, then_stop_rules
+from t2.comparison.fits import Fit, bin_priors, binned_planned, capped
 from t2.comparison.identity import Key
 from t2.comparison.slices import Slice
 from t2.comparison.sources import Folds, Known
@@ -29,6 +29,7 @@ from t2.policies.base import OneRound, Replay, replay_one_round
 from t2.policies.orders import Orders
 from t2.policies.rules import Rule, one_batch_rules, table_rules
 from t2.policies.stopping import TableRule
+from t2.policies.then_stop import HeadThenStop, Prices
 
 MIN_FITTED = 40
 """Fewest questions besides the live ones that tables and settings are fitted on."""
@@ -95,15 +96,17 @@ def plan(live: Questions, others: Questions, policy: OneRound, n_ref: int) -> di
     reference = float(others.labels.served_QK[:, grid.index(n_ref)].mean())
     inner = inner_folds(fit, Folds.of(others.pool.dedup_keys, fold_seed=0).inner_Q)
 
-    def tuned(contender: Contender, settings: tuple[float, ...]) -> float:
-        frontier = held_out_frontier(replace(contender, settings=settings), inner, others.known, n_ref)
+    def tuned(policy: str, settings: tuple[float, ...], how: Fit) -> float:
+        contender = Contender(Key(policy), "sequential", settings, how)
+        frontier = held_out_frontier(contender, inner, others.known, n_ref)
         return settings[cheapest_within(frontier, reference)]
 
-    threshold = tuned(Contender(Key("ASC"), "sequential", (), capped(ASC)), FULL.thresholds)
+    threshold = tuned("ASC", FULL.thresholds, capped(ASC))
     planned[f"ASC({threshold:g})"] = _by_table(ASC(threshold, n_ref), orders)
-    then_stop_contender = Contender(Key("HeadThenStop"), "sequential", (), head_then_stop)
-    price = tuned(then_stop_contender, FULL.priced_for(others.pool).prices)
-    then_stop = then_stop_rules(fit, others.known, n_ref)(live.known, price)
+    prices = FULL.priced_for(others.pool).prices
+    price = tuned("HeadThenStop", prices, binned_planned(prices))
+    priors, bins = bin_priors(fit, others.known, n_ref)
+    then_stop = HeadThenStop(priors, Prices(price), bins.bin_of(live.known.score_B))
     planned[f"HeadThenStop({price:g})"] = _by_table(then_stop, orders)
     return planned
 

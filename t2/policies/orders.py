@@ -47,6 +47,11 @@ class Orders:
         parts = vars(self).items()
         return Orders(**{name: part[:, rows] if name.endswith("RQM") else part[rows] for name, part in parts})
 
+    def first(self, num_orders: int) -> Orders:
+        """The first so many orders."""
+        parts = vars(self).items()
+        return Orders(**{name: part[:num_orders] if name.endswith("RQM") else part for name, part in parts})
+
     @staticmethod
     def of(pool: GradedPool, num_orders: int, seed: int) -> Orders:
         generator = torch.Generator().manual_seed(seed)

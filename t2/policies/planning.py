@@ -25,6 +25,8 @@ _TIE = 1e-12
 """Values closer than this are equal: rounding must not decide."""
 LEAST_COST = 1e-9
 """Of a sample, in accuracy (a share): where samples are free, those that change nothing are still not drawn."""
+_STATES_AT_ONCE = 1 << 21
+"""States times priors of `plan_each`: 64 MiB for the four tables of a model."""
 _ELEMENTS_AT_ONCE = 1 << 17
 """Of the largest table of one block of priors: 1 MiB, about what a core's cache holds."""
 
@@ -47,8 +49,15 @@ class StopModel:
         return len(self.right_PS)
 
     def take(self, priors: slice) -> StopModel:
-        parts = (self.right_PS, self.lead_PS, self.run_PS, self.rest_PS)
-        return StopModel(self.states, *(part[priors] for part in parts))
+        return StopModel(self.states, *(part[priors] for part in self._parts))
+
+    def repeated(self, times: int) -> StopModel:
+        """All priors, then all again, so many times."""
+        return StopModel(self.states, *(part.repeat(times, 1) for part in self._parts))
+
+    @property
+    def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.right_PS, self.lead_PS, self.run_PS, self.rest_PS
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,22 @@ def plan(
         return DrawTable(model.states, batch_PS)
     # Either way costs a round, and so the first round's cost is left out of both.
     return DrawTable(model.states, batch_PS, greedy_right_P.double() - cost_P > root_P + _TIE)
+
+
+def plan_each(
+    model: StopModel, cost_NP: Tensor, round_cost_N: Tensor, greedy_right_P: Tensor | None = None
+) -> list[DrawTable]:
+    """`plan` at N pairs of costs; all at once where there are few priors, since the steps are many and small."""
+    together = max(1, _STATES_AT_ONCE // (len(model) * len(model.states)))
+    tables: list[DrawTable] = []
+    for cost_GP, round_G in zip(*(torch.split(part, together) for part in (cost_NP, round_cost_N)), strict=True):
+        num = len(cost_GP)
+        greedy_right_X = None if greedy_right_P is None else greedy_right_P.repeat(num)
+        table = plan(model.repeated(num), cost_GP.flatten(), round_G.repeat_interleave(len(model)), greedy_right_X)
+        greedy = [None] * num if table.greedy_P is None else table.greedy_P.chunk(num)
+        batches = table.batch_PS.chunk(num)
+        tables += [DrawTable(model.states, *parts) for parts in zip(batches, greedy, strict=True)]
+    return tables
 
 
 def _planned(model: StopModel, cost_P: Tensor, round_P: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ of all atoms (`softened`): no votes are then less than half as likely as `NoHead
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,9 +26,9 @@ from torch import Tensor
 
 from t2.errors import T2Error
 from t2.heads.answer_atoms import AnswerAtoms, swapped
-from t2.policies.planning import StopModel, plan
+from t2.policies.planning import StopModel, plan_each
 from t2.policies.states import VoteStates, vote_states
-from t2.policies.stopping import TableRule
+from t2.policies.stopping import DrawTable, TableRule
 
 ALL_SHARE = 0.5
 """Weight of all atoms in the prior of a group."""
@@ -126,29 +127,32 @@ class Prices:
             )
 
 
+@dataclass(frozen=True)
+class Priors:
+    """What plans are made with: P priors, and what a sample and a greedy answer of each are thought to be worth."""
+
+    model: StopModel
+    tokens_P: Tensor
+    """predicted tokens of a sample"""
+    greedy_right_P: Tensor | None = None
+    """probability that the greedy answer is correct; None: there is none, or it is not to be used"""
+
+    def tables(self, prices: Sequence[Prices]) -> list[DrawTable]:
+        """The best plan for each pair of prices."""
+        per_token_N = torch.tensor([each.price for each in prices], dtype=torch.float64) / 100 / 1000
+        round_N = torch.tensor([each.round_price for each in prices], dtype=torch.float64) / 100
+        return plan_each(self.model, per_token_N[:, None] * self.tokens_P.double(), round_N, self.greedy_right_P)
+
+
 class HeadThenStop(TableRule):
-    """Sequential: a prior for each question from the head, then the best plan of rounds under that prior."""
+    """Sequential: a prior for each question from the head, then the best plan of rounds under that prior.
 
-    def __init__(
-        self,
-        model: StopModel,
-        prices: Prices,
-        tokens_P: Tensor,
-        prior_Q: Tensor | None = None,
-        greedy_right_P: Tensor | None = None,
-    ) -> None:
-        """Plan for every prior.
+    `prior_Q` is each question's prior; None: all have the first.
+    """
 
-        Args:
-            model: of P priors, up to the cap.
-            prices: of tokens and of rounds.
-            tokens_P: predicted tokens of a sample.
-            prior_Q: each question's prior; None: all have the first.
-            greedy_right_P: probability that the greedy answer is correct; None: there is none.
-        """
+    def __init__(self, priors: Priors, prices: Prices, prior_Q: Tensor | None = None) -> None:
         self.prices = prices
-        cost_P = prices.price / 100 * tokens_P.double() / 1000
-        super().__init__(plan(model, cost_P, prices.round_price / 100, greedy_right_P), prior_Q)
+        super().__init__(priors.tables([prices])[0], prior_Q)
 
 
 def no_head(atoms: AnswerAtoms, cap: int) -> StopModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import torch
@@ -38,6 +39,8 @@ def knowing(noise: float, seed: int = 0, folds: Folds = FOLDS) -> Source:
 SOURCE = knowing(0.1)
 FEWER = Sweeps(
     prices=(0.01, 1.0, 2.9, 8.5, 23.0, 200.0),
+    plan_prices=(0.3, 2.2, 6.5),
+    round_prices=(0.0, 0.9, math.inf),
     totals=(0.0, 0.13, 0.32, 0.53, 1.0),
     shifts=(-2.0, 0.0, 1.0),
     thresholds=(0.76, 0.9, 0.97),

@@ -12,4 +12,5 @@ def small_sweeps() -> Sweeps:
     """Two settings a policy, few orders and resamples."""
     swept = {f.name: f.default for f in fields(Sweeps) if isinstance(f.default, tuple)}
     two: dict[str, Any] = {name: (values[0], values[len(values) // 2]) for name, values in swept.items()}
+    two["round_prices"] = (0.0, float("inf"))  # so that one round is among what is tried
     return Sweeps(**two, num_orders=4, num_resamples=100, num_rank_resamples=100)

@@ -25,7 +25,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from t2.curves.labels import accuracy_on_grid
+from t2.curves.labels import budget_labels
 from t2.pools.grader import PoolGrader
 from t2.judging.live_run import agreement, evaluate_live
 from t2.policies.asc import ASC
@@ -52,18 +52,18 @@ if __name__ == "__main__":
     grader.refresh()
     pool = grader.pool(questions, [len(prompt) for prompt in prompts], 32)
 
-    acc_QK = accuracy_on_grid(pool, grid)
+    labels = budget_labels(pool, grid, 0.02)
     fixed_Q, own_Q = torch.full((len(rows),), 2), torch.arange(len(rows)) % len(grid)
     asc = ASC(0.95, 12)
     replays = {
-        "fixed": replay_one_round(fixed_Q, acc_QK, grid, pool),
-        "own": replay_one_round(own_Q, acc_QK, grid, pool),
+        "fixed": replay_one_round(fixed_Q, labels, pool),
+        "own": replay_one_round(own_Q, labels, pool),
         "asc": asc.replay(Orders.of(pool, 64, 0)),
     }
     budgets = torch.tensor(grid)
     contenders = {
         "fixed": one_batch_rules(budgets[fixed_Q]),
-        "own": one_batch_rules(budgets[own_Q]),
+        "own": one_batch_rules(budgets[own_Q], greedy_first=True),
         "asc": table_rules(asc.table, torch.zeros(len(rows))),
     }
     live = evaluate_live(job, questions, prompts, contenders)

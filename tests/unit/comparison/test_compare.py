@@ -12,10 +12,10 @@ from helpers.compared import FEWER, FOLDS, GRID, LABELS, POOL, SMALL, SOURCE, co
 
 from t2.comparison.compare import best_of, compare
 from t2.comparison.contenders import Contender, fixed_frontier, fixed_n, nothing_known
-from t2.comparison.fits import Run, bayes_oracle, own_oracle
+from t2.comparison.fits import AtSetting, Run, bayes_oracle, numbered, own_oracle
 from t2.comparison.identity import ORACLES, Key, Role
 from t2.comparison.ladder import STOPPERS, _fewest_tokens
-from t2.comparison.report import markdown
+from t2.comparison.report import markdown, without_infinities
 from t2.comparison.rows import reference_row
 from t2.comparison.slices import Slice
 from t2.comparison.sources import OUTER_FOLDS, FoldKnown, Known
@@ -49,10 +49,13 @@ def test_settings_are_tuned_on_questions_that_the_fit_never_saw() -> None:
     def fit(train: Slice, known: Known, cap: int) -> Run:
         seen = set(train.pool.question_ids)
 
-        def run(on: Slice, _: Known, samples: float) -> Replay:
-            right = [float(samples > 1 or question in seen) for question in on.pool.question_ids]
-            num_Q = torch.full((len(right),), samples, dtype=torch.float64)
-            return Replay(torch.tensor(right, dtype=torch.float64), num_Q, num_Q, num_Q, num_Q, num_Q)
+        def run(on: Slice, _: Known) -> AtSetting:
+            def at(samples: float) -> Replay:
+                right = [float(samples > 1 or question in seen) for question in on.pool.question_ids]
+                num_Q = torch.full((len(right),), samples, dtype=torch.float64)
+                return Replay(torch.tensor(right, dtype=torch.float64), *[num_Q] * 7)
+
+            return numbered(at)
 
         return run
 
@@ -88,7 +91,7 @@ def test_a_batch_is_the_questions_that_are_tested_together() -> None:
         assert prediction.accuracy_BK is not None
         grid = torch.tensor([n for n in GRID if n <= cap], dtype=torch.float64)
         tokens_BK = prediction.log_tokens_B.double().exp()[:, None] * grid
-        for n, replay in zip(outcome.frontier.settings, outcome.folds[fold].test, strict=True):
+        for n, replay in zip(FEWER.totals_for(GRID), outcome.folds[fold].test, strict=True):
             total = n * float(tokens_BK[:, 0].sum()) * (1 + 1e-12)
             index_B = allocate(prediction.accuracy_BK[:, : len(grid)], tokens_BK, total)
             assert replay.samples.tolist() == grid[index_B].tolist()
@@ -98,7 +101,7 @@ def test_a_batch_is_the_questions_that_are_tested_together() -> None:
         either = compared().outcomes[Key("BatchBudget", "Oracle head", in_bins)]
         assert either.kind == "one round"
         # Lengths are predicted to be the same for all, so the setting bounds the mean samples.
-        for n, replay in zip(outcome.frontier.settings, either.frontier.replays, strict=True):
+        for n, replay in zip(FEWER.totals_for(GRID), either.frontier.replays, strict=True):
             assert float(replay.samples.mean()) <= n + 1e-9
 
 
@@ -219,7 +222,7 @@ def test_tokens_in_one_question_alone_are_compared_and_summarised() -> None:
     few = replace(POOL, tokens_QM=few_QM)
     comparison = compare(few, budget_labels(few, GRID, 0.02), [SOURCE], 0, SMALL)
     summary = summarise([comparison], clusters_of(few.dedup_keys))
-    json.dumps(asdict(summary), allow_nan=False)
+    json.dumps(without_infinities(asdict(summary)), allow_nan=False)
 
 
 def test_oracles_are_tuned_against_what_half_a_pool_can_reach() -> None:
@@ -238,6 +241,6 @@ def test_oracles_keep_to_the_cap() -> None:
     on = Slice.of(POOL, LABELS, seed=0)
     for fit in (own_oracle, bayes_oracle):
         run = fit(on, nothing_known(len(POOL)), 3)
-        assert float(run(on, nothing_known(len(POOL)), 0.001).samples.max()) <= 3
+        assert float(run(on, nothing_known(len(POOL)))(0.001).samples.max()) <= 3
         run = fit(on, nothing_known(len(POOL)), 5)
-        assert float(run(on, nothing_known(len(POOL)), 0.001).samples.max()) > 3
+        assert float(run(on, nothing_known(len(POOL)))(0.001).samples.max()) > 3

@@ -31,7 +31,7 @@ def test_half_point_settings_are_shown() -> None:
 
 def test_report_files(tmp_path: Path) -> None:
     paths = write_report(summarised(), compared(), tmp_path, "<b>title</b>", "header")
-    names = ["frontier.png", "index.html", "ladder.png", "report.json", "report.md"]
+    names = ["frontier.png", "index.html", "ladder.png", "memory.png", "plane.png", "report.json", "report.md"]
     assert sorted(path.name for path in paths) == names
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "<b>title</b>" not in page

@@ -16,9 +16,7 @@ def replay(accuracy: float, tokens: float) -> Replay:
         torch.tensor([accuracy], dtype=torch.float64),
         ones,
         torch.tensor([tokens], dtype=torch.float64),
-        ones,
-        ones,
-        ones,
+        *[ones] * 5,
     )
 
 

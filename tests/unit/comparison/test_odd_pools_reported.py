@@ -83,7 +83,7 @@ def all_but_one_free() -> GradedPool:
 
 
 POOLS = {
-    "all correct": graded_pool([[0] * 6] * NUM),
+    "all correct": graded_pool([[0] * 6] * NUM, greedy_right_Q=torch.ones(NUM, dtype=torch.bool)),
     "none correct": graded_pool([[1 + (q + s) % 3 for s in range(6)] for q in range(NUM)]),
     "only abstentions": graded_pool([[ABSTAINED] * 6] * NUM),
     "ragged, all but one free": all_but_one_free(),
@@ -122,7 +122,7 @@ def test_texts_that_mean_harm_are_shown_as_texts(tmp_path: Path) -> None:
         answers = [evil if s <= q % 6 else f"<img src=x onerror=alert({s})>{EVIL}" for s in range(6)]
         samples = [{"answer": a, "text": a, "tokens": 7 + s, "finish_reason": "stop"} for s, a in enumerate(answers)]
         question = {"id": evil, "question": f"{EVIL} {q} {q % 5}", "answer": evil, "family": EVIL, "size": q % 3}
-        lines.append(json.dumps({**question, "samples": samples, "greedy": samples[0], "prompt_tokens": 9}))
+        lines.append(json.dumps({**question, "samples": samples, "greedy": samples[5], "prompt_tokens": 9}))
     file = tmp_path / "<b>evil.jsonl"
     file.write_text("\n".join(lines), encoding="utf-8")
     import_file(str(file), str(tmp_path / "<i>pool"), model=EVIL.replace("\x00", ""))
@@ -134,6 +134,6 @@ def test_texts_that_mean_harm_are_shown_as_texts(tmp_path: Path) -> None:
     assert 0 < found["rows"][0]["accuracy"]["value"] < 100
     page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     assert set(re.findall(r"<[\s/]*([^\s/>]+)", page)) <= TAGS
-    assert page.count("<img") == page.count('<img src="data:image/png;base64,') == 2
+    assert page.count("<img") == page.count('<img src="data:image/png;base64,') == 4
     assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in page
     assert "{{ 7 * 7 }}" in page

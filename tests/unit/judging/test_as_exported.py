@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -11,7 +12,7 @@ from helpers.graded_pools import random_pool
 from torch import Tensor
 
 from t2.comparison.controls import controls_of
-from t2.comparison.fits import Run, head_then_stop
+from t2.comparison.fits import AtSetting, Fit, Run, binned_planned
 from t2.comparison.slices import Slice
 from t2.comparison.sources import INNER_FOLDS, OUTER_FOLDS, Folds, Known, check_enough, enough_for_folds
 from t2.comparison.sweeps import FULL
@@ -31,15 +32,16 @@ from t2.judging.as_exported import (
 from t2.judging.live_plan import MIN_FITTED, Questions, live_rows, plan
 from t2.judging.live_run import live_run
 from t2.policies import ASC, FixedN, PredictedN, Utility
-from t2.policies.base import Replay, replay_one_round
+from t2.policies.base import replay_one_round
 from t2.policies.rules import ByTable, GreedyAnswer, OneBatch
 from t2.sampling import ScriptedSampler
 from t2.spec import Question
 from t2.stats.bootstrap import Interval
+from t2.stats.frontier import Setting
 
 GRID = (1, 3, 5, 7)
 POOL = random_pool(num=90, samples=14)
-LABELS = budget_labels(POOL, GRID, 0.02)
+LABELS = budget_labels(POOL, GRID, 0.02, first="sampled")
 
 
 def said(noise: float = 0.3, grid_factor: int = 1) -> Prediction:
@@ -79,10 +81,10 @@ def test_budgets_on_a_cut_grid(policy: FixedN | Utility | PredictedN) -> None:
 
 def test_as_exported_is_the_replay_of_the_choice() -> None:
     index_Q = chosen_budgets(Utility(30.0), said(), GRID)
-    reference = replay_one_round(torch.full_like(index_Q, 3), LABELS.acc_QK, GRID, POOL)
+    reference = replay_one_round(torch.full_like(index_Q, 3), LABELS, POOL)
     found = as_exported(Utility(30.0), index_Q, POOL, LABELS, reference)
     budgets = torch.tensor(GRID)[index_Q].double()
-    accuracy = sum(float(LABELS.acc_QK[q, k]) for q, k in enumerate(index_Q.tolist())) / len(POOL)
+    accuracy = sum(float(LABELS.served_QK[q, k]) for q, k in enumerate(index_Q.tolist())) / len(POOL)
     tokens = float((budgets * POOL.mean_tokens_Q).mean())
     assert found.policy == "Utility(price=30.0)"
     assert found.accuracy.value == pytest.approx(100 * accuracy)
@@ -229,7 +231,7 @@ def test_the_plan_is_fitted_on_other_questions_alone() -> None:
     everyone = questions()
     before = plan(everyone.take(live), everyone.take(others), Utility(30.0), 5)
     wrong = replace(POOL, right_QM=torch.zeros_like(POOL.right_QM), vote_QM=POOL.vote_QM.clamp(max=0))
-    changed = Questions(wrong, budget_labels(wrong, GRID, 0.02), known())
+    changed = Questions(wrong, budget_labels(wrong, GRID, 0.02, first="sampled"), known())
     after = plan(changed.take(live), everyone.take(others), Utility(30.0), 5)
     assert list(before) == list(after)
     n_ref = GRID[dataset_optimum(LABELS.acc_QK[others])]
@@ -253,16 +255,19 @@ def test_the_price_is_chosen_on_questions_that_the_tables_have_not_seen(monkeypa
     live, others = live_rows(POOL.question_ids, POOL.dedup_keys, 30)
     seen: list[tuple[set[str], set[str]]] = []
 
-    def recorded(train: Slice, known: Known, cap: int) -> Run:
-        run = head_then_stop(train, known, cap)
+    def recorded(prices: Sequence[Setting]) -> Fit:
+        def fit(train: Slice, known: Known, cap: int) -> Run:
+            run = binned_planned(prices)(train, known, cap)
 
-        def replay(on: Slice, k: Known, price: float) -> Replay:
-            seen.append((set(train.pool.question_ids), set(on.pool.question_ids)))
-            return run(on, k, price)
+            def replay(on: Slice, k: Known) -> AtSetting:
+                seen.append((set(train.pool.question_ids), set(on.pool.question_ids)))
+                return run(on, k)
 
-        return replay
+            return replay
 
-    monkeypatch.setattr("t2.judging.live_plan.head_then_stop", recorded)
+        return fit
+
+    monkeypatch.setattr("t2.judging.live_plan.binned_planned", recorded)
     plan(questions().take(live), questions().take(others), Utility(30.0), 5)
     assert all(not fitted & replayed for fitted, replayed in seen)
     assert set.union(*(replayed for _, replayed in seen)) == {POOL.question_ids[row] for row in others.tolist()}

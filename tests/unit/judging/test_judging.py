@@ -64,6 +64,10 @@ def brute_force(loaded: LoadedPool, head: BudgetHead, seen: list[str]) -> tuple[
             "gold" if ok else None if vote < 0 else f"{vote}"
             for vote, ok in zip(loaded.pool.vote_QM[row].tolist(), right, strict=True)
         ]
+        if n == 1:  # one answer is the greedy one
+            correct.append(float(loaded.pool.greedy_right_Q[row]))
+            tokens.append(int(loaded.pool.greedy_tokens_Q[row]))
+            continue
         subsets = [majority_of([votes[s] for s in chosen], "gold") for chosen in combinations(range(SAMPLES), n)]
         correct.append(sum(subsets) / len(subsets))
         tokens.append(n * TOKENS)

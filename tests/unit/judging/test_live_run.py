@@ -153,6 +153,8 @@ def closed_form(right: Sequence[float], n: int) -> Replay:
         prompt_tokens=torch.ones(count, dtype=torch.float64),
         rounds=torch.ones(count, dtype=torch.float64),
         peak=torch.full((count,), float(n), dtype=torch.float64),
+        critical_path=torch.full((count,), float(TOKENS), dtype=torch.float64),
+        peak_kv=torch.full((count,), float(n * TOKENS + 1), dtype=torch.float64),
     )
 
 
@@ -218,6 +220,8 @@ def test_as_json_adds_up() -> None:
         "prompt_tokens": 2,
         "rounds": 1,
         "peak": 3,
+        "critical_path": 4,
+        "peak_kv": 14,
     }
     totals = content["totals"]
     assert (totals["questions"], totals["accuracy"], totals["samples"]) == (2, 0.5, 4)

@@ -17,7 +17,7 @@ from t2.policies import ASC, Doubling, DrawTable, HeadThenStop, Orders
 from t2.policies.engine_axes import RoundAxes, held_tokens
 from t2.policies.planning import StopModel, expected, plan
 from t2.policies.rules import table_rules
-from t2.policies.then_stop import Prices, StateSums, stop_model
+from t2.policies.then_stop import Prices, Priors, StateSums, stop_model
 from t2.voting import ABSTAINED
 
 costs = st.sampled_from([0.0, 0.0005, 0.003, 0.01, 0.04])
@@ -183,7 +183,7 @@ def test_replay_draws_what_the_rule_that_a_server_asks_draws(
     model, _, _ = random_model(cap, seed)
     prior_Q = torch.arange(8) % 3
     chance_P = torch.tensor([0.99, 0.2, 0.6], dtype=torch.float64) if greedy else None
-    rule = HeadThenStop(model, Prices(price, round_price), torch.full((3,), 300.0), prior_Q, chance_P)
+    rule = HeadThenStop(Priors(model, torch.full((3,), 300.0), chance_P), Prices(price, round_price), prior_Q)
     replay = rule.replay(orders)
     for q, (asked, (votes, tokens)) in enumerate(zip(table_rules(rule.table, prior_Q), rows_of(orders), strict=True)):
         if rule.table.is_greedy(int(prior_Q[q])):

@@ -57,7 +57,7 @@ from t2.policies import ASC, DSC, ESC, Costs, Doubling, FixedN, HeadThenStop, Or
 from t2.policies.base import replay_one_round
 from t2.policies.dsc import half_orders, replay_other_half
 from t2.policies.oracle import BayesOracle, OwnOracle
-from t2.policies.then_stop import Prices, no_head, softened, stop_model
+from t2.policies.then_stop import Prices, Priors, no_head, softened, stop_model
 from t2.voting import ABSENT, ABSTAINED
 
 NUM_ORDERS = 2
@@ -254,11 +254,11 @@ def test_then_stop_pays_for_every_sample(
         member_PJ = torch.randint(0, 2, (groups, len(train)), generator=generator).double()
         prior_PJ, prior_Q = softened(member_PJ), torch.randint(0, groups, (len(pool),), generator=generator)
         tokens_P = torch.randint(1, 200, (groups,), generator=generator).double()
-        rule = HeadThenStop(stop_model(atoms, prior_PJ, cap), Prices(price), tokens_P, prior_Q)
+        rule = HeadThenStop(Priors(stop_model(atoms, prior_PJ, cap), tokens_P), Prices(price), prior_Q)
     else:
         prior_PJ, prior_Q = torch.full((1, len(train)), 1 / len(train)), torch.zeros(len(pool), dtype=torch.long)
         tokens_P = torch.tensor([70.0], dtype=torch.float64)
-        rule = HeadThenStop(no_head(atoms, cap), Prices(price), tokens_P)
+        rule = HeadThenStop(Priors(no_head(atoms, cap), tokens_P), Prices(price))
     tables = [
         plain_stops(atoms, prior, cap, price / 100 * tokens / 1000)
         for prior, tokens in zip(prior_PJ.tolist(), tokens_P.tolist(), strict=True)

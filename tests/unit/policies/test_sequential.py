@@ -22,7 +22,7 @@ from t2.policies import ASC, DSC, ESC, BayesOracle, Doubling, HeadThenStop, Orde
 from t2.policies.dsc import half_orders, replay_other_half
 from t2.policies.states import vote_states
 from t2.policies.stopping import Sequential, stop_table
-from t2.policies.then_stop import Prices, no_head
+from t2.policies.then_stop import Prices, Priors, no_head
 from t2.voting import ABSENT
 
 # Vote states
@@ -173,7 +173,7 @@ def rules(pool: GradedPool) -> dict[str, Sequential]:
         "ESC": ESC(3, 12),
         "Doubling": Doubling(0.8, 12),
         "DSC": DSC(torch.arange(len(pool)).double(), cap=12),
-        "NoHeadThenStop": HeadThenStop(model, Prices(2.0), torch.tensor([60.0])),
+        "NoHeadThenStop": HeadThenStop(Priors(model, torch.tensor([60.0])), Prices(2.0)),
     }
 
 

@@ -11,7 +11,7 @@ from t2.errors import T2Error
 from t2.heads.answer_atoms import AnswerAtoms, answer_atoms
 from t2.policies import HeadThenStop, Orders
 from t2.policies.planning import plan
-from t2.policies.then_stop import Prices, no_head, softened, stop_model
+from t2.policies.then_stop import Prices, Priors, no_head, softened, stop_model
 from t2.voting import ABSTAINED
 
 
@@ -39,10 +39,9 @@ def test_a_prior_is_worth_knowing() -> None:
     same = [0.5, 0.15, 0.35]
     atoms = AnswerAtoms(torch.tensor([same, same], dtype=torch.float64), torch.tensor([1, 0]))
     tokens, orders = torch.full((2,), 50.0), Orders.of(graded_pool([[0, 1, 0, 2, 0, 1, 0, 0]] * 2), 4, 0)
-    knowing = HeadThenStop(stop_model(atoms, torch.eye(2), 8), Prices(20.0), tokens, torch.tensor([0, 1])).replay(
-        orders
-    )
-    without = HeadThenStop(no_head(atoms, 8), Prices(20.0), tokens[:1]).replay(orders)
+    own = Priors(stop_model(atoms, torch.eye(2), 8), tokens)
+    knowing = HeadThenStop(own, Prices(20.0), torch.tensor([0, 1])).replay(orders)
+    without = HeadThenStop(Priors(no_head(atoms, 8), tokens[:1]), Prices(20.0)).replay(orders)
     assert knowing.samples[1] == 1
     assert knowing.samples[0] >= without.samples[0] > 1
     assert without.samples[1] > 1
@@ -67,7 +66,7 @@ def test_a_sure_group_does_not_end_all_sampling() -> None:
     atoms, member_PJ = AnswerAtoms(share, torch.tensor([0, 1])), torch.tensor([[1.0, 0.0]])
     orders, tokens = Orders.of(graded_pool([[0, 1, 0, 2, 0, 1, 0, 0]]), 8, 0), torch.tensor([50.0])
     samples = [
-        float(HeadThenStop(stop_model(atoms, prior_PJ, 8), Prices(0.0), tokens).replay(orders).samples.mean())
+        float(HeadThenStop(Priors(stop_model(atoms, prior_PJ, 8), tokens), Prices(0.0)).replay(orders).samples.mean())
         for prior_PJ in (softened(member_PJ, 0.0), softened(member_PJ))
     ]
     assert samples[0] == 1
@@ -77,7 +76,7 @@ def test_a_sure_group_does_not_end_all_sampling() -> None:
 def test_price_moves_samples_one_way() -> None:
     pool = random_pool(samples=16)
     model, orders = no_head(answer_atoms(pool), 12), Orders.of(pool, 8, 0)
-    samples = [float(HeadThenStop(model, Prices(price), torch.tensor([50.0])).replay(orders).samples.mean()) for price in (0, 1, 5, 50, 1e4)]  # fmt: skip  # noqa: E501
+    samples = [float(HeadThenStop(Priors(model, torch.tensor([50.0])), Prices(price)).replay(orders).samples.mean()) for price in (0, 1, 5, 50, 1e4)]  # fmt: skip  # noqa: E501
     assert samples == sorted(samples, reverse=True)
     assert samples[-1] == 1
 
@@ -97,7 +96,7 @@ def test_a_free_sample_that_changes_nothing_is_not_drawn() -> None:
     atoms = answer_atoms(graded_pool([[0]]))
     by_hand = torch.tensor([[0.6, 0.2, 0.2]], dtype=torch.float64)
     torch.testing.assert_close(atoms.share_J3, by_hand, rtol=0, atol=1e-15)
-    replay = HeadThenStop(no_head(atoms, 2), Prices(0.0), torch.tensor([50.0])).replay(
+    replay = HeadThenStop(Priors(no_head(atoms, 2), torch.tensor([50.0])), Prices(0.0)).replay(
         Orders.of(graded_pool([[0, 0]]), 1, 0)
     )
     assert replay.samples == 1

@@ -134,7 +134,7 @@ def test_same_seed_same_numbers() -> None:
 
 def replay(correct: Tensor, tokens: Tensor) -> Replay:
     one_Q = torch.ones(len(correct))
-    return Replay(correct, one_Q, tokens, one_Q, one_Q, one_Q)
+    return Replay(correct, one_Q, tokens, *[one_Q] * 5)
 
 
 def test_paired_intervals_are_those_of_a_plain_loop_over_resampled_questions() -> None:

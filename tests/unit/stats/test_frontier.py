@@ -37,7 +37,7 @@ def doubles(*values: float) -> Tensor:
 
 def replay(correct: list[float], tokens: list[float]) -> Replay:
     num = len(correct)
-    return Replay(doubles(*correct), torch.ones(num), doubles(*tokens), torch.full((num,), 5.0), *[torch.ones(num)] * 2)
+    return Replay(doubles(*correct), torch.ones(num), doubles(*tokens), torch.full((num,), 5.0), *[torch.ones(num)] * 4)
 
 
 def mixed_pool(num: int = 24, samples: int = 16) -> GradedPool:
@@ -147,14 +147,14 @@ def test_frontier_of_some_questions() -> None:
 
 def test_frontiers_of_everything() -> None:
     pool = mixed_pool()
-    labels = budget_labels(pool, (1, 3, 5, 7, 9), eps=0.02)
+    labels = budget_labels(pool, (1, 3, 5, 7, 9), eps=0.02, first="sampled")
     on = Slice.of(pool, labels, seed=0)
     fixed = fixed_frontier(on)
     assert fixed.settings == labels.grid
     torch.testing.assert_close(fixed.accuracy_P, labels.acc_QK.mean(0))
     torch.testing.assert_close(fixed.tokens_P, doubles(*labels.grid) * pool.mean_tokens_Q.mean())
     found = reference_frontiers(on, on, cap=9)
-    names = ["Greedy", "FixedN", "ASC", "ESC", "Doubling"]
+    names = ["Greedy", "FixedN(1), sampled", "FixedN", "ASC", "ESC", "Doubling"]
     assert [f.name for f in found] == [*names, "NoHeadThenStop", "BayesOracle", "OwnOracle"]
     assert all(len(f.settings) == len(f.replays) for f in found)
     assert all(float(replay.samples.max()) <= 9 for f in found for replay in f.replays)
@@ -187,7 +187,7 @@ def test_totals_of_a_batch(largest: int) -> None:
 def test_validation_sweeps_batch_budget_too() -> None:
     """Its area is that of its own knob: without a frontier of its name it was FixedN's, which is 0."""
     pool = mixed_pool()
-    labels = budget_labels(pool, (1, 3, 5, 7, 9), eps=0.02)
+    labels = budget_labels(pool, (1, 3, 5, 7, 9), eps=0.02, first="sampled")
     truth = Prediction(pool.mean_tokens_Q.log(), labels.acc_QK)
     result = ValidationResult("Truth", BatchBudget(150.0), pool, labels, truth)
     assert result.own.name == "Truth + BatchBudget"
