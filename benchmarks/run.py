@@ -15,9 +15,10 @@ import curse
 import curves
 import features
 import label
+import planner
 from measure import cpu_name
 
-PARTS = {part.__name__: part.rows for part in (curves, features, label, batch_budget, bootstrap, curse)}
+PARTS = {part.__name__: part.rows for part in (curves, features, label, batch_budget, bootstrap, curse, planner)}
 
 
 def main() -> None:

@@ -166,7 +166,7 @@ class BudgetHead:
             return self.head.predict(self.head(pooled_BLD))
 
     def budgets(self, pooled_BLD: Tensor) -> Tensor:
-        """Samples to draw for each question, (B,), integer."""
+        """Samples to draw for each question, (B,), integer; where it is 1, take the greedy answer (temperature 0)."""
         prediction = self.predict(pooled_BLD)
         index_B = self.policy.choose(prediction, Costs.of(prediction, self.grid))
         return torch.tensor(self.grid)[index_B]

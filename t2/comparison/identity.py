@@ -21,6 +21,8 @@ AT_ONCE = "AllAtOnce"
 """Ending of policies that start all samples at once and abort the rest when they stop, as "ASCAllAtOnce"."""
 LAST_LAYER = "last layer"
 """How the names of sources begin that read the last tapped layer alone."""
+SHUFFLED = "shuffled features"
+"""How the names of sources begin that read features of other questions."""
 UTILITIES = ("Utility", "BlendedUtility")
 """Policies that weigh a curve against a price; the second on the mean of a source's own curve and its bin's."""
 

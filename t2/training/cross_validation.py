@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from t2.comparison.controls import controls_of
+from t2.comparison.identity import LAST_LAYER, SHUFFLED
 from t2.comparison.sources import INNER_FOLDS, OUTER_FOLDS, FitPredict, Known, Unfitted
 from t2.curves.labels import BudgetLabels
 from t2.endings import SIGNALS, no_signals_in_children
@@ -113,8 +114,8 @@ def unfitted_sources(
             for name, make_head in heads.items()
         ),
         *controls_of(pool, labels, texts, pooled_QLD),
-        Unfitted(f"last layer ({name})", "activations", last),
-        Unfitted(f"shuffled features ({name})", "nothing", chance),
+        Unfitted(f"{LAST_LAYER} ({name})", "activations", last),
+        Unfitted(f"{SHUFFLED} ({name})", "nothing", chance),
     )
 
 

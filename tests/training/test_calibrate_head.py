@@ -68,7 +68,7 @@ class Splits(NoBudgetData):
 
     def split(self, name: str) -> tuple[GradedPool, BudgetLabels]:
         self.asked.append(f"split {name}")
-        return self.pools[name], budget_labels(self.pools[name], SHAPE.grid, 0.02)
+        return self.pools[name], budget_labels(self.pools[name], SHAPE.grid, 0.02, first="sampled")
 
     def features_of(self, name: str) -> Tensor:
         """They say how hard a question is, with noise; if misleading, the opposite."""

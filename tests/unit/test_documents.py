@@ -130,7 +130,7 @@ def test_train_takes_the_commands_that_are_shown(
     for arguments in shown.values():
         with pytest.raises(SystemExit, match="0"):
             train.main([*arguments, "--print_config"])
-        assert "CurveHead" in capsys.readouterr().out
+        assert "PriorHead" in capsys.readouterr().out
 
 
 def rows_of(pool: Path) -> dict[str, dict[str, str]]:

@@ -17,7 +17,7 @@ from t2.training.fit_summary import FitSummary
 
 GRID = (1, 3, 5, 7)
 POOL = mixed_pool(num=60, samples=14)
-LABELS = budget_labels(POOL, GRID, 0.02)
+LABELS = budget_labels(POOL, GRID, 0.02, first="sampled")
 KNOWS = Prediction(LABELS.log_tokens_Q.float(), accuracy_BK=LABELS.acc_QK.float())
 
 
