@@ -25,8 +25,8 @@ def rows(repeats: int) -> list[str]:
         )
     r = in_process(beside_plain)
     lines.append(
-        f"| planned rounds, cap {PLAIN_CAP}, 1,000 priors | {r['seconds']:.2f} s | {r['ratio']:.0f} x faster than plain "
-        f"Python (largest difference of values {r['difference']:.0e}) | |"
+        f"| planned rounds, cap {PLAIN_CAP}, 1,000 priors | {r['seconds']:.2f} s | {r['ratio']:.0f} x faster than "
+        f"plain Python (largest difference of values {r['difference']:.0e}) | |"
     )
     return lines
 
