@@ -15,8 +15,8 @@ P(the chosen setting has E D >= alpha) <= delta.
 What must hold: head, settings, their order and N_ref were frozen before calibration labels were read; calibration
 questions are independent draws from the mix that is promised for; a setting decides each question alone (BatchBudget
 does not). A setting may be a stopping rule: its accuracy on a question is then a mean over orders of its samples, and D
-is still one number in [-1, 1] that depends on that question alone, with the mean that the rule has. Questions that share a dedup key are one observation, the mean of their D: the promise weighs keys equally.
-Pure.
+is still one number in [-1, 1] that depends on that question alone, with the mean that the rule has. Questions that
+share a dedup key are one observation, the mean of their D: the promise weighs keys equally. Pure.
 """
 
 from __future__ import annotations

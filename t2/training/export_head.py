@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
@@ -12,6 +13,7 @@ from t2.export import BudgetHead, export_checkpoint
 from t2.training.accuracy_cost import FIGURE_FILE, best_checkpoint
 from t2.training.data import BudgetData, needed_data
 from t2.training.fit_summary import MIN_TEST, FitSummary
+from t2.training.if_you_can_wait import if_you_can_wait
 
 
 class ExportHead(L.Callback):
@@ -49,7 +51,8 @@ def summary_of(head: BudgetHead, data: BudgetData) -> FitSummary:
     if n_ref is None:
         n_ref = reference_budget(data.split("train")[1], data.split("validation")[1])
     size = len(data.dedup_keys(split))
-    return FitSummary.of(head.policy, head.predict(pooled_QLD), pool, labels, n_ref, split, size)
+    summary = FitSummary.of(head.policy, head.predict(pooled_QLD), pool, labels, n_ref, split, size)
+    return replace(summary, waiting=if_you_can_wait(data.split("train"), (pool, labels), summary.fixed, n_ref))
 
 
 def places(folder: Path, log_dir: Path | None) -> list[str]:

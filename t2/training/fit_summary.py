@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from t2.calibration.settings import in_words
+from t2.comparison.tuning import ALLOWANCE
 from t2.curves.labels import BudgetLabels
 from t2.grading.graded import GradedPool
 from t2.heads.base import Prediction
@@ -15,6 +16,7 @@ from t2.judging.as_exported import AsExported, as_exported, chosen_budgets
 from t2.policies.base import OneRound, Replay, replay_one_round
 from t2.policies.one_round import FixedN
 from t2.stats.bootstrap import Interval
+from t2.training.if_you_can_wait import IfYouCanWait
 
 MIN_TEST = 40
 """Fewest labelled test questions that the block is about; with fewer it is about validation, and says so."""
@@ -33,6 +35,8 @@ class FitSummary:
     """questions of the split; more than are replayed where some are not labelled yet"""
     split: str
     """"test" or "validation": whose questions these are"""
+    waiting: IfYouCanWait | None = None
+    """what needs no head; None: unknown"""
 
     @classmethod
     def of(
@@ -79,10 +83,14 @@ class FitSummary:
             f"  {'accuracy difference':<{_LABEL_WIDTH}} {_points(exported.difference)}",
             f"  {self.verdict}",
         )
+        if self.waiting is not None:
+            yield self.waiting.line
 
     @property
     def verdict(self) -> str:
         """What the two intervals say together."""
+        if self.exported.difference.high < -100 * ALLOWANCE:
+            return f"It loses more than {100 * ALLOWANCE:g} point, surely: lower the price (docs/GUIDE.md, section 3)."
         loss = f"loses at most {max(0.0, -self.exported.difference.low):.1f} points"
         if self.exported.ratio.high < 1:
             return f"So it saves tokens, and {loss} (both with 95% confidence, each alone)."

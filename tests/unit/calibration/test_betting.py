@@ -180,7 +180,7 @@ def test_promise_at_the_boundary(world) -> None:
 @pytest.mark.statistical
 @pytest.mark.parametrize("world", [population, planned_population])
 def test_promise_on_curves(world: Callable[[], tuple[Tensor, Tensor]]) -> None:
-    """Of one-round settings and of stopping rules, whose loss is a mean over orders: one bounded number all the same."""
+    """Of one-round settings and of stopping rules, whose loss is a mean over orders: one bounded number too."""
     acc_QK, acc_QS = world()
     differences_QS = acc_QK[:, -1:] - acc_QS
     true_loss_S = differences_QS.mean(0)
