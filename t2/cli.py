@@ -103,20 +103,22 @@ def report(
     predictions: str | None = None,
     grader: str | None = None,
     new_after: int | None = None,
+    cap: int | None = None,
 ) -> None:
     """Heads x policies from out-of-fold predictions: accuracy against tokens, tuned out of fold, with intervals.
 
     Args:
         pool: folder of a pool, or a config.
-        out: folder of report.md, key.md, report.json, frontier.png, ladder.png and index.html.
+        out: folder of report.md, key.md, report.json, index.html and the pictures.
         predictions: file of `train.py cross_validate`; by default `predictions.safetensors` inside the pool.
         grader: "numeric", "exact" or "given"; by default the config's or the pool's own.
         new_after: make the claims once more on the questions that came into the pool after so many (rows of its
             questions.parquet), because the first ones may have led to the choice of a method.
+        cap: largest budget, in samples, by default the grid's: what all rules and FixedN(N_ref) may draw at most.
     """
     from t2.comparison.command import report_of
 
-    for path in report_of(pool, Path(out), predictions, grader, new_after):
+    for path in report_of(pool, Path(out), predictions, grader, new_after, cap):
         print(path)
 
 

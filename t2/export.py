@@ -19,11 +19,14 @@ from torch import Tensor
 from t2.errors import T2Error
 from t2.head_record import Calibration, Features, HeadRecord
 from t2.heads.base import Head, Prediction
+from t2.heads.prior import PriorHead
 from t2.model_card import model_card
 from t2.model_files import download, resolve_model
 from t2.policies.base import Costs
 from t2.policies.one_round import FixedN
 from t2.policies.record import PolicyRecord
+from t2.policies.rules import Rule, table_rules
+from t2.policies.then_stop import Prices, Priors, StateSums, with_everyone
 from t2.spec import PromptSpec
 from t2.store.files import write_atomically, write_text_atomically
 
@@ -170,6 +173,39 @@ class BudgetHead:
         prediction = self.predict(pooled_BLD)
         index_B = self.policy.choose(prediction, Costs.of(prediction, self.grid))
         return torch.tensor(self.grid)[index_B]
+
+    def plans(
+        self, pooled_BLD: Tensor, price: float, round_price: float = 0.0, max_samples: int | None = None
+    ) -> list[Rule]:
+        """A rule for each question: how many samples to draw next, given the answers so far, at any pair of prices.
+
+        Ask `rule.extra(votes)` before the first sample and after each round; 0 ends it. A `GreedyAnswer` wants the answer
+        at temperature 0 and nothing else.
+
+        Args:
+            pooled_BLD: activations of the questions.
+            price: accuracy points that 1,000 generated tokens must bring.
+            round_price: accuracy points that one more wait must bring; infinity: a single round.
+            max_samples: of a question; None: the largest budget.
+
+        Raises:
+            T2Error: the head is no `PriorHead`, features of another shape, or prices or a number that make no sense.
+        """
+        head, most = self.head, self.grid[-1] if max_samples is None else max_samples
+        if not isinstance(head, PriorHead):
+            raise T2Error(
+                f"Expected a PriorHead to plan rounds with, got {type(head).__name__}. Train `head: PriorHead`."
+            )
+        if most < 1:
+            raise T2Error(f"Expected `max_samples` of at least 1, got {most}.")
+        prediction = self.predict(pooled_BLD)
+        assert prediction.atom_weights_BJ is not None
+        mixture_JQ, weight_BJ = with_everyone(head.spread_JQ, prediction.atom_weights_BJ, head.lam)
+        right_Q = head.greedy_right_Q
+        greedy_right_B = None if bool(right_Q.isnan().any()) else weight_BJ @ mixture_JQ @ right_Q
+        model = StateSums.of(head.question_atoms, mixture_JQ, most).model(weight_BJ)
+        priors = Priors(model, prediction.log_tokens_B.double().exp(), greedy_right_B)
+        return table_rules(priors.tables([Prices(price, round_price)])[0], range(len(weight_BJ)))
 
     def check_model(self, fingerprint: str) -> None:
         """Make sure that activations come from the LLM the head was trained on.

@@ -16,7 +16,7 @@ from t2.comparison.report import write_report
 from t2.comparison.sources import Source
 from t2.comparison.summary import summarise
 from t2.comparison.sweeps import FULL, Sweeps
-from t2.curves.labels import BudgetLabels, budget_labels
+from t2.curves.labels import BudgetLabels, budget_labels, cut_grid
 from t2.endings import SIGNALS, no_signals_in_children
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
@@ -35,12 +35,14 @@ def report_of(
     predictions: str | None = None,
     grader: str | None = None,
     new_after: int | None = None,
+    cap: int | None = None,
     sweeps: Sweeps = FULL,
 ) -> list[Path]:
     """Compare, summarise, write; arguments as in `t2.cli.report`.
 
     Raises:
-        T2Error: no pool, no predictions, predictions of other questions, samples or grades, or no new question.
+        T2Error: no pool, no predictions, predictions of other questions, samples or grades, no new question, or a cap
+            below the first budget.
     """
     path = Path(predictions) if predictions else pool_folder(source) / PREDICTIONS_FILE
     stored = load_predictions(path)
@@ -54,6 +56,8 @@ def report_of(
     new_rows = None if new_after is None else _new_rows(loaded.root, pool, new_after)
     labels = budget_labels(pool, stored.made_for.grid, stored.made_for.eps)
     check_labels(stored, pool, labels, path)
+    if cap is not None:
+        labels = _capped(pool, labels, stored.made_for.eps, cap)
     # Fold seeds have nothing to do with each other: a process for each core, each on one thread.
     processes = min(cpu_count(), len(stored.by_seed))
     jobs = (delayed(_compared)(pool, labels, sources, seed, sweeps) for seed, sources in stored.by_seed.items())
@@ -67,10 +71,23 @@ def report_of(
     )
     if new_after is not None:
         header += f" New questions are those after the pool's first {new_after}."
+    if cap is not None:
+        header += f" No rule draws more than {labels.grid[-1]} samples."
     title = f"{loaded.name}: heads and policies"
     written = write_report(summary, comparisons[0], out, title, header, loaded.notes, cost_unit=loaded.cost_unit)
     write_text_atomically(out / "key.md", key_markdown(summary, header, loaded.cost_unit))
     return [*written, out / "key.md"]
+
+
+def _capped(pool: GradedPool, labels: BudgetLabels, eps: float, cap: int) -> BudgetLabels:
+    """The labels with the budgets up to `cap`.
+
+    Raises:
+        T2Error: there are none.
+    """
+    if cap < labels.grid[0]:
+        raise T2Error(f"Expected a `cap` of at least {labels.grid[0]}, the first budget of the grid, got {cap}.")
+    return budget_labels(pool, cut_grid(labels.grid, cap), eps)
 
 
 def _compared(

@@ -22,7 +22,7 @@ from t2.policies.dsc import DSC, replay_other_half
 from t2.policies.one_round import FixedN, Utility
 from t2.policies.oracle import BayesOracle, OwnOracle
 from t2.policies.stopping import DrawTable, Sequential, TableRule
-from t2.policies.then_stop import HeadThenStop, Prices, Priors, StateSums, softened, stop_model
+from t2.policies.then_stop import HeadThenStop, Prices, Priors, StateSums, softened, stop_model, with_everyone
 from t2.policies.windows import ESC
 from t2.stats.frontier import Setting
 
@@ -242,10 +242,7 @@ def question_priors(train: Slice, known: Known, cap: int) -> tuple[Priors, Tenso
     assert weight_BJ is not None
     (number,) = set(fit_B.tolist())  # questions that are replayed together were held out by one fit
     fit, own = known.fits[number], answer_atoms(train.pool)
-    # The mean of all training questions is one more mixture, of which every prior has its share.
-    everyone_1Q = torch.full((1, len(own)), 1 / len(own), dtype=torch.float64)
-    mixture_JQ = torch.cat([fit.spread(*train.pool.top_counts()), everyone_1Q])
-    weight_BJ = torch.nn.functional.pad(weight_BJ.double() * (1 - fit.lam), (0, 1), value=fit.lam)
+    mixture_JQ, weight_BJ = with_everyone(fit.spread(*train.pool.top_counts()), weight_BJ, fit.lam)
     sums = StateSums.of(own, mixture_JQ, cap)
     weight_PJ, prior_B = alike(weight_BJ, MOST_PRIORS)
     members_PB = torch.nn.functional.one_hot(prior_B, len(weight_PJ)).T.double()

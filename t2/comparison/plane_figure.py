@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from t2.comparison.identity import AT_ONCE, PLANNED, Role
 from t2.comparison.limits import Place
 from t2.comparison.tuning import ALLOWANCE
-from t2.pages.pictures import INK, SMALL, Family, family_of, light_grid, log_axis, looks, new_figure
+from t2.pages.pictures import INK, ONE_ROUND, SMALL, Family, family_of, light_grid, log_axis, looks, new_figure
 from t2.stats.bootstrap import Interval
 
 if TYPE_CHECKING:
@@ -76,6 +76,9 @@ def plane_figure(places: Sequence[Place], axis: Axis, title: str, cost: str = "g
 
 
 def _member(place: Place) -> tuple[Family, str]:
+    """Family and policy; the best of a field may be of several policies, but its role says what they have in common."""
+    if place.role == Role.ONE_ROUND:
+        return ONE_ROUND, "Utility"
     is_control = place.role == Role.PLANNED_CONTROL
     return family_of(place.policy or PLANNED, place.source, is_control), place.policy or PLANNED
 

@@ -144,6 +144,16 @@ class Priors:
         return plan_each(self.model, per_token_N[:, None] * self.tokens_P.double(), round_N, self.greedy_right_P)
 
 
+def with_everyone(spread_JQ: Tensor, weight_BJ: Tensor, lam: float) -> tuple[Tensor, Tensor]:
+    """Mixtures of training questions (J + 1, Q), the last of them all alike, and weights over them (B, J + 1).
+
+    A head's own prior is too sure to plan with (docs/LOG.md): of each prior `lam` is the mean of all training questions.
+    """
+    everyone_1Q = torch.full((1, spread_JQ.shape[1]), 1 / spread_JQ.shape[1], dtype=torch.float64)
+    weights = torch.nn.functional.pad(weight_BJ.double() * (1 - lam), (0, 1), value=lam)
+    return torch.cat([spread_JQ.double(), everyone_1Q]), weights
+
+
 class HeadThenStop(TableRule):
     """Sequential: a prior for each question from the head, then the best plan of rounds under that prior.
 

@@ -151,6 +151,18 @@ def test_claims_are_made_again_on_new_questions_and_key_rows_are_those_that_lead
     assert all(row[0].startswith(("best head, planned", "no head, planned")) for row in table[end + 2 :])
 
 
+@pytest.mark.usefixtures("few_settings")
+def test_a_cap_bounds_every_rule(compared: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["report", compared, "--out", str(tmp_path / "report"), "--cap", "4"])
+    found = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
+    assert found["n_ref"] <= 3
+    assert max(row["samples"] for row in found["rows"]) <= 3
+    assert "No rule draws more than 3 samples." in (tmp_path / "report" / "key.md").read_text("utf-8")
+    with pytest.raises(SystemExit, match="2"):
+        main(["report", compared, "--out", str(tmp_path / "refused"), "--cap", "0"])
+    assert "Expected a `cap` of at least 1" in capsys.readouterr().err
+
+
 def test_new_questions_are_the_last_that_share_no_key_with_older_ones(compared: str) -> None:
     pool = load_pool(compared).pool
     assert _new_rows(Path(compared), pool, 30).tolist() == list(range(30, 40))

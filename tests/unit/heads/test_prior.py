@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from math import exp, log
+from pathlib import Path
 
 import pytest
 import torch
 from helpers.graded_pools import random_pool
 from torch import Tensor
 
+from t2.comparison.fits import question_priors
+from t2.comparison.slices import Slice
+from t2.comparison.sources import Known
 from t2.curves.labels import budget_labels
 from t2.errors import T2Error
-from t2.export import load_exactly
-from t2.heads import HeadShape, PriorHead, Targets
+from t2.export import BudgetHead, load_exactly, save_head
+from t2.head_record import HeadRecord
+from t2.heads import CurveHead, HeadShape, PriorHead, Targets
 from t2.heads.answer_atoms import AnswerAtoms, answer_atoms, fitted_atoms, posterior, spread_over_questions, tempered
 from t2.heads.base import targets_of
+from t2.policies.rules import GreedyAnswer
+from t2.policies.then_stop import Prices
 
 GRID = (1, 3, 5, 7)
 SHAPE = HeadShape(num_layers=2, width=8, grid=GRID, label_grid=(1, 3))
@@ -259,3 +267,37 @@ def test_lower_temperature_weighs_votes_less() -> None:
     sharp, soft = (float(tempered(atoms, count, right, tau)) for tau in (1.0, 4.0))
     assert soft == pytest.approx(sharp / 4)
     assert exp(sharp) == pytest.approx(0.8**9 * 0.1**3)
+
+
+def test_an_export_plans_as_the_comparison_does(tmp_path: Path) -> None:
+    """Any pair of prices, from the folder alone: the very tables that are replayed on the training questions' pool."""
+    pool = random_pool(num=40, samples=14)
+    labels = budget_labels(pool, GRID, 0.02)
+    head, pooled, _ = started()
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)))
+    loaded = BudgetHead.from_pretrained(save_head(head.eval(), HeadRecord.of(head), tmp_path / "head"))
+    known, train = Known.of_head(head, pooled), Slice.of(pool, labels, seed=0, num_orders=2)
+    for prices in (Prices(3.0), Prices(3.0, 1.0), Prices(20.0, float("inf"))):
+        rules = loaded.plans(pooled, prices.price, prices.round_price)
+        priors, prior_B = question_priors(train, known, cap=7)
+        table = priors.tables([prices])[0]
+        assert prior_B.tolist() == list(range(40))
+        for q, rule in enumerate(rules):
+            if table.is_greedy(q):
+                assert rule == GreedyAnswer()
+                continue
+            for votes in ([], ["a"], ["a", "a"], ["a", "b", None], ["a", "b", "b", "c"]):
+                drawn = Counter(vote for vote in votes if vote)
+                first, second = [*sorted(drawn.values(), reverse=True), 0, 0][:2]
+                assert rule.extra(votes) == table.extra(q, len(votes), first, second)
+    assert len({rule.extra([]) for rule in loaded.plans(pooled, 3.0, 1.0)}) > 1
+    with pytest.raises(T2Error, match="Expected a `round_price` >= 0"):
+        loaded.plans(pooled, 3.0, -1.0)
+    with pytest.raises(T2Error, match="Expected `max_samples` of at least 1"):
+        loaded.plans(pooled, 3.0, max_samples=0)
+    curve = CurveHead(SHAPE)
+    curves = BudgetHead.from_pretrained(save_head(curve, HeadRecord.of(curve), tmp_path / "curve"))
+    with pytest.raises(T2Error, match="Expected a PriorHead to plan rounds with, got CurveHead"):
+        curves.plans(pooled, 3.0)
