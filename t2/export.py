@@ -179,8 +179,8 @@ class BudgetHead:
     ) -> list[Rule]:
         """A rule for each question: how many samples to draw next, given the answers so far, at any pair of prices.
 
-        Ask `rule.extra(votes)` before the first sample and after each round; 0 ends it. A `GreedyAnswer` wants the answer
-        at temperature 0 and nothing else.
+        Ask `rule.extra(votes)` before the first sample and after each round; 0 ends it. A `GreedyAnswer` wants the
+        answer at temperature 0 and nothing else.
 
         Args:
             pooled_BLD: activations of the questions.
@@ -193,9 +193,8 @@ class BudgetHead:
         """
         head, most = self.head, self.grid[-1] if max_samples is None else max_samples
         if not isinstance(head, PriorHead):
-            raise T2Error(
-                f"Expected a PriorHead to plan rounds with, got {type(head).__name__}. Train `head: PriorHead`."
-            )
+            kind = type(head).__name__
+            raise T2Error(f"Expected a PriorHead to plan rounds with, got {kind}. Train `model.head: PriorHead`.")
         if most < 1:
             raise T2Error(f"Expected `max_samples` of at least 1, got {most}.")
         prediction = self.predict(pooled_BLD)

@@ -147,7 +147,7 @@ class Priors:
 def with_everyone(spread_JQ: Tensor, weight_BJ: Tensor, lam: float) -> tuple[Tensor, Tensor]:
     """Mixtures of training questions (J + 1, Q), the last of them all alike, and weights over them (B, J + 1).
 
-    A head's own prior is too sure to plan with (docs/LOG.md): of each prior `lam` is the mean of all training questions.
+    A head's own prior is too sure to plan with (docs/LOG.md): of each, `lam` is the mean of all training questions.
     """
     everyone_1Q = torch.full((1, spread_JQ.shape[1]), 1 / spread_JQ.shape[1], dtype=torch.float64)
     weights = torch.nn.functional.pad(weight_BJ.double() * (1 - lam), (0, 1), value=lam)
