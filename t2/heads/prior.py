@@ -192,7 +192,10 @@ class PriorHead(Head):
         """
         super().start_stage(pooled_QLD, targets)
         self._fit_basis(pooled_QLD)
-        old, (atoms, prior_J) = self.atoms, _padded(*self._fit_atoms(targets), self.num_atoms)
+        # On the CPU: medoids are drawn by a seeded generator of its, and there is little to compute.
+        old = AnswerAtoms(self.share_J3.cpu(), self.right_J.cpu())
+        fitted = fitted_atoms(targets.count_B3.double().cpu(), targets.right_B.cpu(), self.num_atoms, self.tau)
+        atoms, prior_J = _padded(*fitted, self.num_atoms)
         with torch.no_grad():
             for member in self.members:
                 assert isinstance(member, Trunk)
@@ -201,7 +204,8 @@ class PriorHead(Head):
                 else:
                     same_JJ = atoms.right_J[:, None] == old.right_J
                     gap_JJ = torch.cdist(atoms.share_J3.sqrt(), old.share_J3.sqrt()) + 2.0 * ~same_JJ
-                    rows = torch.cat([gap_JJ.argmin(1), gap_JJ.new_tensor([self.num_atoms]).long()])
+                    nearest_J = gap_JJ.argmin(1)
+                    rows = torch.cat([nearest_J, nearest_J.new_tensor([self.num_atoms])]).to(self.fresh.device)
                     member.out.weight.copy_(member.out.weight[rows])
                     member.out.bias.copy_(member.out.bias[rows])
         self.share_J3.copy_(atoms.share_J3)
@@ -209,9 +213,6 @@ class PriorHead(Head):
         self.prior_J.copy_(prior_J)
         self.fresh.zero_()
         self._keep(targets)
-
-    def _fit_atoms(self, targets: Targets) -> tuple[AnswerAtoms, Tensor]:
-        return fitted_atoms(targets.count_B3.double(), targets.right_B, self.num_atoms, self.tau)
 
     def _fit_basis(self, pooled_QLD: Tensor) -> None:
         """Principal directions, scaled so that the first component has deviation `_FIRST_DEVIATION`, others less."""
