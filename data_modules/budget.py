@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from t2.activations.features import pooled_features
 from t2.activations.layers import choose_layers
 from t2.comparison.sources import FOLD_SEEDS, check_enough
 from t2.config import DataSettings
-from t2.curves.labels import BudgetLabels, budget_labels, check_grid, cut_grid
+from t2.curves.labels import BudgetLabels, First, budget_labels, check_grid, cut_grid
 from t2.endings import Interrupted
 from t2.errors import T2Error
 from t2.export import key_digest
@@ -296,8 +297,14 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
     def _labelled(self, key: str, rows: Sequence[int]) -> tuple[GradedPool, BudgetLabels]:
         if key not in self._labels:
             pool = self.filling.graded(rows)
-            self._labels[key] = pool, budget_labels(pool, self.budgets, self.eps)
+            self._labels[key] = pool, budget_labels(pool, self.budgets, self.eps, self._first)
         return self._labels[key]
+
+    @cached_property
+    def _first(self) -> First:
+        """Settled once for all splits: an imported pool may have the greedy answers of one split and not of another."""
+        complete = self.filling.graded(self.filling.complete())
+        return "auto" if bool(complete.greedy_present_Q.all()) else "sampled"
 
     def _tensors(self, key: str, rows: Sequence[int]) -> tuple[Tensor, Targets]:
         pool, labels = self._labelled(key, rows)

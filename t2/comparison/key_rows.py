@@ -70,7 +70,8 @@ def key_table(summary: Summary, cost_unit: str = "tokens") -> Table:
     """FixedN(N_ref), the greedy answer, and the rules that lead."""
     fixed = [row for row in summary.rows if row.role == Role.REFERENCE or (row.policy == "Greedy" and not row.source)]
     rows = [*map(_of_row, fixed), *map(_of_place, key_places(summary))]
-    return Table(_COLUMNS, tuple(rows[:MOST_ROWS]), note=NOTE.replace("generated tokens", COST_WORDS[cost_unit]))
+    table = Table(_COLUMNS, tuple(rows[:MOST_ROWS]), note=NOTE.replace("generated tokens", COST_WORDS[cost_unit]))
+    return table.without(_COLUMNS[-2:] if cost_unit == "samples" else ())
 
 
 def _of_row(row: Row) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from t2.comparison.tuning import ALLOWANCE
 from t2.pages.table import Table
 from t2.pages.text import COST_WORDS, NOTHING, number, span
 
+AXES = ("critical path, ratio", "KV tokens, ratio")
+"""Columns that mean nothing where a pool has no lengths and cost is counted in samples."""
 PLANE_NOTE = (
     "Settings are tuned out of fold for two things at once: to lose at most 1 point (or 1/2) against FixedN(N_ref), "
     "and to wait at most so many rounds on average. Planned rounds have a price per token and one per round, and draw "
@@ -37,14 +39,16 @@ def versus_table(summary: Summary, cost_unit: str = "tokens") -> Table:
         )
         for each in summary.versus
     )
+    hidden = AXES if cost_unit == "samples" else ()
     note = "Paired over questions; both sides tuned out of fold to lose at most 1 point. Rounds: of rule and rival."
-    return Table(
+    table = Table(
         (*columns, "other fold seeds: ratio / points") if seeds else columns,
         rows,
         caption="Planned rounds against their rivals",
         note=note,
         text_columns=(0, 1),
     )
+    return table.without(hidden)
 
 
 def limits_table(summary: Summary, allowance: float = ALLOWANCE) -> Table:
@@ -96,4 +100,5 @@ def places_table(summary: Summary, cost_unit: str = "tokens") -> Table:
         *("rounds", "critical path, ratio", "KV tokens, ratio", "samples", "at once", "other fold seeds"),
     )
     note = "Other fold seeds: ratio @ rounds / points. Ratios are to FixedN(N_ref); at once: sequences of a question."
-    return Table(columns, rows, caption="All axes", note=note, text_columns=(0, 2))
+    table = Table(columns, rows, caption="All axes", note=note, text_columns=(0, 2))
+    return table.without(AXES if cost_unit == "samples" else ())

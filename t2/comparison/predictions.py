@@ -51,6 +51,8 @@ class PredictionsOf:
     """epochs, batch size, seed, and each head's arguments"""
     keys_digest: str = ""
     """of the dedup keys, from which folds follow; "" in older files"""
+    votes_digest: str = ""
+    """of votes and greedy answers, which a `PriorHead` learns from; "" in older files"""
     labels_digest: str = ""
     """of all that was learned from or known: curves, lengths, families, sizes; "" in older files"""
 
@@ -67,6 +69,13 @@ def labels_digest(pool: GradedPool, labels: BudgetLabels) -> str:
     """What stands for everything that sources may learn from, to six decimals."""
     tensors = [(1e6 * value).round().long().tolist() for value in (labels.acc_QK, labels.log_tokens_Q)]
     return digest([*tensors, labels.never_Q.tolist(), list(pool.families), list(pool.sizes)])[:16]
+
+
+def votes_digest(pool: GradedPool) -> str:
+    """What stands for the votes and greedy answers: wrong answers that a grader merges change no curve."""
+    count_Q3, right_Q = pool.top_counts()
+    greedy = [pool.greedy_right_Q.tolist(), pool.greedy_present_Q.tolist()]
+    return digest([count_Q3.long().tolist(), right_Q.tolist(), *greedy])[:16]
 
 
 @dataclass(frozen=True)
@@ -206,7 +215,8 @@ def check_labels(stored: StoredPredictions, pool: GradedPool, labels: BudgetLabe
     Raises:
         T2Error: other samples, grades, families or sizes.
     """
-    if stored.made_for.labels_digest not in ("", labels_digest(pool, labels)):
+    of = stored.made_for
+    if of.labels_digest not in ("", labels_digest(pool, labels)) or of.votes_digest not in ("", votes_digest(pool)):
         raise T2Error(
             f"Expected the samples and grades that {path} was made from ({stored.made_for.samples_per_question} "
             "samples a question), got others or other families "

@@ -49,7 +49,8 @@ class Targets(NamedTuple):
     fold_B: Tensor
     """inner fold, 0..HEAD_FOLDS-1"""
     count_B3: Tensor
-    """samples for the most frequent answer, the second, and all else, see `GradedPool.top_counts`; float64"""
+    """samples for the most frequent answer, the second, and all else, see `GradedPool.top_counts`; float32, which holds
+    counts exactly"""
     right_B: Tensor
     """which of the two is correct: 1, 2, or 0: neither"""
     greedy_right_B: Tensor
@@ -69,7 +70,7 @@ def targets_of(labels: BudgetLabels, pool: GradedPool) -> Targets:
         never_B=labels.never_Q,
         log_tokens_B=labels.log_tokens_Q.float(),
         fold_B=torch.tensor([fold_of(key, HEAD_FOLDS, seed=-1) for key in pool.dedup_keys]),
-        count_B3=count_B3,
+        count_B3=count_B3.float(),
         right_B=right_B,
         greedy_right_B=torch.full((len(pool),), torch.nan) if greedy_B is None else greedy_B.float(),
     )
@@ -88,8 +89,8 @@ class Prediction:
     n_star_cdf_BK: Tensor | None = None
     """P(N* <= label_grid[k]); what is missing to 1 in the last column is "never" """
     atom_weights_BJ: Tensor | None = None
-    """weights over the atoms of `CurveHead`: `accuracy_BK` is their curves' weighted mean. No policy reads them; they
-    say, in stored predictions too, which training curves a prediction rests on"""
+    """weights over the atoms of `CurveHead`, which say on which training curves a prediction rests, or of `PriorHead`,
+    which plans are made from"""
 
     def take(self, rows: Tensor) -> Prediction:
         return self.map(lambda value: value[rows])

@@ -53,8 +53,8 @@ class BayesOracle:
 def _posterior(atoms: AnswerAtoms, votes_Q3: Tensor) -> Tensor:
     """Weights over the atoms given the votes of a half, (Q, J).
 
-    `then_stop.likelihoods` with either answer as the leader, kept in logs: that of a hundred votes may round to 0 under
-    every atom.
+    As `answer_atoms.log_likelihoods`, whichever answer is correct; in logs, since the likelihood of a hundred votes may
+    round to 0 under every atom.
     """
     drawn_Q, first_Q, second_Q = votes_Q3.double().T
     came_Q3 = torch.stack([first_Q, second_Q, drawn_Q - first_Q - second_Q], 1)

@@ -158,7 +158,7 @@ def _planned(model: StopModel, cost_P: Tensor, round_P: Tensor) -> tuple[Tensor,
 
 
 def expected(model: StopModel, table: DrawTable) -> Expected:
-    """What a table does under a model, by one pass from the root up; a greedy answer counts as any first batch of 1.
+    """What a table does under a model, by one pass from the root up; greedy answers are not looked at.
 
     Row m of `flight_MPX` is the probability to be in a state with m samples of the running batch still to come. Those
     with none look: they stop, or start the batch that the table names.

@@ -12,8 +12,9 @@ per token and one per wait. `NoHeadThenStop` is the same with one prior for ever
 adds.
 
 The atoms of a group alone are too sure a prior: after a few votes the posterior rests on the two or three atoms that
-look alike, and where those agree one more sample seems worth nothing, whatever the price. So half of each prior is that
-of all atoms (`softened`): no votes are then less than half as likely as `NoHeadThenStop` takes them to be.
+look alike, and where those agree one more sample seems worth nothing, whatever the price. So half of each bin's prior
+is that of all atoms (`softened`): no votes are then less than half as likely as `NoHeadThenStop` takes them to be. Of a
+`PriorHead`'s own prior it is `lam` (`with_everyone`).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ the questions that the exported head is judged on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -68,6 +68,8 @@ def if_you_can_wait(
     Returns:
         None where there are too few train questions, or a grid that is not theirs.
     """
+    if on[1].greedy_right_Q is None:  # then nobody gets a greedy answer
+        train = train[0], replace(train[1], greedy_right_Q=None)
     learn = Slice.of(*train, seed=0)
     inner_T = Folds.of(learn.pool.dedup_keys, fold_seed=0).inner_Q
     if len(learn.pool) < MIN_TRAIN or len(torch.unique(inner_T)) < 2 or n_ref not in learn.labels.grid:

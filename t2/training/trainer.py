@@ -16,6 +16,7 @@ from t2.comparison.predictions import (
     labels_digest,
     load_predictions,
     save_predictions,
+    votes_digest,
 )
 from t2.comparison.sources import FOLD_SEEDS, Folds, Source, Unfitted
 from t2.endings import keeping
@@ -87,6 +88,7 @@ class T2Trainer(L.Trainer):
             training={**vars(how), "heads": {name: make(shape).arguments for name, make in heads.items()}},
             keys_digest=keys_digest(pool.dedup_keys),
             labels_digest=labels_digest(pool, labels),
+            votes_digest=votes_digest(pool),
         )
         unfitted = unfitted_sources(heads, pooled_QLD, pool, labels, texts, how)
         all_folds = {seed: Folds.of(pool.dedup_keys, seed) for seed in seeds}
