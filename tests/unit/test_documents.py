@@ -153,7 +153,7 @@ def test_which_rule_has_the_figures_of_the_report() -> None:
         row = report[rule.partition(":")[0]]
         assert (ratio, points) == (row["ratio"], row["vs FixedN(N_ref), points"]), rule
         assert rounds == f"{float(row['rounds']):.1f}", rule
-    assert len(table) == 4
+    assert len(table) == 5
 
 
 def test_results_have_the_figures_of_the_reports() -> None:
