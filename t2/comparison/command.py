@@ -60,7 +60,8 @@ def report_of(
         labels = _capped(pool, labels, stored.made_for.eps, cap)
     # Fold seeds have nothing to do with each other: a process for each core, each on one thread.
     processes = min(cpu_count(), len(stored.by_seed))
-    jobs = (delayed(_compared)(pool, labels, sources, seed, sweeps) for seed, sources in stored.by_seed.items())
+    by_seed = {seed: [each.upto(len(labels.grid)) for each in sources] for seed, sources in stored.by_seed.items()}
+    jobs = (delayed(_compared)(pool, labels, sources, seed, sweeps) for seed, sources in by_seed.items())
     with no_signals_in_children(*SIGNALS):
         comparisons = list(Parallel(n_jobs=processes)(jobs))
     summary = summarise(comparisons, clusters_of(pool.dedup_keys), stored.made_for.eps, new_rows)
@@ -72,7 +73,7 @@ def report_of(
     if new_after is not None:
         header += f" New questions are those after the pool's first {new_after}."
     if cap is not None:
-        header += f" No rule draws more than {labels.grid[-1]} samples."
+        header += f" No rule draws more than {labels.grid[-1]} sample{'s' if labels.grid[-1] > 1 else ''}."
     title = f"{loaded.name}: heads and policies"
     written = write_report(summary, comparisons[0], out, title, header, loaded.notes, cost_unit=loaded.cost_unit)
     write_text_atomically(out / "key.md", key_markdown(summary, header, loaded.cost_unit))

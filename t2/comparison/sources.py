@@ -8,7 +8,7 @@ fold it says something about the test questions (fitted on all training question
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -54,6 +54,10 @@ class Known:
             return Known(score_B, prediction)
         return Known(score_B, prediction, (head.prior_fit,), torch.zeros(len(score_B), dtype=torch.long))
 
+    def upto(self, num_budgets: int) -> Known:
+        """The same on the first budgets of the grid."""
+        return replace(self, prediction=self.prediction.upto(num_budgets))
+
     def take(self, rows: Tensor) -> Known:
         fit_B = None if self.fit_B is None else self.fit_B[rows]
         return Known(self.score_B[rows], self.prediction.take(rows), self.fits, fit_B)
@@ -87,6 +91,11 @@ class Source:
     name: str
     kind: SourceKind
     folds: tuple[FoldKnown, ...]
+
+    def upto(self, num_budgets: int) -> Source:
+        """The same on the first budgets of the grid, for a comparison with a cap."""
+        cut = (FoldKnown(fold.train.upto(num_budgets), fold.test.upto(num_budgets)) for fold in self.folds)
+        return replace(self, folds=tuple(cut))
 
 
 @dataclass(frozen=True)

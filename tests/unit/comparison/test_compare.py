@@ -244,3 +244,15 @@ def test_oracles_keep_to_the_cap() -> None:
         assert float(run(on, nothing_known(len(POOL)))(0.001).samples.max()) <= 3
         run = fit(on, nothing_known(len(POOL)), 5)
         assert float(run(on, nothing_known(len(POOL)))(0.001).samples.max()) > 3
+
+
+def test_sources_are_cut_to_the_grid_of_a_cap() -> None:
+    """Curves that went on beyond the cap ended a report half way."""
+    labels = budget_labels(POOL, GRID[:3], 0.02)
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        compare(POOL, labels, [SOURCE], 0, SMALL)
+    outcomes = compare(POOL, labels, [SOURCE.upto(3)], 0, SMALL).outcomes
+    assert Key("BlendedUtility", "Oracle head") in outcomes
+    assert (
+        max(float(outcome.tuned[-1].samples.max()) for outcome in outcomes.values()) <= GRID[2] + 1
+    )  # and a greedy one
