@@ -33,12 +33,12 @@ def in_turn(ours: Callable[[], Figures], bare: Callable[[], Figures], repeats: i
     return [(in_process(ours), in_process(bare)) for _ in range(repeats)]
 
 
-def medians(measured: Callable[..., Figures], repeats: int, *arguments: int) -> Figures:
+def medians(measured: Callable[[], Figures], repeats: int) -> Figures:
     """The median of each figure over so many processes, and the largest of those that are differences or checks.
 
     The latter are named `worst_...`.
     """
-    runs = [in_process(measured, *arguments) for _ in range(repeats)]
+    runs = [in_process(measured) for _ in range(repeats)]
     return {name: (max if name.startswith("worst_") else statistics.median)(r[name] for r in runs) for name in runs[0]}
 
 

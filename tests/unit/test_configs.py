@@ -34,7 +34,7 @@ def test_readme_config_is_read_by_both_programs(tmp_path: Path, capsys: pytest.C
     assert read_data(path).pool.samples_per_question == 64
     with pytest.raises(SystemExit, match="0"):
         main(["fit", "--config", str(path), "--print_config"])
-    assert "CurveHead" in capsys.readouterr().out
+    assert "PriorHead" in capsys.readouterr().out
 
 
 def mutated(config: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]:
