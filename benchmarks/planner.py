@@ -33,10 +33,12 @@ def rows(repeats: int) -> list[str]:
 
 
 def many_priors() -> Figures:
+    """A question each, up to 64 samples."""
     return measured(64, 1000)
 
 
 def large_cap() -> Figures:
+    """A bin each, up to 128 samples."""
     return measured(128, 8)
 
 
