@@ -29,12 +29,10 @@ from t2.comparison.tuning import (
     InnerFold,
     Pick,
     Target,
-    cheapest_within,
     held_out_frontier,
     in_order,
     inner_folds,
     pick_for,
-    within,
 )
 from t2.curves.halves import Halves
 from t2.curves.labels import BudgetLabels, dataset_optimum
@@ -193,6 +191,7 @@ def _jobs(
     yield from ((contender, None) for contender in references(grid, sweeps, halves, greedy))
     if halves and greedy:
         yield dsc_by_other_half(sweeps), None
+    first_head = next((source.name for source in sources if source.kind == "head"), None)
     for source in sources:
         is_head = source.kind == "head"
         known = source.folds[0].train
@@ -201,7 +200,6 @@ def _jobs(
         else:
             contenders = of_control(source.name, known, grid, sweeps)
         yield from ((contender, source) for contender in contenders)
-        first_head = next((each.name for each in sources if each.kind == "head"), None)
         if greedy and source.name in (first_head, *DSC_SOURCES):
             yield of_dsc(source.name, sweeps), source
         if source.name == BEST_LAYER:
@@ -232,17 +230,19 @@ class _Fold:
         test_known = known.test if known else nothing_known(len(self.test.pool))
         fitted = held_out_frontier(contender, self.inner, train_known, self.n_ref)
         reference = float(self.fixed.accuracy_P[self.fixed.settings.index(self._n_to_reach(contender))])
-        chosen = tuple(cheapest_within(fitted, reference, allowance) for allowance in ALLOWANCES)
         run = contender.fit(self.train, train_known, self.n_ref)
         picks = {target: pick_for(target, fitted, reference) for target in TARGETS}
+        limited = {target: pick for target, pick in picks.items() if pick}
+        # Every setting waits less than infinitely long, so these are there.
+        tuned = [limited[Target(allowance, math.inf)] for allowance in ALLOWANCES]
         return FoldOutcome(
-            chosen=chosen,
-            setting=contender.settings[chosen[-1]],
-            within=bool(within(fitted.accuracy_P, reference, ALLOWANCES[-1])[chosen[-1]]),
-            train_tokens=float(fitted.tokens_P[chosen[-1]]),
+            chosen=tuple(pick.place for pick in tuned),
+            setting=contender.settings[tuned[-1].place],
+            within=tuned[-1].within,
+            train_tokens=tuned[-1].tokens,
             train_area=area(fitted, self.fixed, self.n_ref) if fitted.is_swept else 0.0,
             test=frontier_of(contender, run, self.test, test_known),
-            limited={target: pick for target, pick in picks.items() if pick},
+            limited=limited,
         )
 
     def _n_to_reach(self, contender: Contender) -> int:

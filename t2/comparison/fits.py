@@ -22,7 +22,7 @@ from t2.policies.dsc import DSC, replay_other_half
 from t2.policies.one_round import FixedN, Utility
 from t2.policies.oracle import BayesOracle, OwnOracle
 from t2.policies.stopping import DrawTable, Sequential, TableRule
-from t2.policies.then_stop import HeadThenStop, Prices, Priors, StateSums, softened, stop_model, with_everyone
+from t2.policies.then_stop import HeadThenStop, Prices, Priors, StateSums, no_head, softened, stop_model, with_everyone
 from t2.policies.windows import ESC
 from t2.stats.frontier import Setting
 
@@ -88,8 +88,7 @@ def no_head_planned(plans: Sequence[Setting]) -> Fit:
 
 def no_head_priors(train: Slice, cap: int) -> Priors:
     """One prior: all training questions."""
-    prior_1A = torch.ones(1, len(train.pool))
-    return Priors(StateSums.of(answer_atoms(train.pool), prior_1A, cap).model(), *means_of(train, prior_1A))
+    return Priors(no_head(answer_atoms(train.pool), cap), *means_of(train, torch.ones(1, len(train.pool))))
 
 
 def bayes_oracle(train: Slice, known: Known, cap: int) -> Run:

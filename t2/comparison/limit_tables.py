@@ -23,10 +23,14 @@ PLANE_NOTE = (
 )
 
 
+def _hidden(cost_unit: str) -> tuple[str, ...]:
+    return AXES if cost_unit == "samples" else ()
+
+
 def versus_table(summary: Summary, cost_unit: str = "tokens") -> Table:
     """Claims of planned rounds, a line a pair."""
     seeds = any(each.other_seeds for each in summary.versus)
-    columns = ("rule", "against", f"ratio of {cost_unit}", "accuracy, points", "critical path, ratio", "rounds")
+    columns = ("rule", "against", f"ratio of {cost_unit}", "accuracy, points", AXES[0], "rounds")
     rows = tuple(
         (
             f"{each.first}, {in_words(each.first_rounds)}",
@@ -39,7 +43,6 @@ def versus_table(summary: Summary, cost_unit: str = "tokens") -> Table:
         )
         for each in summary.versus
     )
-    hidden = AXES if cost_unit == "samples" else ()
     note = "Paired over questions; both sides tuned out of fold to lose at most 1 point. Rounds: of rule and rival."
     table = Table(
         (*columns, "other fold seeds: ratio / points") if seeds else columns,
@@ -48,7 +51,7 @@ def versus_table(summary: Summary, cost_unit: str = "tokens") -> Table:
         note=note,
         text_columns=(0, 1),
     )
-    return table.without(hidden)
+    return table.without(_hidden(cost_unit))
 
 
 def limits_table(summary: Summary, allowance: float = ALLOWANCE) -> Table:
@@ -97,8 +100,8 @@ def places_table(summary: Summary, cost_unit: str = "tokens") -> Table:
     )
     columns = (
         *("rule", "may lose, points", "may wait", f"ratio of {COST_WORDS[cost_unit]}", "vs FixedN(N_ref), points"),
-        *("rounds", "critical path, ratio", "KV tokens, ratio", "samples", "at once", "other fold seeds"),
+        *("rounds", *AXES, "samples", "at once", "other fold seeds"),
     )
     note = "Other fold seeds: ratio @ rounds / points. Ratios are to FixedN(N_ref); at once: sequences of a question."
     table = Table(columns, rows, caption="All axes", note=note, text_columns=(0, 2))
-    return table.without(AXES if cost_unit == "samples" else ())
+    return table.without(_hidden(cost_unit))

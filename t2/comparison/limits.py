@@ -80,7 +80,7 @@ def limited_replays(everyone: Everyone) -> list[Replay]:
 def places(
     everyone: Everyone, first: Comparison, others: Sequence[tuple[Comparison, Everyone]], resampled: Resampled
 ) -> Iterator[Place]:
-    """Every rule that could be run, at every target; what waits no longer where it may is named once."""
+    """Every rule that could be run, at every target that all folds have a setting for."""
     for key, outcome in everyone.items():
         if outcome.kind == "reference":
             continue

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from t2.curves.labels import BudgetLabels
+from t2.curves.labels import BudgetLabels, smallest_enough
 from t2.grading.graded import GradedPool
 from t2.splits import fold_of
 
@@ -192,6 +192,11 @@ class Head(nn.Module, ABC):
     def log_tokens(self, raw_BO: Tensor) -> Tensor:
         """Predicted log mean generated tokens: the training mean plus the last output."""
         return self.mean_log_tokens + raw_BO[:, -1]
+
+    def log2_n_off(self, curve_BK: Tensor, eps: float) -> Tensor:
+        """log2 of the fewest samples at which a predicted curve is within `eps` of its best on the label grid, (B,)."""
+        label_grid = torch.tensor(self.shape.label_grid, device=curve_BK.device)
+        return label_grid[smallest_enough(curve_BK[:, : len(label_grid)], eps)].float().log2()
 
     def start_stage(self, pooled_QLD: Tensor, targets: Targets) -> None:
         """Take statistics from the training questions: called before training and when their set becomes full."""

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from t2.curves.labels import smallest_enough
 from t2.errors import T2Error
 from t2.heads.base import MAX_OUTPUTS, Head, HeadShape, Prediction, Targets, Trunk
 from t2.heads.medoids import medoids
@@ -80,12 +79,10 @@ class CurveHead(Head):
     def predict(self, raw_BO: Tensor) -> Prediction:
         """The predicted curve, and N* as it would be read off it."""
         curve_BK = self._curve(raw_BO)
-        label_grid = torch.tensor(self.shape.label_grid, device=raw_BO.device)
-        n_star_B = label_grid[smallest_enough(curve_BK[:, : len(label_grid)], self.eps)]
         return Prediction(
             log_tokens_B=self.log_tokens(raw_BO),
             accuracy_BK=curve_BK,
-            log2_n_B=n_star_B.float().log2(),
+            log2_n_B=self.log2_n_off(curve_BK, self.eps),
             atom_weights_BJ=raw_BO[:, : self.num_atoms].softmax(1),
         )
 

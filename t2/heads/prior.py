@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from t2.curves.labels import smallest_enough
 from t2.errors import T2Error
 from t2.heads.answer_atoms import AnswerAtoms, PriorFit, atoms_of_counts, fitted_atoms, tempered
 from t2.heads.base import MAX_OUTPUTS, Head, HeadShape, Prediction, Targets, Trunk
@@ -143,8 +142,9 @@ class PriorHead(Head):
         """Log weights and length, (B, J+1): of the mean of the members, in training of each member, (B, E, J+1)."""
         x_BC = self.standardise(pooled_BLD).flatten(1) @ self.basis_FC
         raw_BEO = torch.stack([member(x_BC[:, None]) for member in self.members], 1)
-        if self.training:
-            return raw_BEO
+        return raw_BEO if self.training else self._mean_of_members(raw_BEO)
+
+    def _mean_of_members(self, raw_BEO: Tensor) -> Tensor:
         log_BJ = raw_BEO[..., :-1].log_softmax(2).logsumexp(1) - torch.tensor(float(len(self.members))).log()
         return torch.cat([log_BJ, raw_BEO[..., -1].mean(1, keepdim=True)], 1)
 
@@ -167,15 +167,13 @@ class PriorHead(Head):
     def predict(self, raw_BO: Tensor) -> Prediction:
         """Weights, the curve of the training questions under them, and N* as it would be read off it."""
         if raw_BO.dim() == 3:  # in training mode: the mean of the members
-            raw_BO = torch.cat([raw_BO[..., :-1].softmax(2).mean(1).log(), raw_BO[..., -1].mean(1, keepdim=True)], 1)
+            raw_BO = self._mean_of_members(raw_BO)
         weight_BJ = raw_BO[:, : self.num_atoms].softmax(1)
         curve_BK = (weight_BJ.double() @ self.spread_JQ @ self.curve_QK).float()
-        label_grid = torch.tensor(self.shape.label_grid, device=raw_BO.device)
-        n_star_B = label_grid[smallest_enough(curve_BK[:, : len(label_grid)], self.eps)]
         return Prediction(
             log_tokens_B=self.log_tokens(raw_BO),
             accuracy_BK=curve_BK,
-            log2_n_B=n_star_B.float().log2(),
+            log2_n_B=self.log2_n_off(curve_BK, self.eps),
             atom_weights_BJ=weight_BJ,
         )
 

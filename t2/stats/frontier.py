@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -41,15 +42,15 @@ class Frontier:
         """The frontier on some questions (repeated rows allowed: a bootstrap resample)."""
         return replace(self, replays=tuple(replay.take(rows) for replay in self.replays))
 
-    @property
+    @cached_property
     def tokens_P(self) -> Tensor:
         return torch.stack([replay.generated_tokens.mean() for replay in self.replays])
 
-    @property
+    @cached_property
     def accuracy_P(self) -> Tensor:
         return torch.stack([replay.correct.mean() for replay in self.replays])
 
-    @property
+    @cached_property
     def rounds_P(self) -> Tensor:
         return torch.stack([replay.rounds.mean() for replay in self.replays])
 

@@ -84,7 +84,7 @@ class FitSummary:
             f"  {self.verdict}",
         )
         if self.waiting is not None:
-            yield self.waiting.line
+            yield _if_you_can_wait(self.waiting)
 
     @property
     def verdict(self) -> str:
@@ -102,6 +102,15 @@ class FitSummary:
 def _row(label: str, samples: float, right: float | torch.Tensor) -> str:
     percent = right if isinstance(right, float) else 100 * float(right.mean())
     return f"  {label:<{_LABEL_WIDTH}} {samples:5.1f} samples a question, {percent:.1f}% right"
+
+
+def _if_you_can_wait(waiting: IfYouCanWait) -> str:
+    prices = waiting.prices
+    return (
+        f"  Without any head, if you can wait {waiting.rounds:.1f} rounds a question: {_percent(waiting.ratio)} of the "
+        f"tokens saved at {_points(waiting.difference)} (planned rounds, price {prices.price:g} and "
+        f"{prices.round_price:g} a round, tuned on the train questions)."
+    )
 
 
 def _percent(ratio: Interval) -> str:

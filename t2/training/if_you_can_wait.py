@@ -42,17 +42,6 @@ class IfYouCanWait:
     difference: Interval
     """of accuracy, points"""
 
-    @property
-    def line(self) -> str:
-        """For the block that ends `fit`."""
-        ratio, points = self.ratio, self.difference
-        return (
-            f"  Without any head, if you can wait {self.rounds:.1f} rounds a question: "
-            f"{100 * (1 - ratio.value):.0f}% [{100 * (1 - ratio.high):.0f}%, {100 * (1 - ratio.low):.0f}%] of the "
-            f"tokens saved at {points.value:+.1f} points [{points.low:+.1f}, {points.high:+.1f}] (planned rounds, "
-            f"price {self.prices.price:g} and {self.prices.round_price:g} a round, tuned on the train questions)."
-        )
-
 
 def if_you_can_wait(
     train: tuple[GradedPool, BudgetLabels], on: tuple[GradedPool, BudgetLabels], fixed: Replay, n_ref: int
