@@ -171,6 +171,10 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
     def features_of(self, name: str) -> Tensor:
         return self.features_QLD[self._rows[name]]
 
+    def together(self, *names: str) -> tuple[GradedPool, BudgetLabels, Tensor]:
+        rows = [row for name in names for row in self._rows[name]]
+        return *self._labelled(" and ".join(names), rows), self.features_QLD[rows]
+
     def dedup_keys(self, name: str) -> list[str]:
         return [self.prepared.questions[row].dedup_key for row in self._rows[name]]
 

@@ -1,4 +1,7 @@
-"""Heads as files: config, weights, digests of the questions seen, card. They load without Lightning, LLM or pickle."""
+"""Exports: a policy with what it needs (weights of a head, votes of training questions), a record and a card, as files.
+
+They load without Lightning, LLM or pickle.
+"""
 
 from __future__ import annotations
 
@@ -16,26 +19,30 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from t2.comparison.as_served import rules_as_served
 from t2.errors import T2Error
 from t2.head_record import Calibration, Features, HeadRecord
 from t2.heads.base import Head, Prediction
-from t2.heads.prior import PriorHead
+from t2.heads.training_votes import TrainingVotes
 from t2.model_card import model_card
 from t2.model_files import download, resolve_model
-from t2.policies.base import Costs
+from t2.policies.base import choices
 from t2.policies.one_round import FixedN
-from t2.policies.record import PolicyRecord
-from t2.policies.rules import Rule, table_rules
-from t2.policies.then_stop import Prices, Priors, StateSums, with_everyone
+from t2.policies.record import PolicyRecord, in_words, reads_activations
+from t2.policies.rules import Rule
+from t2.policies.stoppers import STOPPERS, PlanWithHead, PlanWithoutHead, StopInputs, Stopper
 from t2.spec import PromptSpec
 from t2.store.files import write_atomically, write_text_atomically
 
 HEAD_FORMAT = "t2-head"
-HEAD_FORMAT_VERSION = 1
+HEAD_FORMAT_VERSION = 2
+"""2: a policy may look at answers, with a `decision` that says why it was chosen."""
 CHECKPOINT_KEY = "t2"
 """Where a Lightning checkpoint holds what export needs, as primitives."""
 _STATE_PREFIX = "head."
-SEEN_QUESTIONS_FILE = "seen_questions.txt"
+_VOTES_KEY = "t2_votes"
+"""Where a checkpoint holds the train questions' votes."""
+WEIGHTS_FILE, VOTES_FILE, SEEN_QUESTIONS_FILE = "model.safetensors", "votes.safetensors", "seen_questions.txt"
 
 
 def key_digest(dedup_key: str) -> str:
@@ -44,12 +51,18 @@ def key_digest(dedup_key: str) -> str:
 
 
 class BudgetHead:
-    """An exported head with its policy: pooled activations in, numbers of samples out."""
+    """An exported policy with its head: pooled activations in, numbers of samples or rules for drawing them out.
 
-    def __init__(self, record: HeadRecord, head: Head) -> None:
+    A policy that needs no head may come without one: see `reads_activations`.
+    """
+
+    def __init__(self, record: HeadRecord, head: Head | None, votes: TrainingVotes | None = None) -> None:
         if record.policy is None:
             raise T2Error("Expected a head with a policy, got a record without. Export the head again.")
-        self.record, self.head, self.policy = record, head.eval(), record.policy.policy()
+        self.record, self.policy, self.votes = record, record.policy.policy(), votes
+        self._head = None if head is None else head.eval()
+        if head is None and self.reads_activations:
+            raise T2Error(f"Expected a head for {in_words(self.policy)}, got none. Export the head again.")
         self.seen, self.records_seen = frozenset(record.seen_questions or ()), record.seen_questions is not None
 
     @classmethod
@@ -57,7 +70,7 @@ class BudgetHead:
         """Load from a folder or the hub.
 
         Args:
-            name: folder, or hub id of a repository with `config.json` and `model.safetensors`.
+            name: folder, or hub id of a repository with `config.json` and what it needs.
             revision: of the hub repository.
 
         Raises:
@@ -65,13 +78,38 @@ class BudgetHead:
         """
         folder = _folder_of(name, revision)
         record = _read_config(folder / "config.json")
-        head = record.untrained_head()
-        try:
-            state = load_file(folder / "model.safetensors")
-        except (OSError, SafetensorError) as error:
-            raise T2Error(f"Expected the head's weights in {folder / 'model.safetensors'}, got {error}.") from error
-        load_exactly(head, state, str(folder))
-        return cls(replace(record, seen_questions=_read_seen(folder / SEEN_QUESTIONS_FILE)), head)
+        head, votes = None, None
+        if record.head is not None:
+            head = record.untrained_head()
+            load_exactly(head, _read_tensors(folder / WEIGHTS_FILE, "the head's weights"), str(folder))
+        if record.policy is not None and record.policy.name == PlanWithoutHead.name:
+            tensors = _read_tensors(folder / VOTES_FILE, "the training questions' votes")
+            votes = TrainingVotes.from_tensors(tensors, str(folder / VOTES_FILE))
+        return cls(replace(record, seen_questions=_read_seen(folder / SEEN_QUESTIONS_FILE)), head, votes)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether there is a head; without one nothing can be predicted of a question."""
+        return self._head is not None
+
+    @property
+    def head(self) -> Head:
+        """The trained head.
+
+        Raises:
+            T2Error: the export has none, since its policy needs none.
+        """
+        if self._head is None:
+            raise T2Error(
+                f"Expected an export with a head, got one that decides by {in_words(self.policy)} and needs none. Ask "
+                "it for `rules(number of questions)`."
+            )
+        return self._head
+
+    @property
+    def reads_activations(self) -> bool:
+        """Whether `rules` wants the activations of questions; else their number will do."""
+        return reads_activations(self.policy)
 
     @property
     def features(self) -> Features:
@@ -92,7 +130,7 @@ class BudgetHead:
     @property
     def grid(self) -> tuple[int, ...]:
         """Budgets in samples."""
-        return self.head.shape.grid
+        return self.record.shape.grid
 
     @property
     def calibration(self) -> Calibration | None:
@@ -169,10 +207,46 @@ class BudgetHead:
             return self.head.predict(self.head(pooled_BLD))
 
     def budgets(self, pooled_BLD: Tensor) -> Tensor:
-        """Samples to draw for each question, (B,), integer; where it is 1, take the greedy answer (temperature 0)."""
-        prediction = self.predict(pooled_BLD)
-        index_B = self.policy.choose(prediction, Costs.of(prediction, self.grid))
-        return torch.tensor(self.grid)[index_B]
+        """Samples to draw for each question, (B,), integer; where it is 1, take the greedy answer (temperature 0).
+
+        Raises:
+            T2Error: the policy looks at answers, or the features are of another shape.
+        """
+        if isinstance(self.policy, Stopper):
+            raise T2Error(
+                f"Expected a policy that decides beforehand, got {in_words(self.policy)}, which looks at the answers. "
+                "Use `rules`, whose `extra(votes)` says how many samples come next."
+            )
+        return torch.tensor(self.grid)[choices(self.policy, self.predict(pooled_BLD), self.grid)]
+
+    def rules(self, questions: Tensor | int) -> list[Rule]:
+        """The exported policy, whatever it is: a rule for each question that says how many samples to draw next.
+
+        Ask `rule.extra(votes)` before the first sample and after each round; 0 ends it. A `GreedyAnswer` wants the
+        answer at temperature 0 and nothing else.
+
+        Args:
+            questions: their activations (B, L, D); where `reads_activations` is False their number will do.
+
+        Raises:
+            T2Error: a number where activations are read, or activations of another shape.
+        """
+        if isinstance(questions, int):
+            if self.reads_activations:
+                raise T2Error(
+                    f"Expected the activations of {questions} questions for {in_words(self.policy)}, got their number. "
+                    "Make them by `activations`."
+                )
+            return rules_as_served(self.policy, questions, self._given(None), self.grid, greedy=True)
+        prediction = self.predict(questions) if self.reads_activations else None
+        return rules_as_served(self.policy, len(questions), self._given(prediction), self.grid, greedy=True)
+
+    def _given(self, prediction: Prediction | None) -> StopInputs:
+        return StopInputs(self.votes, self._head, prediction)
+
+    def inputs(self, pooled_BLD: Tensor | None) -> StopInputs:
+        """What the policy is replayed with on questions with these activations; None: it reads none."""
+        return self._given(None if pooled_BLD is None else self.predict(pooled_BLD))
 
     def plans(
         self, pooled_BLD: Tensor, price: float, round_price: float = 0.0, max_samples: int | None = None
@@ -191,20 +265,12 @@ class BudgetHead:
         Raises:
             T2Error: the head is no `PriorHead`, features of another shape, or prices or a number that make no sense.
         """
-        head, most = self.head, self.grid[-1] if max_samples is None else max_samples
-        if not isinstance(head, PriorHead):
-            kind = type(head).__name__
-            raise T2Error(f"Expected a PriorHead to plan rounds with, got {kind}. Train `model.head: PriorHead`.")
+        most = self.grid[-1] if max_samples is None else max_samples
         if most < 1:
             raise T2Error(f"Expected `max_samples` of at least 1, got {most}.")
-        prediction = self.predict(pooled_BLD)
-        assert prediction.atom_weights_BJ is not None
-        mixture_JQ, weight_BJ = with_everyone(head.spread_JQ, prediction.atom_weights_BJ, head.lam)
-        right_Q = head.greedy_right_Q
-        greedy_right_B = None if bool(right_Q.isnan().any()) else weight_BJ @ mixture_JQ @ right_Q
-        model = StateSums.of(head.question_atoms, mixture_JQ, most).model(weight_BJ)
-        priors = Priors(model, prediction.log_tokens_B.double().exp(), greedy_right_B)
-        return table_rules(priors.tables([Prices(price, round_price)])[0], range(len(weight_BJ)))
+        policy = PlanWithHead(most, price, round_price)
+        given = self._given(self.predict(pooled_BLD))
+        return rules_as_served(policy, len(pooled_BLD), given, self.grid, greedy=True)
 
     def check_model(self, fingerprint: str) -> None:
         """Make sure that activations come from the LLM the head was trained on.
@@ -227,7 +293,7 @@ def export_checkpoint(checkpoint: str | Path, folder: str | Path) -> Path:
         T2Error: no such file, not a checkpoint of T2, or tensors that are missing or unexpected.
     """
     content = Checkpoint.read(checkpoint)
-    return save_head(content.head(), content.record, folder)
+    return save_head(content.head(), content.record, folder, content.votes)
 
 
 @dataclass(frozen=True)
@@ -269,25 +335,38 @@ class Checkpoint:
         load_exactly(head, own, str(self.path))
         return head.eval()
 
-    def rewrite(self, record: HeadRecord) -> None:
-        """Write the file anew with another record, whole or not at all."""
+    @property
+    def votes(self) -> TrainingVotes | None:
+        """Of the train questions, for plans without a head; None: the checkpoint is older than decisions."""
+        tensors = self.content.get(_VOTES_KEY)
+        return None if tensors is None else TrainingVotes.from_tensors(tensors, str(self.path))
+
+    def rewrite(self, record: HeadRecord, votes: TrainingVotes | None = None) -> None:
+        """Write the file anew with another record, whole or not at all; votes that it has stay if there are no new."""
         content = {**self.content, CHECKPOINT_KEY: record.as_json()}
+        if votes is not None:
+            content[_VOTES_KEY] = votes.tensors()
         write_atomically(self.path, lambda scratch: torch.save(content, scratch))
 
 
-def save_head(head: Head, record: HeadRecord, folder: str | Path) -> Path:
-    """Write config, weights and card.
+def save_head(head: Head, record: HeadRecord, folder: str | Path, votes: TrainingVotes | None = None) -> Path:
+    """Write config, card, and what the policy needs: weights, unless it is a stopping rule that reads no head; votes.
 
     Args:
         head: trained.
         record: of it; without a policy the largest constant is recorded.
         folder: created; files of an earlier export are replaced.
+        votes: of the train questions, for a plan without a head.
 
     Raises:
-        T2Error: a number in the record is NaN or infinite, which JSON has no word for; nothing is written.
+        T2Error: a number in the record is NaN or infinite, which JSON has no word for, or there are no votes where the
+            policy needs them; nothing is written.
     """
     folder = Path(folder)
     record = replace(record, policy=record.policy or PolicyRecord.of(FixedN(head.shape.grid[-1])))
+    assert record.policy is not None
+    if record.policy.name in STOPPERS and STOPPERS[record.policy.name].needs != "head":
+        record = replace(record, head=None, head_arguments={})
     values = replace(record, seen_questions=None).as_json()
     config = {"format": HEAD_FORMAT, "format_version": HEAD_FORMAT_VERSION, **values}
     if wrong := _not_finite(config):
@@ -296,10 +375,16 @@ def save_head(head: Head, record: HeadRecord, folder: str | Path) -> Path:
             "settings to numbers, and train again."
         )
     text = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    assert record.policy is not None
+    policy = record.policy.policy()
+    needs_votes = isinstance(policy, Stopper) and policy.needs == "votes"
+    if needs_votes and votes is None:
+        raise T2Error(f"Expected votes of training questions for {in_words(policy)}, got none. Run `fit` again.")
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
     (folder / "config.json").unlink(missing_ok=True)  # an earlier head's must never stand beside these weights
-    write_atomically(folder / "model.safetensors", lambda path: save_file(tensors, path))
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
+    _write_tensors(folder / WEIGHTS_FILE, None if record.head is None else weights)
+    _write_tensors(folder / VOTES_FILE, votes.tensors() if needs_votes and votes is not None else None)
     write_text_atomically(folder / "README.md", model_card(record))
     if record.seen_questions is not None:
         lines = "".join(f"{digest}\n" for digest in sorted(set(record.seen_questions)))
@@ -339,10 +424,26 @@ def _not_finite(value: object, where: str = "") -> list[str]:
     return [wrong for key, part in parts for wrong in _not_finite(part, f"{where}.{key}" if where else str(key))]
 
 
+def _write_tensors(path: Path, tensors: dict[str, Tensor] | None) -> None:
+    """None: the file of an earlier export must not stay."""
+    if tensors is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_atomically(path, lambda scratch: save_file(tensors, scratch))
+
+
+def _read_tensors(path: Path, what: str) -> dict[str, Tensor]:
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise T2Error(f"Expected {what} in {path}, got {error}.") from error
+    return tensors
+
+
 def _folder_of(name: str | Path, revision: str | None) -> Path:
     if (folder := Path(name)).is_dir():
         return folder
-    files = ["config.json", "model.safetensors", SEEN_QUESTIONS_FILE]
+    files = ["config.json", WEIGHTS_FILE, VOTES_FILE, SEEN_QUESTIONS_FILE]
     return download(str(name), revision, "a folder or hub id of an exported head", only=files)
 
 
@@ -354,6 +455,11 @@ def _read_config(path: Path) -> HeadRecord:
     if not isinstance(config, dict):
         raise T2Error(f"Expected a JSON object in {path}, got {type(config).__name__}.")
     version = (config.get("format"), config.get("format_version"))
+    if version == (HEAD_FORMAT, 1):
+        raise T2Error(
+            f"Expected {HEAD_FORMAT} version {HEAD_FORMAT_VERSION}, got version 1 in {path}, made by an earlier t2. "
+            "Make it anew from its checkpoint: t2 export CHECKPOINT FOLDER"
+        )
     if version != (HEAD_FORMAT, HEAD_FORMAT_VERSION):
         raise T2Error(f"Expected {HEAD_FORMAT} version {HEAD_FORMAT_VERSION}, got {version} in {path}.")
     return HeadRecord.from_json(config, str(path))

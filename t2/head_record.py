@@ -123,6 +123,52 @@ class Calibration(JsonRecord):
     """questions from which a setting passes that never loses; None: nothing was tested"""
 
 
+@dataclass(frozen=True)
+class WeighedRule(JsonRecord):
+    """A rule at a setting against FixedN(N_ref), on questions that were held out."""
+
+    policy: PolicyRecord
+    difference: Interval
+    """accuracy points"""
+    ratio: Interval
+    """of generated tokens"""
+    rounds: float
+    """mean of a question"""
+    within: bool
+    """it loses no more than allowed on them"""
+
+
+DecisionBasis = Literal["calibration", "out_of_fold", "no_evidence", "configured"]
+
+
+@dataclass(frozen=True)
+class Decision(JsonRecord):
+    """Why the exported policy is the one it is, and what it loses."""
+
+    basis: DecisionBasis
+    """calibration questions, held-out train and validation questions, neither, or the user's word"""
+    why: str
+    """a sentence"""
+    allowance: float | None = None
+    """accuracy (a share) that the choice was to lose at most"""
+    max_rounds: float | None = None
+    """mean rounds that a question may take; None: any"""
+    n_ref: int | None = None
+    """samples; None: nothing was weighed"""
+    num_questions: int | None = None
+    """that were weighed, out of fold"""
+    loses: WeighedRule | None = None
+    """what choosing in this way gives on questions that have not chosen; `within` as said of the policy itself"""
+    warning: str | None = None
+    """a sentence where the interval allows more than the allowance"""
+    candidates: tuple[WeighedRule, ...] = ()
+    """the best setting of each kind of rule, the best first"""
+    settings: tuple[WeighedRule, ...] = ()
+    """of the policy's kind, dearest first: the list that calibration tests"""
+    configured: PolicyRecord | None = None
+    """`accuracy_cost.policy`, where another one was chosen"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataRecord(JsonRecord):
     """What a head records of its data."""
@@ -148,9 +194,11 @@ class HeadRecord(DataRecord):
     """A head without its weights: class, arguments, policy, data, and what was measured."""
 
     policy: PolicyRecord | None = None
+    decision: Decision | None = None
+    """None: the export or checkpoint is older than decisions"""
     metrics: Metrics | None = None
-    head: str
-    """name of the class"""
+    head: str | None
+    """name of the class; None: the policy needs none, and the export holds no weights"""
     head_arguments: dict[str, object]
     shape: HeadShape
     calibration: Calibration | None = None
@@ -163,7 +211,7 @@ class HeadRecord(DataRecord):
 
     def as_json(self) -> dict[str, object]:
         values = super().as_json()  # a base class's fields come first: the data, where a reader looks for the head
-        first = ("policy", "metrics", "head", "head_arguments", "shape")
+        first = ("policy", "decision", "metrics", "head", "head_arguments", "shape")
         return {name: values[name] for name in first if name in values} | values
 
     def untrained_head(self) -> Head:
@@ -172,7 +220,7 @@ class HeadRecord(DataRecord):
         Raises:
             T2Error: the class is not one of T2's heads, or its arguments do not fit.
         """
-        if self.head not in HEADS:
+        if self.head is None or self.head not in HEADS:
             raise T2Error(
                 f"Expected a head among {sorted(HEADS)}, got {self.head!r}. It was made by another version of t2."
             )

@@ -2,56 +2,135 @@
 
 from __future__ import annotations
 
-from t2.head_record import Calibration, HeadRecord
+from t2.head_record import Calibration, Decision, HeadRecord
+from t2.policies.base import OneRound
+from t2.policies.record import Policy, in_words, name_of
+from t2.stats.bootstrap import Interval
 
 
 def model_card(record: HeadRecord) -> str:
-    """Markdown with front matter: what the head is for, how to use it, what was measured. It must have a policy."""
+    """Markdown with front matter: what the export is for, how to use it, what was measured. It must have a policy."""
     assert record.policy is not None, "`save_head` gives one to a record without"
-    base, labels, features = record.base_model, record.labels, record.features
-    policy, metrics = record.policy, record.metrics
-    knobs = ", ".join(f"{name}={value}" for name, value in policy.arguments.items())
-    rows = "\n".join(
-        f"| {name} | {of.value:.4g} | {of.low:.4g} to {of.high:.4g} |"
-        for name, of in (metrics.intervals if metrics else {}).items()
-    )
-    grid, n_ref = ", ".join(map(str, record.shape.grid)), metrics.n_ref if metrics else None
+    base, labels = record.base_model, record.labels
+    policy = record.policy.policy()
     return f"""---
 library_name: t2
 base_model: {base.id}
 tags: [self-consistency, test-time-compute, budget-head]
 ---
 
-# {record.head} for {base.id}
+# {_title(record, policy)} for {base.id}
 
-Predicts, before decoding, how many samples of majority voting a question deserves. Reads the activations of the frozen
-LLM at the last prompt token, layers {list(features.layers) if features else None}; chooses among {grid} samples.
+{_what_it_does(record, policy)}
 
 ```python
-import t2
-head = t2.BudgetHead.from_pretrained("this folder")
-pooled_BLD = head.activations(["a question"], "{(features and features.model_id) or base.id}")  # folder or hub id
-n = head.budgets(pooled_BLD)  # (questions, {record.shape.num_layers}, {record.shape.width}) -> samples
+{_code(record, policy)}
 ```
 
-Policy: {policy.name}({knobs}). Labels: {labels.samples_per_question} samples a question at
+Policy: {in_words(policy)}. Labels: {labels.samples_per_question} samples a question at
 {record.sampling}, eps {labels.eps}, grader {labels.grader}.
 Questions: {labels.questions}.
 
-## On validation (replayed samples, 95% bootstrap intervals over questions)
+{_decision(record.decision)}{_validation(record)}{_calibration(record.calibration, record.policy.name)}## Limits
+
+One model, one prompt template, one distribution of questions: on others its budgets mean nothing until measured again.
+"""
+
+
+def _title(record: HeadRecord, policy: Policy) -> str:
+    return record.head or f"{name_of(policy)}, no head,"
+
+
+def _what_it_does(record: HeadRecord, policy: Policy) -> str:
+    reads = f"layers {list(record.features.layers) if record.features else None}"
+    grid = ", ".join(map(str, record.shape.grid))
+    if isinstance(policy, OneRound):
+        return (
+            "Predicts, before decoding, how many samples of majority voting a question deserves. Reads the activations "
+            f"of the frozen\nLLM at the last prompt token, {reads}; chooses among {grid} samples."
+        )
+    if policy.needs == "head":
+        return (
+            "Plans how many samples of majority voting a question gets next, given the answers so far. Reads the "
+            f"activations of\nthe frozen LLM at the last prompt token, {reads}; draws at most {policy.cap} samples."
+        )
+    return (
+        "Says how many samples of majority voting a question gets next, given the answers so far. It reads no "
+        "activations and has\nno weights: held-out questions did not show that a head is worth it. At most "
+        f"{policy.cap} samples."
+    )
+
+
+def _code(record: HeadRecord, policy: Policy) -> str:
+    load = 'import t2\nhead = t2.BudgetHead.from_pretrained("this folder")\n'
+    llm = (record.features and record.features.model_id) or record.base_model.id
+    read = f'pooled_BLD = head.activations(["a question"], "{llm}")  # folder or hub id\n'
+    layers, width = record.shape.num_layers, record.shape.width
+    if isinstance(policy, OneRound):
+        return f"{load}{read}n = head.budgets(pooled_BLD)  # (questions, {layers}, {width}) -> samples"
+    ask = "rule.extra([])  # samples to draw first; then rule.extra(votes so far), until it says 0"
+    if policy.needs == "head":
+        return f"{load}{read}(rule,) = head.rules(pooled_BLD)\n{ask}"
+    return f"{load}(rule,) = head.rules(1)  # the number of questions\n{ask}"
+
+
+def _decision(decision: Decision | None) -> str:
+    """The section on why this policy was exported; empty for an export that was not decided."""
+    if decision is None:
+        return ""
+    lines = [f"## Decision\n\n{decision.why}"]
+    if decision.loses is not None:
+        loss = decision.loses
+        how = "this setting" if decision.basis == "calibration" else "choosing in this way"
+        lines.append(
+            f"On questions that did not choose, {how} changes accuracy by {_span(loss.difference)} points at "
+            f"{_span(loss.ratio)} of the\ntokens of FixedN({decision.n_ref}), in {loss.rounds:.2f} rounds."
+        )
+    if decision.warning:
+        lines.append(f"**{decision.warning}**")
+    if decision.candidates:
+        rows = "\n".join(
+            f"| {in_words(each.policy.policy())} | {_span(each.difference)} | {_span(each.ratio)} | {each.rounds:.2f} "
+            f"| {'yes' if each.within else 'no'} |"
+            for each in decision.candidates
+        )
+        lines.append(
+            f"Weighed on {decision.num_questions} train and validation questions, each by a fit that has not seen it "
+            f"(95% intervals):\n\n| rule | accuracy, points | generated tokens, ratio | rounds | loses little enough "
+            f"|\n|---|---|---|---|---|\n{rows}"
+        )
+    return "\n\n".join(lines) + "\n\n"
+
+
+def _validation(record: HeadRecord) -> str:
+    metrics = record.metrics
+    rows = "\n".join(
+        f"| {name} | {of.value:.4g} | {of.low:.4g} to {of.high:.4g} |"
+        for name, of in (metrics.intervals if metrics else {}).items()
+    )
+    n_ref = metrics.n_ref if metrics else None
+    area = (
+        ""
+        if metrics is not None and metrics.area is None
+        else (
+            f"`area`: mean accuracy gain over a fixed number of samples at equal tokens, from 1 to {n_ref} samples\n"
+            "(log token axis). "
+        )
+    )
+    return f"""## On validation (replayed samples, 95% bootstrap intervals over questions)
 
 | | value | interval |
 |---|---|---|
 {rows}
 
-`area`: mean accuracy gain over a fixed number of samples at equal tokens, from 1 to {n_ref} samples
-(log token axis). Validation chose the checkpoint, so these figures are slightly optimistic; test figures are those of
+{area}Validation chose the checkpoint, so these figures are slightly optimistic; test figures are those of
 cross-validation.
 
-{_calibration(record.calibration, policy.name)}## Limits
-
-One model, one prompt template, one distribution of questions: on others its budgets mean nothing until measured again.
 """
+
+
+def _span(of: Interval) -> str:
+    return f"{of.value:.2f} [{of.low:.2f}, {of.high:.2f}]"
 
 
 def _calibration(calibration: Calibration | None, policy: str) -> str:

@@ -1,7 +1,8 @@
-"""Calibration of a one-round policy: which of its settings, dearest first, keeps the promise of `calibration`. Pure.
+"""Calibration of a policy: which of its settings, dearest first, keeps the promise of `calibration`. Pure.
 
 The list of settings and N_ref come from questions that are not calibration questions, and are settled before the labels
-of those are read. A setting decides by predictions alone, so tokens of calibration questions change no choice.
+of those are read. A one-round setting decides by predictions alone, so tokens of calibration questions change no
+choice; a stopping rule's accuracy on a question is its mean over orders, see `betting`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from torch import Tensor
 from t2.calibration.betting import MAX_SETTINGS, CalibrationResult, Form, calibrate
 from t2.curves.labels import BudgetLabels, dataset_optimum
 from t2.heads.base import Prediction
-from t2.policies.base import Costs, OneRound
+from t2.policies.base import OneRound, choices
 from t2.policies.batch_budget import BatchBudget
 from t2.policies.one_round import FixedN, PredictedN, Utility
+from t2.policies.record import Policy, in_words, name_of
+from t2.policies.stoppers import Stopper
 
 _PRICES = tuple(float(f"{10 ** (step / 24):.1e}") for step in range(-72, 144))
 """24 a decade, two digits each, from 0.001 to 910,000 points per 1,000 tokens: for answers of any length."""
@@ -27,8 +30,10 @@ _ROUNDING = 1e-9
 """Relative: mean tokens of equal budgets may differ by rounding."""
 
 
-def why_not(policy: type[OneRound]) -> str | None:
+def why_not(policy: type[OneRound] | type[Stopper]) -> str | None:
     """Why a policy cannot be calibrated, as the end of a sentence that starts with its name; None: it can be."""
+    if issubclass(policy, Stopper):
+        return None
     if issubclass(policy, BatchBudget):
         return (
             "shares one total out over a batch, so that a question's budget depends on the others, and the promise is "
@@ -43,11 +48,6 @@ def reference_budget(*labels: BudgetLabels) -> int:
     """N_ref, samples: N_D of several splits together, on the whole grid."""
     acc_QK = torch.cat([each.served_QK for each in labels])
     return labels[0].grid[dataset_optimum(acc_QK)]
-
-
-def choices(policy: OneRound, prediction: Prediction, grid: tuple[int, ...]) -> Tensor:
-    """Index of each question's budget, (Q,), by predicted costs: what `BudgetHead.budgets` draws."""
-    return policy.choose(prediction, Costs.of(prediction, grid))
 
 
 def settings_dearest_first(
@@ -82,9 +82,8 @@ def _sweep(policy: type[OneRound], grid: tuple[int, ...]) -> list[OneRound]:
     return [Utility(price) for price in (0.0, *_PRICES)]
 
 
-def calibrate_policy(
-    settings: Sequence[OneRound],
-    prediction: Prediction,
+def calibrate_settings(
+    acc_QS: Tensor,
     labels: BudgetLabels,
     dedup_keys: Sequence[str],
     n_ref: int,
@@ -92,29 +91,23 @@ def calibrate_policy(
     delta: float,
     form: Form,
 ) -> CalibrationResult:
-    """Choose the last setting that passes, safest first; predictions, labels and keys are of calibration questions.
+    """Choose the last setting that passes, safest first; all are of calibration questions.
 
-    `settings` and `n_ref` (samples) must be frozen; `alpha`, `delta`, `form` and errors as in `betting.calibrate`.
+    The settings behind `acc_QS` and `n_ref` (samples) must be frozen; the rest and errors as in `betting.calibrate`.
     """
-    index_QS = torch.stack([choices(each, prediction, labels.grid) for each in settings], 1)
     every_fixed = form == "every_fixed"
     reference = labels.served_QK if every_fixed else labels.served_QK[:, labels.grid.index(n_ref)]
-    return calibrate(labels.served_QK.gather(1, index_QS), reference, dedup_keys, alpha, delta)
+    return calibrate(acc_QS, reference, dedup_keys, alpha, delta)
 
 
-def in_words(policy: OneRound) -> str:
-    """A policy with its knob, as in Utility(price=3.0)."""
-    return f"{type(policy).__name__}({', '.join(f'{name}={value}' for name, value in vars(policy).items())})"
-
-
-def promise(result: CalibrationResult, settings: Sequence[OneRound], n_ref: int) -> str:
+def promise(result: CalibrationResult, settings: Sequence[Policy], n_ref: int) -> str:
     """What may be said of the choice, for terminal and model card."""
     points, reference = f"{100 * result.alpha:g} points of accuracy", in_words(FixedN(n_ref))
     if result.chosen is None:
         few = result.num_questions < result.needed_lossless
         hint = f" With fewer than {result.needed_lossless} only a setting that gains accuracy can pass." if few else ""
         return (
-            f"No setting of {type(settings[0]).__name__} passed calibration on {result.num_questions} questions (loss "
+            f"No setting of {name_of(settings[0])} passed calibration on {result.num_questions} questions (loss "
             f"below {points}, wrong with probability at most {result.delta:g}), so the policy is {reference}.{hint}"
         )
     rival = reference if result.form == "reference" else f"FixedN at every N of the grid (N_ref is {n_ref})"

@@ -66,7 +66,8 @@ class Rivals:
         """On all questions; `named` holds the best of each field, named out of fold."""
         fixed = comparison.outcomes[Key("FixedN")].frontier
         everyone = {outcome.key: outcome for outcome in (*comparison.outcomes.values(), *named.values())}
-        versus = tuple(_versus(named, comparison.controls))
+        there = {*everyone, Role.REFERENCE}  # without any head, as of an export that has none, little is claimed
+        versus = tuple(claim for claim in _versus(named, comparison.controls) if there.issuperset(claim[1:]))
         keys = dict.fromkeys(key for _, *pair in versus for key in pair if key != Role.REFERENCE)
         sides: dict[Key | Role, _Side] = {key: _Side(everyone[key].tuned[-1], everyone[key].frontier) for key in keys}
         return Rivals({**sides, Role.REFERENCE: _Side(comparison.reference, fixed)}, versus, fixed)

@@ -25,14 +25,13 @@ CELL_SHRINKAGE = 4.0
 
 
 def controls_of(
-    pool: GradedPool, labels: BudgetLabels, texts: Sequence[str], pooled_QLD: Tensor
+    pool: GradedPool, labels: BudgetLabels, texts: Sequence[str], pooled_QLD: Tensor | None
 ) -> tuple[Unfitted, ...]:
-    """Every control that these questions allow; all learn from the questions of the folds."""
+    """Every control that these questions allow; all learn from the questions of the folds. None: no activations."""
     level_Q, length_Q = labels.acc_QK.mean(1), labels.log_tokens_Q
-    controls = [
-        Unfitted(BEST_LAYER, "activations", best_layer_ridge(pooled_QLD, level_Q, length_Q)),
-        Unfitted(TFIDF, "text", tfidf_ridge(texts, level_Q, length_Q)),
-    ]
+    controls = [Unfitted(TFIDF, "text", tfidf_ridge(texts, level_Q, length_Q))]
+    if pooled_QLD is not None:
+        controls.insert(0, Unfitted(BEST_LAYER, "activations", best_layer_ridge(pooled_QLD, level_Q, length_Q)))
     if bool((pool.prompt_tokens_Q > 0).any()):
         controls.append(Unfitted(PROMPT_LENGTH, "text", prompt_length(pool.prompt_tokens_Q, length_Q)))
     if any(pool.families):

@@ -16,13 +16,22 @@ from t2.curves.labels import cut_grid
 from t2.heads.answer_atoms import answer_atoms
 from t2.heads.base import Prediction
 from t2.heads.medoids import medoids
-from t2.policies.base import Costs, OneRound, Replay, replay_greedy, replay_one_round, replay_sampled, where
+from t2.heads.training_votes import TrainingVotes
+from t2.policies.base import OneRound, Replay, choices, replay_greedy, replay_one_round, replay_sampled, where
 from t2.policies.batch_budget import BatchBudget
 from t2.policies.dsc import DSC, replay_other_half
 from t2.policies.one_round import FixedN, Utility
 from t2.policies.oracle import BayesOracle, OwnOracle
 from t2.policies.stopping import DrawTable, Sequential, TableRule
-from t2.policies.then_stop import HeadThenStop, Prices, Priors, StateSums, no_head, softened, stop_model, with_everyone
+from t2.policies.then_stop import (
+    HeadThenStop,
+    Prices,
+    Priors,
+    priors_of_everyone,
+    priors_of_weights,
+    softened,
+    stop_model,
+)
 from t2.policies.windows import ESC
 from t2.stats.frontier import Setting
 
@@ -50,8 +59,7 @@ def numbered(at: AtNumber) -> AtSetting:
 
 def one_round(policy: OneRound, prediction: Prediction, on: Slice, cap: int) -> Replay:
     """Choose among budgets up to `cap` by predicted costs, score by A(N) and actual tokens."""
-    grid = cut_grid(on.labels.grid, cap)
-    index_Q = policy.choose(prediction.upto(len(grid)), Costs.of(prediction, grid))
+    index_Q = choices(policy, prediction, cut_grid(on.labels.grid, cap))
     return replay_one_round(index_Q, on.labels, on.pool, on.axes)
 
 
@@ -88,7 +96,7 @@ def no_head_planned(plans: Sequence[Setting]) -> Fit:
 
 def no_head_priors(train: Slice, cap: int) -> Priors:
     """One prior: all training questions."""
-    return Priors(no_head(answer_atoms(train.pool), cap), *means_of(train, torch.ones(1, len(train.pool))))
+    return priors_of_everyone(TrainingVotes.of(train.pool, train.labels), cap)
 
 
 def bayes_oracle(train: Slice, known: Known, cap: int) -> Run:
@@ -240,14 +248,12 @@ def question_priors(train: Slice, known: Known, cap: int) -> tuple[Priors, Tenso
     assert fit_B is not None
     assert weight_BJ is not None
     (number,) = set(fit_B.tolist())  # questions that are replayed together were held out by one fit
-    fit, own = known.fits[number], answer_atoms(train.pool)
-    mixture_JQ, weight_BJ = with_everyone(fit.spread(*train.pool.top_counts()), weight_BJ, fit.lam)
-    sums = StateSums.of(own, mixture_JQ, cap)
-    weight_PJ, prior_B = alike(weight_BJ, MOST_PRIORS)
+    fit = known.fits[number]
+    weight_PJ, prior_B = alike(weight_BJ.double(), MOST_PRIORS)
     members_PB = torch.nn.functional.one_hot(prior_B, len(weight_PJ)).T.double()
     tokens_P = members_PB @ known.prediction.log_tokens_B.double().exp() / members_PB.sum(1)
-    _, greedy_right_P = means_of(train, weight_PJ @ mixture_JQ)
-    return Priors(sums.model(weight_PJ), tokens_P, greedy_right_P), prior_B
+    votes, spread_JQ = TrainingVotes.of(train.pool, train.labels), fit.spread(*train.pool.top_counts())
+    return priors_of_weights(votes, spread_JQ, weight_PJ, fit.lam, tokens_P, cap), prior_B
 
 
 def alike(weight_BJ: Tensor, most: int) -> tuple[Tensor, Tensor]:

@@ -54,6 +54,11 @@ class Known:
             return Known(score_B, prediction)
         return Known(score_B, prediction, (head.prior_fit,), torch.zeros(len(score_B), dtype=torch.long))
 
+    @property
+    def says_something(self) -> bool:
+        """Whether it tells questions apart."""
+        return bool((self.score_B != self.score_B[:1]).any())
+
     def upto(self, num_budgets: int) -> Known:
         """The same on the first budgets of the grid."""
         return replace(self, prediction=self.prediction.upto(num_budgets))

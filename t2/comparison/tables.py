@@ -203,7 +203,7 @@ def claims_table(claims: Claims, cost_unit: str = "tokens") -> Table:
     return Table(
         (*columns, f"other fold seeds: {ratio} / accuracy / area") if seeds else columns,
         rows,
-        note=f"{CLAIMS_NOTE} {legend[0].upper()}{legend[1:]}.",
+        note=f"{CLAIMS_NOTE} {legend[0].upper()}{legend[1:]}." if legend else "There is no head to claim anything of.",
         text_columns=(0, 1, 2),
     )
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from t2.errors import T2Error
-from t2.heads.answer_atoms import AnswerAtoms, PriorFit, atoms_of_counts, fitted_atoms, tempered
+from t2.heads.answer_atoms import AnswerAtoms, PriorFit, fitted_atoms, tempered
 from t2.heads.base import MAX_OUTPUTS, Head, HeadShape, Prediction, Targets, Trunk
+from t2.heads.training_votes import TrainingVotes
 
 _FIRST_DEVIATION = 8.0
 """Of the first component: the rate at which members learn is set by the size of what they read."""
@@ -134,9 +135,9 @@ class PriorHead(Head):
         return PriorFit(self.atoms, self.prior_J, self.tau, self.lam)
 
     @property
-    def question_atoms(self) -> AnswerAtoms:
-        """The training questions' own answer distributions."""
-        return atoms_of_counts(self.count_Q3, self.right_Q)
+    def votes(self) -> TrainingVotes:
+        """What stopping rules take from the training questions."""
+        return TrainingVotes(self.count_Q3, self.right_Q, self.tokens_Q, self.greedy_right_Q)
 
     def forward(self, pooled_BLD: Tensor) -> Tensor:
         """Log weights and length, (B, J+1): of the mean of the members, in training of each member, (B, E, J+1)."""

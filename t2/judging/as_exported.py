@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from t2.calibration.betting import observations
-from t2.calibration.settings import choices, in_words
 from t2.comparison.sources import OUTER_FOLDS, FoldKnown, Folds, Known, Source
 from t2.curves.labels import BudgetLabels
 from t2.grading.graded import GradedPool
-from t2.heads.base import Head, Prediction
-from t2.policies.base import OneRound, Replay, replay_one_round
+from t2.policies.base import OneRound, Replay
+from t2.policies.record import Policy, in_words
 from t2.stats.bootstrap import Interval, clusters_of, mean_interval
 from t2.stats.resampled import Resampled
 
@@ -72,19 +70,11 @@ class AsExported:
     """with the prompt once"""
     samples: float
     """a question"""
-    budget_shares: dict[int, float]
-    """budget in samples -> share of the questions that get it"""
+    rounds: float
+    """a question"""
+    budget_shares: dict[int, float] | None
+    """budget in samples -> share of the questions that get it; None: the policy looks at answers"""
     promise: Promise | None
-
-
-def chosen_budgets(policy: OneRound, prediction: Prediction, grid: tuple[int, ...]) -> Tensor:
-    """Index into `grid` of what the policy asks for, (Q,); `grid` is the head's or its beginning."""
-    return choices(policy, prediction.upto(len(grid)), grid)
-
-
-def known_of(head: Head, prediction: Prediction, num_budgets: int) -> Known:
-    """What a head says of questions, its score taken before the grid is cut."""
-    return Known(head.score(prediction).double(), prediction.upto(num_budgets))
 
 
 def head_source(name: str, known: Known, folds: Folds) -> Source:
@@ -94,17 +84,15 @@ def head_source(name: str, known: Known, folds: Folds) -> Source:
 
 
 def as_exported(
-    policy: OneRound,
-    index_Q: Tensor,
-    pool: GradedPool,
-    labels: BudgetLabels,
+    policy: Policy,
+    replay: Replay,
     reference: Replay,
+    pool: GradedPool,
+    budget_shares: dict[int, float] | None = None,
     promise: Promise | None = None,
 ) -> AsExported:
-    """Replay the exported policy, whose `chosen_budgets` are `index_Q`, and set it beside FixedN(N_ref)."""
-    replay = replay_one_round(index_Q, labels, pool)
+    """Set the exported policy, replayed, beside FixedN(N_ref) on the questions of `pool`."""
     resampled = Resampled([replay, reference], clusters_of(pool.dedup_keys))
-    shares = torch.bincount(index_Q, minlength=len(labels.grid)).double() / len(index_Q)
     return AsExported(
         policy=in_words(policy),
         accuracy=resampled.accuracy(replay),
@@ -113,20 +101,27 @@ def as_exported(
         ratio=resampled.ratio(replay, reference),
         total_tokens=float(replay.total_tokens.mean()),
         samples=float(replay.samples.mean()),
-        budget_shares=dict(zip(labels.grid, shares.tolist(), strict=True)),
+        rounds=float(replay.rounds.mean()),
+        budget_shares=budget_shares,
         promise=promise,
     )
 
 
+def shares_of(policy: Policy, replay: Replay, grid: tuple[int, ...]) -> dict[int, float] | None:
+    """Share of the questions that get each budget; None: the policy looks at answers."""
+    if not isinstance(policy, OneRound):
+        return None
+    return {n: float((replay.samples == n).double().mean()) for n in grid}
+
+
 def observed_promise(
-    index_Q: Tensor, pool: GradedPool, labels: BudgetLabels, n_ref: int | None, alpha: float, delta: float
+    correct_Q: Tensor, pool: GradedPool, labels: BudgetLabels, n_ref: int | None, alpha: float, delta: float
 ) -> Promise:
-    """What the `chosen_budgets` lose on these questions, as `calibrate` counts it.
+    """What the policy, right with probability `correct_Q`, loses on these questions, as `calibrate` counts it.
 
     Without `n_ref` the promise was against every budget of the grid, so the hardest one counts.
     """
-    chosen_Q1 = labels.served_QK.gather(1, index_Q[:, None])
-    loss_UK = observations(labels.served_QK - chosen_Q1, pool.dedup_keys)  # U: questions with keys of their own
+    loss_UK = observations(labels.served_QK - correct_Q[:, None], pool.dedup_keys)  # U: questions with own keys
     # What could be lost against any of them: the largest mean alone may hide one of which less is known.
     columns = range(len(labels.grid)) if n_ref is None else [labels.grid.index(n_ref)]
     losses = {column: mean_interval(loss_UK[:, column]) for column in columns}

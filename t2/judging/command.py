@@ -6,23 +6,26 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from torch import Tensor
 
-from t2.calibration.settings import choices, in_words
+from t2.comparison.as_served import replay_as_served
 from t2.comparison.compare import Comparison, compare
+from t2.comparison.contenders import nothing_known
 from t2.comparison.controls import controls_of
+from t2.comparison.slices import Slice
 from t2.comparison.sources import FOLD_SEEDS, Folds, Known
 from t2.comparison.summary import Summary, summarise
 from t2.comparison.sweeps import FULL, Sweeps
 from t2.errors import T2Error
 from t2.export import BudgetHead
 from t2.hardware import one_thread
-from t2.heads.base import Prediction
-from t2.judging.as_exported import Promise, as_exported, chosen_budgets, head_source, known_of, observed_promise
+from t2.judging.as_exported import Promise, as_exported, head_source, observed_promise, shares_of
 from t2.judging.live_command import LIVE_FILE, check_live, run_live
 from t2.judging.questions import HeadQuestions, eps_of, load_questions
 from t2.judging.report import IN_TERMINAL, NOT_IN_TERMINAL, Evaluated, live_table, rivals_table, write_evaluation
 from t2.pages.terminal import rich_table
+from t2.policies.base import OneRound, Replay, choices
+from t2.policies.record import in_words
+from t2.policies.stoppers import Stopper
 from t2.stats.bootstrap import clusters_of
 
 PIPED_WIDTH = 120
@@ -60,14 +63,15 @@ def evaluate_head(
     head = BudgetHead.from_pretrained(name)
     check_live(live, source, grader)
     judged = load_questions(head, source, proxy, features, grader, min_samples)
-    prediction = head.predict(judged.pooled_QLD)
-    known = known_of(head.head, prediction, len(judged.labels.grid))
-    index_Q = _chosen(head, judged, prediction)
+    with one_thread():
+        replay = _as_served(head, judged)
+    known = _known(head, judged)
     rows = run_live(head, judged, known, live, out) if live else None  # the engine needs all threads
     with one_thread():
         summary, comparison = compared(head, judged, known, console, sweeps)
-        promise, promise_notes = promise_of(head, judged, prediction, index_Q)
-        exported = as_exported(head.policy, index_Q, judged.pool, judged.labels, comparison.reference, promise)
+        promise, promise_notes = promise_of(head, judged, replay)
+        shares = shares_of(head.policy, replay, judged.labels.grid)
+        exported = as_exported(head.policy, replay, comparison.reference, judged.pool, shares, promise)
     evaluated = Evaluated(
         head=Path(name).resolve().name,
         pool=judged.loaded.name,
@@ -84,14 +88,23 @@ def evaluate_head(
     return [*paths, out / LIVE_FILE] if rows else paths
 
 
-def _chosen(head: BudgetHead, judged: HeadQuestions, prediction: Prediction) -> Tensor:
-    """What the head's own policy draws, as an index into the grid, (Q,): first of all, since it may be impossible.
+def _known(head: BudgetHead, judged: HeadQuestions) -> Known:
+    """What the head says of the questions; without one nothing."""
+    if judged.pooled_QLD is None:
+        return nothing_known(len(judged.pool))
+    # The score is taken before the grid is cut.
+    return Known.of_head(head.head, judged.pooled_QLD).upto(len(judged.labels.grid))
+
+
+def _as_served(head: BudgetHead, judged: HeadQuestions) -> Replay:
+    """The exported policy on the stored samples: first of all, since it may be impossible.
 
     Raises:
         T2Error: the exported setting does not go with these questions.
     """
+    on = Slice.of(judged.pool, judged.labels, seed=0)
     try:
-        return chosen_budgets(head.policy, prediction, judged.labels.grid)
+        return replay_as_served(head.policy, on, head.inputs(judged.pooled_QLD))
     except T2Error as error:
         raise T2Error(
             f"Expected questions of pool {judged.loaded.name} that the head's policy {in_words(head.policy)} can be "
@@ -109,17 +122,15 @@ def compared(
     comparisons = []
     for seed in FOLD_SEEDS:
         folds = Folds.of(pool.dedup_keys, seed)
-        own = head_source(type(head.head).__name__, known, folds)
-        comparisons.append(compare(pool, labels, [own, *(rival.fitted(folds) for rival in rivals)], seed, sweeps))
+        own = [head_source(type(head.head).__name__, known, folds)] if head.has_weights else []
+        comparisons.append(compare(pool, labels, [*own, *(rival.fitted(folds) for rival in rivals)], seed, sweeps))
         console.print(f"fold seed {seed}: {len(comparisons[-1].outcomes)} contenders on {len(pool)} questions")
     summary = summarise(comparisons, clusters_of(pool.dedup_keys), eps_of(head))
     return summary, comparisons[0]
 
 
-def promise_of(
-    head: BudgetHead, judged: HeadQuestions, prediction: Prediction, index_Q: Tensor
-) -> tuple[Promise | None, list[str]]:
-    """What calibration promised, held against what the policy chooses here (`index_Q`); or why it cannot be."""
+def promise_of(head: BudgetHead, judged: HeadQuestions, replay: Replay) -> tuple[Promise | None, list[str]]:
+    """What calibration promised, held against what the policy does here; or why it cannot be."""
     record = head.calibration
     if record is None:
         return None, []
@@ -131,14 +142,22 @@ def promise_of(
             f"The head's promise is against FixedN({n_ref}); this pool allows {judged.labels.grid[-1]} samples, so it "
             "cannot be checked here."
         ]
-    own_Q = choices(head.policy, prediction, head.grid)
-    cut = bool((own_Q >= len(judged.labels.grid)).any())
-    if cut or (n_ref is None and judged.labels.grid != head.grid):
+    if _is_cut(head, judged) or (n_ref is None and judged.labels.grid != head.grid):
         return None, [
             f"The head's promise needs budgets up to {head.grid[-1]}; this pool allows {judged.labels.grid[-1]} "
             "samples, so it cannot be checked here."
         ]
-    return observed_promise(index_Q, judged.pool, judged.labels, n_ref, record.alpha, record.delta), []
+    return observed_promise(replay.correct, judged.pool, judged.labels, n_ref, record.alpha, record.delta), []
+
+
+def _is_cut(head: BudgetHead, judged: HeadQuestions) -> bool:
+    """Whether the policy would draw more samples than the pool has."""
+    policy, largest = head.policy, judged.labels.grid[-1]
+    if isinstance(policy, Stopper):
+        return policy.cap > largest
+    assert isinstance(policy, OneRound)
+    prediction = head.inputs(judged.pooled_QLD).prediction
+    return prediction is not None and bool((choices(policy, prediction, head.grid) >= len(judged.labels.grid)).any())
 
 
 def _print(evaluated: Evaluated, summary: Summary, console: Console) -> None:

@@ -66,7 +66,8 @@ def run_live(head: BudgetHead, judged: HeadQuestions, known: Known, num_live: in
     rows, other_rows = live_rows(judged.pool.question_ids, judged.pool.dedup_keys, num_live)
     live, others = everyone.take(rows), everyone.take(other_rows)
     with one_thread():
-        planned = plan(live, others, head.policy, n_ref_of(head, judged))
+        given = head.inputs(None if judged.pooled_QLD is None else judged.pooled_QLD[rows])
+        planned = plan(live, others, head.policy, n_ref_of(head, judged), given)
     if bool(live.pool.greedy_present_Q.all()):
         greedy = Planned(tuple(GreedyAnswer() for _ in rows), replay_greedy(live.pool))
         planned = {"Greedy": greedy, **planned}  # first: what an engine does once, it does in the cheapest run
@@ -100,7 +101,8 @@ def run_live(head: BudgetHead, judged: HeadQuestions, known: Known, num_live: in
 
 def n_ref_of(head: BudgetHead, judged: HeadQuestions) -> int:
     """The reference budget that the head recorded, as far as the pool allows; without a record the largest."""
-    calibration, metrics = head.calibration, head.record.metrics
-    calibrated = calibration.n_ref if calibration else None
-    recorded = calibrated or (metrics.n_ref if metrics else None)
+    record = head.record
+    recorded = next(
+        (each.n_ref for each in (record.calibration, record.decision, record.metrics) if each and each.n_ref), None
+    )
     return max(n for n in judged.labels.grid if recorded is None or n <= recorded)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from t2.calibration.settings import in_words
+from t2.comparison.as_served import replay_as_served, rules_as_served
 from t2.comparison.contenders import Contender
 from t2.comparison.fits import Fit, bin_priors, binned_planned, capped
 from t2.comparison.identity import Key
@@ -23,11 +23,12 @@ from t2.comparison.tuning import cheapest_within, held_out_frontier, inner_folds
 from t2.curves.labels import BudgetLabels, dataset_optimum
 from t2.grading.graded import GradedPool
 from t2.hashing import unit_interval
-from t2.judging.as_exported import chosen_budgets
 from t2.policies.asc import ASC
-from t2.policies.base import OneRound, Replay, replay_one_round
+from t2.policies.base import Replay, replay_one_round
 from t2.policies.orders import Orders
+from t2.policies.record import Policy, in_words
 from t2.policies.rules import Rule, one_batch_rules, table_rules
+from t2.policies.stoppers import StopInputs
 from t2.policies.stopping import TableRule
 from t2.policies.then_stop import HeadThenStop, Prices
 
@@ -72,18 +73,29 @@ def enough_to_fit(others: Questions) -> bool:
     return len(others.pool) >= MIN_FITTED and len(set(Folds.of(others.pool.dedup_keys, 0).inner_Q.tolist())) > 1
 
 
-def plan(live: Questions, others: Questions, policy: OneRound, n_ref: int) -> dict[str, Planned]:
-    """The contenders by name, the cheapest to run first; `n_ref` counts where `others` are too few to give one."""
+def plan(
+    live: Questions, others: Questions, policy: Policy, n_ref: int, given: StopInputs | None = None
+) -> dict[str, Planned]:
+    """The contenders by name, the exported policy first.
+
+    Args:
+        live: questions that are asked.
+        others: questions that everything else is fitted and tuned on.
+        policy: that was exported.
+        n_ref: samples; counts where `others` are too few to give one.
+        given: what the policy decides about the live questions with; None: what is known of them.
+    """
     grid, enough = live.labels.grid, enough_to_fit(others)
     if enough:
         n_ref = grid[dataset_optimum(others.labels.served_QK)]
-    own_Q = chosen_budgets(policy, live.known.prediction, grid)
-    fixed_Q = torch.full_like(own_Q, grid.index(n_ref))
+    given = given or StopInputs(prediction=live.known.prediction)
+    on = Slice.of(live.pool, live.labels, seed=0)
+    own = rules_as_served(policy, len(live.pool), given, grid, live.labels.greedy_right_Q is not None)
     planned = {
-        f"{in_words(policy)}, as exported": _one_round(own_Q, live),
-        f"FixedN({n_ref})": _one_round(fixed_Q, live),
+        f"{in_words(policy)}, as exported": Planned(tuple(own), replay_as_served(policy, on, given)),
+        f"FixedN({n_ref})": _one_round(torch.full((len(live.pool),), grid.index(n_ref)), live),
     }
-    orders = Orders.of(live.pool, FULL.num_orders, seed=0)
+    orders = on.orders
     if not enough:
         return planned | {f"ASC({DEFAULT_THRESHOLD:g})": _by_table(ASC(DEFAULT_THRESHOLD, n_ref), orders)}
     # Live questions must stay unknown to all that is fitted, and a setting must be chosen on questions that its own fit
@@ -103,6 +115,8 @@ def plan(live: Questions, others: Questions, policy: OneRound, n_ref: int) -> di
 
     threshold = tuned("ASC", FULL.thresholds, capped(ASC))
     planned[f"ASC({threshold:g})"] = _by_table(ASC(threshold, n_ref), orders)
+    if not live.known.says_something:  # bins of a score that is the same for all are no prior
+        return planned
     prices = FULL.priced_for(others.pool).prices
     price = tuned("HeadThenStop", prices, binned_planned(prices))
     priors, bins = bin_priors(fit, others.known, n_ref)

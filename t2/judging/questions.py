@@ -32,7 +32,8 @@ class HeadQuestions:
     questions: tuple[Question, ...]
     prompts: tuple[tuple[int, ...], ...]
     """token ids that the head's LLM reads"""
-    pooled_QLD: Tensor
+    pooled_QLD: Tensor | None
+    """None: the exported policy reads no activations"""
     left_out: int | None
     """questions that the head has learned from; None: the head does not say which these are"""
     notes: tuple[str, ...]
@@ -77,6 +78,10 @@ def load_questions(
     seen = f" and {left_out} that it has learned from" if left_out else ""
     check_enough(pool.dedup_keys, FOLD_SEEDS, "questions that the head has not learned from", loaded.root, seen)
     labels = budget_labels(pool, usable_grid(head, pool, loaded.name), eps_of(head))
+    if not head.has_weights:
+        notes = (*_notes(head, loaded, labels, None, left_out), *loaded.notes)
+        prompts = tuple(loaded.prompts[row] for row in rows)
+        return HeadQuestions(loaded, pool, labels, questions, prompts, None, left_out, notes)
     reading = _reading(head, loaded, rows, questions, proxy)
     root = Path(features) if features else loaded.data.features_root if loaded.data else loaded.root / "features"
     spec = FeatureSpec(head.features.model_fingerprint, head.layers, head.features.pooling or "last-token")
@@ -92,15 +97,16 @@ def check_samples_model(head: BudgetHead, loaded: LoadedPool, proxy: str | None)
         T2Error: they do not, and no `--proxy` says which LLM the head is to read.
     """
     base = head.record.base_model
-    if loaded.spec.imported and proxy is None:
+    if loaded.spec.imported and proxy is None and head.has_weights:
         raise T2Error(
             f"Expected `--proxy` with the LLM that the head reads ({head.reads[0]}), got none: pool {loaded.root} was "
             "imported and has no prompts. Name a hub id or folder."
         )
-    theirs, expected = loaded.spec.model["fingerprint"], base.fingerprint or head.features.model_fingerprint
+    expected = base.fingerprint or (head.record.features.model_fingerprint if head.record.features else None)
+    theirs = loaded.spec.model["fingerprint"]
     if proxy is None and theirs != expected:
         raise T2Error(
-            f"Expected a pool of {base.id} ({expected[:12]}...), for which the head was trained, got pool "
+            f"Expected a pool of {base.id} ({str(expected)[:12]}...), for which the head was trained, got pool "
             f"{loaded.root} of {loaded.spec.model['id']} ({theirs[:12]}...). A head works for one model; to have it "
             f"read {head.reads[0]} beside these samples all the same, name that LLM with `--proxy`."
         )
@@ -191,15 +197,15 @@ def eps_of(head: BudgetHead) -> float:
 
 
 def _notes(
-    head: BudgetHead, loaded: LoadedPool, labels: BudgetLabels, reading: _Reading, left_out: int | None
+    head: BudgetHead, loaded: LoadedPool, labels: BudgetLabels, reading: _Reading | None, left_out: int | None
 ) -> Iterator[str]:
-    """What differs from what the head was trained on, and which questions it knows."""
+    """What differs from what the head was trained on, and which questions it knows; `reading` None: it reads none."""
     record, spec = head.record, loaded.spec
     if labels.grid != head.grid:
         yield f"The head's budgets go up to {head.grid[-1]}; this pool allows {labels.grid[-1]}, so they are cut there."
     if spec.model["fingerprint"] != record.base_model.fingerprint:
         yield f"The samples are those of {spec.model['id']}, the head learned from {record.base_model.id}'s."
-    if record.prompt is None or reading.prompt_fingerprint != record.prompt.fingerprint:
+    if reading and (record.prompt is None or reading.prompt_fingerprint != record.prompt.fingerprint):
         yield "The prompt (template, system line or worked examples) is not the one that the head was trained with."
     then, now = record.sampling or {}, spec.sampling or {}
     changed = [f"{key} {then.get(key)} then, {now[key]} here" for key in now if now[key] != then.get(key)]

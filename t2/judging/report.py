@@ -89,11 +89,12 @@ def _rival_cells(row: AsExported | Row, short: bool) -> tuple[str, ...]:
 def exported_section(evaluated: Evaluated, summary: Summary) -> Section:
     """How the head does with the setting that it carries."""
     exported = evaluated.exported
-    shares = ", ".join(f"{n}: {100 * share:.0f}%" for n, share in exported.budget_shares.items() if share)
+    shares = ", ".join(f"{n}: {100 * share:.0f}%" for n, share in (exported.budget_shares or {}).items() if share)
+    spread = f"Questions by samples: {shares}." if shares else f"It waits {exported.rounds:.2f} rounds a question."
     sentences = [
         evaluated.left_out_sentence,
         f"{exported.policy} draws {exported.samples:.1f} samples a question ({exported.total_tokens:.0f} total "
-        f"{evaluated.cost_unit}). Questions by samples: {shares}.",
+        f"{evaluated.cost_unit}). {spread}",
     ]
     if exported.promise:
         sentences.append(exported.promise.verdict)

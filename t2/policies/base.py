@@ -109,6 +109,12 @@ class OneRound(ABC):
             )
 
 
+def choices(policy: OneRound, prediction: Prediction, grid: tuple[int, ...]) -> Tensor:
+    """Index of each question's budget in `grid`, (Q,), by predicted costs; `grid` is the head's or its beginning."""
+    prediction = prediction.upto(len(grid))
+    return policy.choose(prediction, Costs.of(prediction, grid))
+
+
 def replay_one_round(index_Q: Tensor, labels: BudgetLabels, pool: GradedPool, axes: RoundAxes | None = None) -> Replay:
     """Score chosen budgets: correct is A(N), tokens are N times the question's mean (the mean over subsets).
 

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from t2.errors import T2Error
 from t2.heads.answer_atoms import AnswerAtoms, swapped
+from t2.heads.training_votes import TrainingVotes
 from t2.policies.planning import StopModel, plan_each
 from t2.policies.states import VoteStates, vote_states
 from t2.policies.stopping import DrawTable, TableRule
@@ -143,6 +144,32 @@ class Priors:
         per_token_N = torch.tensor([each.price for each in prices], dtype=torch.float64) / 100 / 1000
         round_N = torch.tensor([each.round_price for each in prices], dtype=torch.float64) / 100
         return plan_each(self.model, per_token_N[:, None] * self.tokens_P.double(), round_N, self.greedy_right_P)
+
+
+def priors_of_everyone(votes: TrainingVotes, cap: int) -> Priors:
+    """One prior: all training questions alike, as `NoHeadThenStop` plans."""
+    greedy_right_Q = votes.greedy_right_Q
+    greedy_P = None if greedy_right_Q is None else greedy_right_Q.mean()[None]
+    return Priors(no_head(votes.atoms, cap), votes.tokens_Q.double().mean()[None], greedy_P)
+
+
+def priors_of_weights(
+    votes: TrainingVotes, spread_JQ: Tensor, weight_PJ: Tensor, lam: float, tokens_P: Tensor, cap: int
+) -> Priors:
+    """A prior for each row of a `PriorHead`'s weights over atoms.
+
+    Args:
+        votes: of the questions that the head learned from.
+        spread_JQ: share of each of them in an atom.
+        weight_PJ: rows sum to 1.
+        lam: see `with_everyone`.
+        tokens_P: predicted tokens of a sample.
+        cap: samples.
+    """
+    mixture_JQ, weight_PJ = with_everyone(spread_JQ, weight_PJ, lam)
+    greedy_right_Q = votes.greedy_right_Q
+    greedy_P = None if greedy_right_Q is None else weight_PJ @ mixture_JQ @ greedy_right_Q
+    return Priors(StateSums.of(votes.atoms, mixture_JQ, cap).model(weight_PJ), tokens_P.double(), greedy_P)
 
 
 def with_everyone(spread_JQ: Tensor, weight_BJ: Tensor, lam: float) -> tuple[Tensor, Tensor]:

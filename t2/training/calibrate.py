@@ -16,24 +16,25 @@ from rich.console import Console
 
 from t2.calibration.betting import ALPHA, DELTA, CalibrationResult, Form, questions_needed
 from t2.calibration.settings import (
-    calibrate_policy,
-    choices,
-    in_words,
+    calibrate_settings,
     promise,
     reference_budget,
     settings_dearest_first,
     why_not,
 )
+from t2.comparison.as_served import replay_as_served
+from t2.comparison.slices import Slice
 from t2.errors import T2Error
 from t2.export import Checkpoint, key_digest
-from t2.head_record import Calibration, CalibrationStatus
+from t2.head_record import Calibration, CalibrationStatus, Decision
 from t2.heads.base import Head
 from t2.policies import POLICIES
-from t2.policies.base import OneRound, replay_one_round
 from t2.policies.one_round import FixedN
-from t2.policies.record import PolicyRecord
-from t2.training.accuracy_cost import ValidationResult, best_checkpoint, predict
+from t2.policies.record import Policy, PolicyRecord, arguments_of, in_words, name_of
+from t2.policies.stoppers import StopInputs, Stopper
+from t2.training.accuracy_cost import best_checkpoint, predict
 from t2.training.data import BudgetData, needed_data
+from t2.training.decide import metrics_of, warning_of_rule
 
 Mode = Literal["auto", "required", "skip"]
 
@@ -43,7 +44,7 @@ class CalibrationOutcome:
     """What calibration did, for checkpoint, loggers and terminal."""
 
     record: Calibration
-    policy: OneRound
+    policy: Policy
     """to be exported"""
     line: str
     """printed"""
@@ -92,14 +93,14 @@ class CalibrateHead(L.Callback):
             if before:
                 write_outcome(checkpoint, data, configured, None)
             return
-        outcome = self._without(configured, data) or self._with(configured, checkpoint.head(), data)
+        outcome = self._without(configured, data) or self._with(configured, checkpoint, data)
         write_outcome(checkpoint, data, outcome.policy, outcome)
         if scalars := {f"calibration/{name}": value for name, value in outcome.scalars.items()}:
             for logger in trainer.loggers:
                 logger.log_metrics(scalars, step=trainer.global_step)
         Console(soft_wrap=True).print(outcome.line, style="bold", highlight=False)
 
-    def _without(self, configured: OneRound, data: BudgetData) -> CalibrationOutcome | None:
+    def _without(self, configured: Policy, data: BudgetData) -> CalibrationOutcome | None:
         """Why there is no promise, known before any calibration label is; None: there can be one.
 
         Raises:
@@ -107,7 +108,7 @@ class CalibrateHead(L.Callback):
         """
         num_questions = len(set(data.dedup_keys("calibration")))
         if reason := why_not(type(configured)):
-            sentence = f"Not calibrated, no accuracy is promised: {type(configured).__name__} {reason}."
+            sentence = f"Not calibrated, no accuracy is promised: {name_of(configured)} {reason}."
             record = self._untested("not_possible", configured, num_questions, sentence)
             return CalibrationOutcome(record, configured, sentence)
         if num_questions >= self.needed:
@@ -131,7 +132,7 @@ class CalibrateHead(L.Callback):
             {"num_questions": float(num_questions), "needed": float(self.needed)},
         )
 
-    def _with(self, configured: OneRound, head: Head, data: BudgetData) -> CalibrationOutcome:
+    def _with(self, configured: Policy, checkpoint: Checkpoint, data: BudgetData) -> CalibrationOutcome:
         """Freeze, wait for the calibration labels, calibrate.
 
         The promise holds only for what was settled before these labels were read, so nothing above `wait_for` may look
@@ -140,7 +141,8 @@ class CalibrateHead(L.Callback):
             train, validation --> N_ref, settings |  calibration labels --> p-values --> the setting
                                            frozen |
         """
-        n_ref, settings = self._freeze(configured, head, data)
+        head, votes = checkpoint.head(), checkpoint.votes
+        n_ref, settings = self._freeze(configured, head, checkpoint.record.decision, data)
         if not data.all_labelled("calibration"):  # training is over, and yet the run goes on
             Console(soft_wrap=True).print(
                 f"Waiting for the labels of {len(data.dedup_keys('calibration'))} calibration questions. Nothing is "
@@ -151,10 +153,11 @@ class CalibrateHead(L.Callback):
         data.wait_for("calibration")
         pool, labels = data.split("calibration")
         prediction = predict(head, data.features_of("calibration"), torch.device("cpu"))
-        keys = pool.dedup_keys
-        result = calibrate_policy(settings, prediction, labels, keys, n_ref, self.alpha, self.delta, self.form)
-        chosen = settings[result.chosen] if result.chosen is not None else FixedN(n_ref)
-        replay = replay_one_round(choices(chosen, prediction, labels.grid), labels, pool)
+        keys, on, given = pool.dedup_keys, Slice.of(pool, labels, seed=0), StopInputs(votes, head, prediction)
+        acc_QS = torch.stack([replay_as_served(each, on, given).correct for each in settings], 1)
+        result = calibrate_settings(acc_QS, labels, keys, n_ref, self.alpha, self.delta, self.form)
+        chosen: Policy = settings[result.chosen] if result.chosen is not None else FixedN(n_ref)
+        replay = replay_as_served(chosen, on, given)
         # A ratio of means, not a mean of ratios: what all these questions together cost.
         ratio = float(replay.generated_tokens.mean() / (n_ref * pool.mean_tokens_Q).mean())
         sentence = promise(result, settings, n_ref)
@@ -178,18 +181,22 @@ class CalibrateHead(L.Callback):
         scalars = _scalars(result, chosen, n_ref, ratio)
         return CalibrationOutcome(record, chosen, f"Calibration: {sentence} {advice}", scalars, keys)
 
-    def _freeze(self, configured: OneRound, head: Head, data: BudgetData) -> tuple[int, tuple[OneRound, ...]]:
+    def _freeze(
+        self, configured: Policy, head: Head, decision: Decision | None, data: BudgetData
+    ) -> tuple[int, tuple[Policy, ...]]:
         """N_ref and the list of settings, from train and validation questions: before any calibration label is read."""
         data.wait_for("train")  # training may have ended before all were labelled
         (_, train), (_, validation) = data.split("train"), data.split("validation")
         n_ref = reference_budget(train, validation)
+        if isinstance(configured, Stopper):  # only `Decide` writes one, with the settings that held-out questions like
+            return n_ref, tuple(each.policy.policy() for each in decision.settings) if decision else (configured,)
         prediction = predict(head, data.features_of("validation"), torch.device("cpu"))
         # Against FixedN(N_ref) alone no setting that spends more than it is worth choosing.
         most = n_ref if self.form == "reference" else validation.grid[-1]
         return n_ref, settings_dearest_first(type(configured), prediction, validation, most)
 
     def _untested(
-        self, status: CalibrationStatus, configured: OneRound, num_questions: int, sentence: str
+        self, status: CalibrationStatus, configured: Policy, num_questions: int, sentence: str
     ) -> Calibration:
         return Calibration(
             status=status,
@@ -220,24 +227,34 @@ def check_policy(name: str) -> None:
         )
 
 
-def write_outcome(
-    checkpoint: Checkpoint, data: BudgetData, policy: OneRound, outcome: CalibrationOutcome | None
-) -> None:
+def write_outcome(checkpoint: Checkpoint, data: BudgetData, policy: Policy, outcome: CalibrationOutcome | None) -> None:
     """Write a checkpoint anew: calibration (None takes an earlier one out), policy, and its metrics on validation."""
     record = replace(checkpoint.record, calibration=outcome.record if outcome else None)
+    if record.decision is not None and outcome is not None:
+        record = replace(record, decision=decision_after(record.decision, policy, outcome.record))
     if PolicyRecord.of(policy) != record.policy:
-        head = checkpoint.head()
-        pool, labels = data.split("validation")
-        prediction = predict(head, data.features_of("validation"), torch.device("cpu"))
-        metrics = ValidationResult(type(head).__name__, policy, pool, labels, prediction).metrics
-        record = replace(record, policy=PolicyRecord.of(policy), metrics=metrics)
+        votes, head = checkpoint.votes, checkpoint.head()
+        record = replace(record, policy=PolicyRecord.of(policy), metrics=metrics_of(head, policy, votes, data))
     if outcome is not None:  # questions that chose the setting must not judge it
         seen = {*(record.seen_questions or ()), *map(key_digest, outcome.keys)}
         record = replace(record, seen_questions=tuple(sorted(seen)))
     checkpoint.rewrite(record)
 
 
-def _scalars(result: CalibrationResult, chosen: OneRound, n_ref: int, ratio: float) -> dict[str, float]:
+def decision_after(decision: Decision, policy: Policy, calibration: Calibration) -> Decision:
+    """What a decision has become by calibration; one that tested nothing leaves it as it is."""
+    if calibration.status not in ("calibrated", "no_setting_passed"):
+        return decision
+    record = PolicyRecord.of(policy)
+    # Calibration questions chose among the settings, so what the others say of the chosen one is not flattered.
+    loses = next((each for each in decision.settings if each.policy == record), None)
+    warning = None
+    if loses is not None and decision.allowance is not None:
+        warning = warning_of_rule(loses.difference, decision.allowance)
+    return replace(decision, basis="calibration", why=calibration.promise, loses=loses, warning=warning)
+
+
+def _scalars(result: CalibrationResult, chosen: Policy, n_ref: int, ratio: float) -> dict[str, float]:
     """The chosen setting's p-value, else the first setting's; `chosen` is -1 if none passed."""
     index = result.chosen if result.chosen is not None else -1
     return {
@@ -247,5 +264,5 @@ def _scalars(result: CalibrationResult, chosen: OneRound, n_ref: int, ratio: flo
         "chosen": float(index),
         "p_value": result.p_values[max(index, 0)],
         "token_ratio": ratio,
-        **{name: float(value) for name, value in vars(chosen).items()},
+        **{name: float(value) for name, value in arguments_of(chosen).items() if isinstance(value, int | float)},
     }

@@ -26,6 +26,7 @@ from t2.heads import HEADS
 from t2.policies import POLICIES
 from t2.training.accuracy_cost import AccuracyCost
 from t2.training.calibrate import CalibrateHead, check_policy
+from t2.training.decide import Decide
 from t2.training.endings import callbacks
 from t2.training.export_head import ExportHead
 from t2.training.module import BudgetProbe
@@ -158,9 +159,10 @@ def usage_of_cross_validate() -> str:
 
 
 def add_callbacks(parser: LightningArgumentParser) -> None:
-    """Add `accuracy_cost`, `calibration`, `export` and `checkpoint`, and link what they share with the data."""
-    # They run in this order when `fit` ends: verdict, calibration, export.
+    """Add our callbacks, each under its own key, and link what they share with the data."""
+    # They run in this order when `fit` ends: verdict, decision, calibration, export.
     parser.add_lightning_class_args(AccuracyCost, "accuracy_cost")
+    parser.add_lightning_class_args(Decide, "decision")
     parser.add_lightning_class_args(CalibrateHead, "calibration")
     parser.add_lightning_class_args(ExportHead, "export")
     parser.add_lightning_class_args(BestCheckpoint, "checkpoint")

@@ -49,6 +49,9 @@ class BudgetData(Protocol):
         """Graded samples and labels of a split that is labelled."""
 
     def features_of(self, name: str) -> Tensor: ...
+    def together(self, *names: str) -> tuple[GradedPool, BudgetLabels, Tensor]:
+        """Samples, labels, features (Q, L, D) of several labelled splits, one after the other."""
+
     def dedup_keys(self, name: str) -> list[str]:
         """Keys of a split's questions; known before any label."""
 

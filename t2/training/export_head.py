@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
@@ -13,7 +12,6 @@ from t2.export import BudgetHead, export_checkpoint
 from t2.training.accuracy_cost import FIGURE_FILE, best_checkpoint
 from t2.training.data import BudgetData, needed_data
 from t2.training.fit_summary import MIN_TEST, FitSummary
-from t2.training.if_you_can_wait import if_you_can_wait
 
 
 class ExportHead(L.Callback):
@@ -50,9 +48,9 @@ def summary_of(head: BudgetHead, data: BudgetData) -> FitSummary:
     n_ref = head.calibration.n_ref if head.calibration else None
     if n_ref is None:
         n_ref = reference_budget(data.split("train")[1], data.split("validation")[1])
-    size = len(data.dedup_keys(split))
-    summary = FitSummary.of(head.policy, head.predict(pooled_QLD), pool, labels, n_ref, split, size)
-    return replace(summary, waiting=if_you_can_wait(data.split("train"), (pool, labels), summary.fixed, n_ref))
+    given = head.inputs(pooled_QLD if head.has_weights else None)
+    size, decision = len(data.dedup_keys(split)), head.record.decision
+    return FitSummary.of(head.policy, given, pool, labels, n_ref, split, size, decision)
 
 
 def places(folder: Path, log_dir: Path | None) -> list[str]:

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 
 import torch
 
-from t2.calibration.settings import in_words
+from t2.comparison.as_served import replay_as_served
+from t2.comparison.slices import Slice
 from t2.comparison.tuning import ALLOWANCE
 from t2.curves.labels import BudgetLabels
 from t2.grading.graded import GradedPool
-from t2.heads.base import Prediction
-from t2.judging.as_exported import AsExported, as_exported, chosen_budgets
-from t2.policies.base import OneRound, Replay, replay_one_round
+from t2.head_record import Decision, WeighedRule
+from t2.judging.as_exported import AsExported, as_exported
+from t2.policies.base import Replay, replay_one_round
 from t2.policies.one_round import FixedN
+from t2.policies.record import Policy, in_words
+from t2.policies.stoppers import StopInputs
 from t2.stats.bootstrap import Interval
-from t2.training.if_you_can_wait import IfYouCanWait
 
 MIN_TEST = 40
 """Fewest labelled test questions that the block is about; with fewer it is about validation, and says so."""
@@ -35,36 +37,38 @@ class FitSummary:
     """questions of the split; more than are replayed where some are not labelled yet"""
     split: str
     """"test" or "validation": whose questions these are"""
-    waiting: IfYouCanWait | None = None
-    """what needs no head; None: unknown"""
+    decision: Decision | None = None
+    """why it was exported, and what was weighed; None: unknown"""
 
     @classmethod
     def of(
         cls,
-        policy: OneRound,
-        prediction: Prediction,
+        policy: Policy,
+        given: StopInputs,
         pool: GradedPool,
         labels: BudgetLabels,
         n_ref: int,
         split: str,
         split_size: int,
+        decision: Decision | None = None,
     ) -> FitSummary:
         """Replay both on a split.
 
         Args:
             policy: of the export.
-            prediction: of the exported head for the questions of `pool`.
+            given: what the policy decides about the questions of `pool` with.
             pool: graded samples.
             labels: of the pool, on the head's grid.
             n_ref: N_D of train and validation questions, samples.
             split: name of the split that the questions are from.
             split_size: its questions, also those without labels.
+            decision: of the export.
         """
         # The reference was settled on train and validation questions: N_D of these very ones would flatter it.
-        at_ref_Q = torch.full((len(pool),), labels.grid.index(n_ref))
-        fixed = replay_one_round(at_ref_Q, labels, pool)
-        chosen_Q = chosen_budgets(policy, prediction, labels.grid)
-        return cls(as_exported(policy, chosen_Q, pool, labels, fixed), fixed, n_ref, split_size, split)
+        on = Slice.of(pool, labels, seed=0)
+        fixed = replay_one_round(torch.full((len(pool),), labels.grid.index(n_ref)), labels, pool, on.axes)
+        exported = as_exported(policy, replay_as_served(policy, on, given), fixed, pool)
+        return cls(exported, fixed, n_ref, split_size, split, decision)
 
     def lines(self) -> Iterator[str]:
         """The block up to where things lie."""
@@ -73,24 +77,25 @@ class FitSummary:
         some = f"{labelled} of {self.split_size}" if labelled < self.split_size else f"{labelled}"
         count = f"{some} {self.split} questions"
         if self.split == "test":
-            yield f"What the exported head is worth, on {count}, which have decided nothing so far:"
+            yield f"What the export is worth, on {count}, which have decided nothing so far:"
         else:
-            yield f"What the exported head is worth, on {count}, which chose the checkpoint: slightly too good:"
+            yield f"What the export is worth, on {count}, which chose the checkpoint: slightly too good:"
         yield from (
             _row(f"one N for all, {in_words(FixedN(self.n_ref))}", float(fixed.samples.mean()), fixed.correct),
-            _row(f"this head, {exported.policy}", exported.samples, exported.accuracy.value),
+            _row(exported.policy, exported.samples, exported.accuracy.value),
             f"  {'tokens saved':<{_LABEL_WIDTH}} {_percent(exported.ratio)}",
             f"  {'accuracy difference':<{_LABEL_WIDTH}} {_points(exported.difference)}",
+            f"  {'waits':<{_LABEL_WIDTH}} {exported.rounds:.2f} rounds a question",
             f"  {self.verdict}",
         )
-        if self.waiting is not None:
-            yield _if_you_can_wait(self.waiting)
+        if self.decision is not None:
+            yield from ("", *decision_lines(self.decision))
 
     @property
     def verdict(self) -> str:
         """What the two intervals say together."""
         if self.exported.difference.high < -100 * ALLOWANCE:
-            return f"It loses more than {100 * ALLOWANCE:g} point, surely: lower the price (docs/GUIDE.md, section 3)."
+            return f"It loses more than {100 * ALLOWANCE:g} point, surely: see docs/GUIDE.md, section 3."
         loss = f"loses at most {max(0.0, -self.exported.difference.low):.1f} points"
         if self.exported.ratio.high < 1:
             return f"So it saves tokens, and {loss} (both with 95% confidence, each alone)."
@@ -104,12 +109,29 @@ def _row(label: str, samples: float, right: float | torch.Tensor) -> str:
     return f"  {label:<{_LABEL_WIDTH}} {samples:5.1f} samples a question, {percent:.1f}% right"
 
 
-def _if_you_can_wait(waiting: IfYouCanWait) -> str:
-    prices = waiting.prices
+def decision_lines(decision: Decision) -> Iterator[str]:
+    """Why this was exported, and what the others would have cost."""
+    yield f"Decision {decision.why}"
+    if decision.loses is not None:
+        loss = decision.loses
+        how = "that setting" if decision.basis == "calibration" else "choosing like this"
+        yield (
+            f"  On held-out questions {how} gives {_points(loss.difference)} and {_percent(loss.ratio)} of the tokens "
+            f"saved, in {loss.rounds:.2f} rounds."
+        )
+    if decision.warning:
+        yield f"  {decision.warning}"
+    if decision.candidates:
+        yield f"  Weighed on {decision.num_questions} questions, each by a fit that has not seen it:"
+    for each in decision.candidates:
+        yield _candidate(each)
+
+
+def _candidate(rule: WeighedRule) -> str:
+    loses = "" if rule.within else ", loses too much"
     return (
-        f"  Without any head, if you can wait {waiting.rounds:.1f} rounds a question: {_percent(waiting.ratio)} of the "
-        f"tokens saved at {_points(waiting.difference)} (planned rounds, price {prices.price:g} and "
-        f"{prices.round_price:g} a round, tuned on the train questions)."
+        f"    {in_words(rule.policy.policy()):<58} {_percent(rule.ratio)} saved, {_points(rule.difference)}, "
+        f"{rule.rounds:.2f} rounds{loses}"
     )
 
 

@@ -31,6 +31,7 @@ class NoBudgetData:
     is_stage_start: Any = _Unexpected()
     split: Any = _Unexpected()
     features_of: Any = _Unexpected()
+    together: Any = _Unexpected()
     dedup_keys: Any = _Unexpected()
     wait_for: Any = _Unexpected()
     all_labelled: Any = _Unexpected()

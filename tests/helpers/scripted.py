@@ -47,6 +47,7 @@ def config_in(
             "grid": [n for n in (1, 3, 5, 8) if n <= samples],
         },
         "model": {"layers": "all", "head": {"class_path": "CurveHead", "init_args": {"num_atoms": 8}}},
+        "decision": {"mode": "configured"},  # quick, and what most tests are about; see test_decide.py
         "export": {"folder": str(folder / "head")},
         "trainer": {
             "max_epochs": 4,

@@ -23,6 +23,7 @@ from t2.grading.graded import GradedPool
 from t2.head_record import HeadRecord
 from t2.heads import CurveHead, HeadShape, OrdinalHead
 from t2.heads.base import Head, targets_of
+from t2.policies.one_round import Utility
 from t2.policies.record import PolicyRecord
 from t2.splits import SplitFractions
 from t2.training.accuracy_cost import ValidationResult, predict
@@ -124,6 +125,7 @@ def metrics_of(head: Head) -> dict[str, Any]:
     pool, labels = data.split("validation")
     prediction = predict(head, data.features_of("validation"), torch.device("cpu"))
     policy = PolicyRecord.from_json(UTILITY, "the test").policy()
+    assert isinstance(policy, Utility)
     return ValidationResult(type(head).__name__, policy, pool, labels, prediction).metrics.as_json()
 
 

@@ -78,7 +78,7 @@ def test_fit_labels_calibrates_exports_and_can_be_undone(
     assert PolicyRecord.of(head.policy) == head.record.policy
     assert record.promise in (tmp_path / "head" / "README.md").read_text()
     assert f"Calibration: {record.promise}" in printed
-    assert printed.index("Verdict") < printed.index("Calibration:") < printed.index("What the exported head is worth")
+    assert printed.index("Verdict") < printed.index("Calibration:") < printed.index("What the export is worth")
 
     assert head.records_seen
     assert all(head.has_seen(q.dedup_key) for name in ("train", "validation", "calibration") for q in questions[name])

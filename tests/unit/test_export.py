@@ -22,9 +22,12 @@ from t2 import BudgetHead, T2Error
 from t2.export import export_checkpoint, key_digest, save_head
 from t2.head_record import HeadRecord
 from t2.heads import CurveHead, Head, HeadShape, LayerwiseRegression, OrdinalHead
+from t2.heads.training_votes import TrainingVotes
 from t2.model_card import model_card
 from t2.policies import FixedN, PredictedN, Utility
 from t2.policies.record import PolicyRecord
+from t2.policies.rules import GreedyAnswer
+from t2.policies.stoppers import StopInputs
 
 SHAPE = HeadShape(num_layers=3, width=16, grid=(1, 3, 5, 7), label_grid=(1, 3))
 FINGERPRINT = "f" * 64
@@ -141,7 +144,7 @@ def test_config_is_plain_json(exported: tuple[Head, dict[str, Any], Path]) -> No
         raise AssertionError(f"{constant} is not JSON")
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"), parse_constant=refuse)
-    assert config == {"format": "t2-head", "format_version": 1, **record}
+    assert config == {"format": "t2-head", "format_version": 2, **record}
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
 
 
@@ -182,10 +185,12 @@ def test_wrong_tensors(folder: Path, change: Callable[[dict[str, Tensor]], objec
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 2}, r"Expected t2-head version 1, got \('t2-head', 2\)"),
-        ({"format": "other"}, r"Expected t2-head version 1, got \('other', 1\)"),
+        ({"format_version": 3}, r"Expected t2-head version 2, got \('t2-head', 3\)"),
+        ({"format_version": 1}, r"Expected t2-head version 2, got version 1 in .*: t2 export CHECKPOINT FOLDER"),
+        ({"format": "other"}, r"Expected t2-head version 2, got \('other', 2\)"),
         ({"head": "Trojan"}, "Expected a head among .*, got 'Trojan'"),
-        ({"head": None}, r"Expected a text as `head` in .*config\.json, got None\. The file is damaged"),
+        ({"head": None}, r"Expected a head for Utility\(.*\), got none\. Export the head again"),
+        ({"head": 3}, r"Expected a text as `head` in .*config\.json, got 3\. The file is damaged"),
         ({"head_arguments": {"wheels": 4}}, "Expected arguments of head CurveHead, got {'wheels': 4}: .*wheels"),
         ({"shape": {"num_layers": 2}}, r"Expected a value as `shape\.width` in .*, got nothing"),
         ({"features": {**FEATURES, "layers": "all"}}, r"Expected a list as `features\.layers` in .*, got 'all'"),
@@ -401,7 +406,8 @@ def test_a_download_brings_the_digests_too(folder: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     BudgetHead.from_pretrained("org/head")
-    assert asked == {"name": "org/head", "files": ["config.json", "model.safetensors", "seen_questions.txt"]}
+    files = ["config.json", "model.safetensors", "votes.safetensors", "seen_questions.txt"]
+    assert asked == {"name": "org/head", "files": files}
 
 
 # Calibration in the card
@@ -425,3 +431,97 @@ def test_the_card_says_what_is_promised() -> None:
     assert "## Calibration\n\nToo few.\n\n## Limits" in few
     assert "## Calibration\n\nNone: no accuracy is promised.\n\n## Limits" in card_of(record)
     assert "Calibration" not in card_of({**record, "policy": {"name": "FixedN", "arguments": {"n": 5}}})
+
+
+# Exports without a head
+
+
+VOTES = TrainingVotes(
+    count_Q3=torch.tensor([[9.0, 2.0, 1.0], [5.0, 4.0, 3.0], [12.0, 0.0, 0.0], [6.0, 5.0, 1.0]], dtype=torch.float64),
+    right_Q=torch.tensor([1, 2, 1, 0]),
+    tokens_Q=torch.tensor([40.0, 60.0, 20.0, 80.0], dtype=torch.float64),
+    greedy_Q=torch.tensor([1.0, 0.0, 1.0, 0.0], dtype=torch.float64),
+)
+NO_HEAD = {"name": "NoHeadThenStop", "arguments": {"cap": 7, "price": 2.0, "round_price": 0.5}}
+ASC = {"name": "ASC", "arguments": {"cap": 7, "threshold": 0.9}}
+
+
+def save_without(policy: dict[str, Any], folder: Path) -> Path:
+    head = randomised(CurveHead(SHAPE, num_atoms=6))
+    return save_head(head, HeadRecord.from_json(record_of(head, policy), "the test"), folder, VOTES)
+
+
+@pytest.mark.parametrize(("policy", "files"), [(NO_HEAD, ["votes.safetensors"]), (ASC, [])], ids=["votes", "nothing"])
+def test_a_folder_without_weights_decides(policy: dict[str, Any], files: list[str], tmp_path: Path) -> None:
+    """Over an earlier export with weights, of which nothing may stay."""
+    make, own = HEADS["CurveHead"]
+    save(head := randomised(make()), record_of(head, own), tmp_path / "export")
+    folder = save_without(policy, tmp_path / "export")
+    assert sorted(path.name for path in folder.iterdir()) == sorted(["README.md", "config.json", *files])
+    loaded = BudgetHead.from_pretrained(folder)
+    assert not loaded.has_weights
+    assert not loaded.reads_activations
+    assert loaded.grid == SHAPE.grid
+    rules = loaded.rules(3)
+    table = loaded.policy.rule(StopInputs(votes=VOTES)).table  # type: ignore[union-attr]  # it is a stopping rule
+    assert [rule.extra([]) for rule in rules] == [table.extra(0, 0, 0, 0)] * 3
+    assert rules[0].extra(["a", "b", "a"]) == table.extra(0, 3, 2, 1)
+    assert rules[0].extra(["a"] * 7) == 0
+    assert [rule.extra([]) for rule in loaded.rules(features(3))] == [rule.extra([]) for rule in rules]
+    for use in (lambda: loaded.predict(features()), lambda: loaded.plans(features(), 1.0), lambda: loaded.head):
+        with pytest.raises(T2Error, match=f"Expected an export with a head, got one that decides by {policy['name']}"):
+            use()
+    with pytest.raises(T2Error, match=r"Expected a policy that decides beforehand, got .*Use `rules`"):
+        loaded.budgets(features())
+    card = (folder / "README.md").read_text()
+    assert f"# {policy['name']}, no head, for org/model" in card
+    assert "(rule,) = head.rules(1)" in card
+
+
+def test_one_round_heads_give_rules_too(folder: Path) -> None:
+    loaded = BudgetHead.from_pretrained(folder)
+    budgets, rules = loaded.budgets(features()), loaded.rules(features())
+    assert [rule.extra([]) for rule in rules] == budgets.tolist()
+    assert all(rule.extra(["a"] * int(n)) == 0 for rule, n in zip(rules, budgets, strict=True))
+    assert [isinstance(rule, GreedyAnswer) for rule in rules] == [n == 1 for n in budgets.tolist()]
+    with pytest.raises(T2Error, match=r"Expected the activations of 3 questions for Utility.*, got their number"):
+        loaded.rules(3)
+
+
+def test_votes_that_are_missing(tmp_path: Path) -> None:
+    head = randomised(CurveHead(SHAPE, num_atoms=6))
+    with pytest.raises(T2Error, match=r"Expected votes of training questions for NoHeadThenStop.*, got none"):
+        save(head, record_of(head, NO_HEAD), tmp_path / "head")
+    assert not (tmp_path / "head").exists()
+    folder = save_without(NO_HEAD, tmp_path / "head")
+    (folder / "votes.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(T2Error, match=r"Expected the training questions' votes in .*votes\.safetensors, got"):
+        BudgetHead.from_pretrained(folder)
+
+
+def test_the_card_says_why_and_what_it_loses() -> None:
+    """A warning, where the interval allows more than the allowance, stands out."""
+    better = {"value": 0.55, "low": 0.5, "high": 0.6}
+    loses = {"policy": ASC, "difference": {"value": -0.7, "low": -1.4, "high": 0.1}, "ratio": better, "rounds": 1.62}
+    decision = {
+        "basis": "out_of_fold",
+        "why": "It is the cheapest.",
+        "allowance": 0.01,
+        "max_rounds": 2.0,
+        "n_ref": 7,
+        "num_questions": 80,
+        "loses": {**loses, "within": True},
+        "warning": "It may lose up to 1.4 points.",
+        "candidates": [{**loses, "within": True}, {**loses, "policy": NO_HEAD, "within": False}],
+    }
+    record = HeadRecord.from_json({**record_of(CurveHead(SHAPE), ASC), "decision": decision}, "the test")
+    assert HeadRecord.from_json(record.as_json(), "the test") == record
+    card = model_card(record)
+    for line in (
+        "## Decision\n\nIt is the cheapest.",
+        "changes accuracy by -0.70 [-1.40, 0.10] points at 0.55 [0.50, 0.60] of the\ntokens of FixedN(7), in 1.62 ro",
+        "**It may lose up to 1.4 points.**",
+        "| ASC(cap=7, threshold=0.9) | -0.70 [-1.40, 0.10] | 0.55 [0.50, 0.60] | 1.62 | yes |",
+        "| NoHeadThenStop(cap=7, price=2.0, round_price=0.5) | -0.70 [-1.40, 0.10] | 0.55 [0.50, 0.60] | 1.62 | no |",
+    ):
+        assert line in card

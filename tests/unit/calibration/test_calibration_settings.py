@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -14,11 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from t2.calibration.betting import MAX_SETTINGS, Form, calibrate
+from t2.calibration.betting import MAX_SETTINGS, CalibrationResult, Form, calibrate
 from t2.calibration.settings import (
-    calibrate_policy,
-    choices,
-    in_words,
+    calibrate_settings,
     promise,
     reference_budget,
     settings_dearest_first,
@@ -28,7 +27,8 @@ from t2.curves.labels import BudgetLabels
 from t2.curves.majority import majority_accuracy
 from t2.heads.base import Prediction
 from t2.policies import POLICIES, FixedN, PredictedN, Utility
-from t2.policies.base import OneRound
+from t2.policies.base import OneRound, choices
+from t2.policies.record import in_words
 
 GRID = (1, 3, 5, 7, 9, 12, 16, 24, 32)
 ALPHA, DELTA = 0.02, 0.1
@@ -159,6 +159,19 @@ def test_reference_budget_is_that_of_the_splits_together() -> None:
 # The choice
 
 
+def calibrated(
+    listed: Sequence[OneRound],
+    prediction: Prediction,
+    labels: BudgetLabels,
+    dedup_keys: Sequence[str],
+    n_ref: int,
+    form: Form = "reference",
+) -> CalibrationResult:
+    index_QS = torch.stack([choices(each, prediction, labels.grid) for each in listed], 1)
+    acc_QS = labels.served_QK.gather(1, index_QS)
+    return calibrate_settings(acc_QS, labels, dedup_keys, n_ref, ALPHA, DELTA, form)
+
+
 @pytest.mark.parametrize("policy", [Utility, PredictedN])
 def test_the_choice_is_calibrate_on_accuracies_gathered_by_hand(policy: type[OneRound]) -> None:
     labels, prediction = some(torch.arange(400))
@@ -170,7 +183,7 @@ def test_the_choice_is_calibrate_on_accuracies_gathered_by_hand(policy: type[One
     ).T
     references: dict[Form, Tensor] = {"reference": labels.acc_QK[:, GRID.index(16)], "every_fixed": labels.acc_QK}
     for form, reference in references.items():
-        found = calibrate_policy(listed, prediction, labels, keys(400), 16, ALPHA, DELTA, form)
+        found = calibrated(listed, prediction, labels, keys(400), 16, form)
         assert found == calibrate(by_hand, reference, keys(400), ALPHA, DELTA)
         assert found.form == form
 
@@ -181,10 +194,7 @@ def test_token_counts_of_calibration_questions_change_no_decision() -> None:
     listed = settings_dearest_first(Utility, other_prediction, other_labels, 16)
     order = torch.randperm(300, generator=torch.Generator().manual_seed(0))
     shuffled = replace(labels, log_tokens_Q=labels.log_tokens_Q[order])
-    results = [
-        calibrate_policy(listed, prediction, each, keys(300), 16, ALPHA, DELTA, "reference")
-        for each in (labels, shuffled)
-    ]
+    results = [calibrated(listed, prediction, each, keys(300), 16) for each in (labels, shuffled)]
     assert results[0] == results[1]
 
 
@@ -192,12 +202,12 @@ def test_a_head_that_knows_saves_and_one_that_is_wrong_does_not() -> None:
     labels, prediction = some(torch.arange(600))
     knows = replace(prediction, accuracy_BK=labels.acc_QK)
     listed = settings_dearest_first(Utility, knows, labels, 16)
-    result = calibrate_policy(listed, knows, labels, keys(600), 16, ALPHA, DELTA, "reference")
+    result = calibrated(listed, knows, labels, keys(600), 16)
     assert result.chosen is not None
     assert spent(listed[result.chosen], labels, knows) < 0.5 * spent(FixedN(16), labels, knows)
     wrong = replace(prediction, accuracy_BK=-labels.acc_QK)
     listed = settings_dearest_first(Utility, wrong, labels, 16)
-    assert calibrate_policy(listed, wrong, labels, keys(600), 16, ALPHA, DELTA, "reference").chosen is None
+    assert calibrated(listed, wrong, labels, keys(600), 16).chosen is None
 
 
 @pytest.mark.statistical
@@ -215,7 +225,7 @@ def test_the_promise_holds_over_the_whole_chain() -> None:
     violations = passed = 0
     for _ in range(repeats):
         labels, prediction = some(torch.randint(len(loss_QS), (250,), generator=generator))
-        result = calibrate_policy(listed, prediction, labels, keys(250), n_ref, ALPHA, DELTA, "reference")
+        result = calibrated(listed, prediction, labels, keys(250), n_ref)
         violations += result.chosen is not None and float(loss_S[result.chosen]) >= ALPHA
         passed += result.chosen is not None
     assert violations <= most_of(repeats, DELTA)

@@ -11,6 +11,7 @@ import torch
 from helpers.graded_pools import random_pool
 from torch import Tensor
 
+from t2.comparison.as_served import replay_as_served
 from t2.comparison.controls import controls_of
 from t2.comparison.fits import AtSetting, Fit, Run, binned_planned
 from t2.comparison.slices import Slice
@@ -25,15 +26,16 @@ from t2.judging.agreement import joint_level
 from t2.judging.as_exported import (
     Promise,
     as_exported,
-    chosen_budgets,
     head_source,
     observed_promise,
+    shares_of,
 )
 from t2.judging.live_plan import MIN_FITTED, Questions, live_rows, plan
 from t2.judging.live_run import live_run
 from t2.policies import ASC, FixedN, PredictedN, Utility
-from t2.policies.base import replay_one_round
+from t2.policies.base import choices, replay_one_round
 from t2.policies.rules import ByTable, GreedyAnswer, OneBatch
+from t2.policies.stoppers import StopInputs
 from t2.sampling import ScriptedSampler
 from t2.spec import Question
 from t2.stats.bootstrap import Interval
@@ -74,15 +76,16 @@ def test_a_head_says_the_same_of_a_question_in_every_fold() -> None:
 @pytest.mark.parametrize("policy", [FixedN(4), FixedN(99), Utility(30.0), PredictedN(0.0), PredictedN(9.0)])
 def test_budgets_on_a_cut_grid(policy: FixedN | Utility | PredictedN) -> None:
     """The head's grid goes on beyond the pool's: what it would draw there is drawn at the pool's end."""
-    whole, cut = chosen_budgets(policy, said(grid_factor=3), GRID), chosen_budgets(policy, said(), GRID)
+    whole, cut = choices(policy, said(grid_factor=3), GRID), choices(policy, said(), GRID)
     assert torch.equal(whole, cut)
     assert int(whole.max()) < len(GRID)
 
 
 def test_as_exported_is_the_replay_of_the_choice() -> None:
-    index_Q = chosen_budgets(Utility(30.0), said(), GRID)
+    index_Q = choices(Utility(30.0), said(), GRID)
     reference = replay_one_round(torch.full_like(index_Q, 3), LABELS, POOL)
-    found = as_exported(Utility(30.0), index_Q, POOL, LABELS, reference)
+    replay = replay_as_served(Utility(30.0), Slice.of(POOL, LABELS, 0), StopInputs(prediction=said()))
+    found = as_exported(Utility(30.0), replay, reference, POOL, shares_of(Utility(30.0), replay, GRID))
     budgets = torch.tensor(GRID)[index_Q].double()
     accuracy = sum(float(LABELS.served_QK[q, k]) for q, k in enumerate(index_Q.tolist())) / len(POOL)
     tokens = float((budgets * POOL.mean_tokens_Q).mean())
@@ -92,6 +95,8 @@ def test_as_exported_is_the_replay_of_the_choice() -> None:
     assert found.ratio.value == pytest.approx(tokens / float((7 * POOL.mean_tokens_Q).mean()))
     assert found.difference.value == pytest.approx(100 * (accuracy - float(LABELS.acc_QK[:, 3].mean())))
     assert found.samples == pytest.approx(float(budgets.mean()))
+    assert found.rounds == 1
+    assert found.budget_shares is not None
     assert found.budget_shares[1] == pytest.approx(float((budgets == 1).double().mean()))
 
 
@@ -106,14 +111,14 @@ def two_keys(acc_QK: Tensor) -> GradedPool:
 def test_a_key_counts_once_in_the_observed_loss() -> None:
     acc_QK = torch.tensor([[0.5, 0.9, 0.7, 0.7], [0.1, 0.3, 0.7, 0.7], [0.2, 0.2, 0.4, 0.8]], dtype=torch.float64)
     labels = replace(LABELS.take(torch.arange(3)), acc_QK=acc_QK)
-    index_Q = torch.tensor([0, 1, 0])
-    found = observed_promise(index_Q, two_keys(acc_QK), labels, 3, alpha=0.3, delta=0.1)
+    correct_Q = acc_QK[torch.arange(3), torch.tensor([0, 1, 0])]
+    found = observed_promise(correct_Q, two_keys(acc_QK), labels, 3, alpha=0.3, delta=0.1)
     by_key = ((0.9 - 0.5) + (0.3 - 0.3)) / 2, 0.2 - 0.2
     assert found.loss.value == pytest.approx(sum(by_key) / 2)
     assert found.rival == "FixedN(3)"
     assert found.within
     # Against every budget the hardest counts: N = 7, with losses (0.2 + 0.4) / 2 and 0.6.
-    hardest = observed_promise(index_Q, two_keys(acc_QK), labels, None, alpha=0.3, delta=0.1)
+    hardest = observed_promise(correct_Q, two_keys(acc_QK), labels, None, alpha=0.3, delta=0.1)
     assert hardest.loss.value == pytest.approx((0.3 + 0.6) / 2)
     assert hardest.rival == "every FixedN, here FixedN(7)"
     assert not hardest.within
@@ -127,7 +132,7 @@ def test_a_promise_against_all_is_kept_only_if_it_is_against_each() -> None:
     acc_QK = torch.cat([steady.double(), varying, chosen.double(), chosen.double()], 1)
     pool = replace(POOL.take([0] * num), dedup_keys=tuple(map(str, range(num))))
     labels = replace(LABELS.take(torch.zeros(num, dtype=torch.long)), acc_QK=acc_QK)
-    found = observed_promise(torch.full((num,), 3), pool, labels, None, alpha=0.015, delta=0.1)
+    found = observed_promise(acc_QK[:, 3], pool, labels, None, alpha=0.015, delta=0.1)
     assert found.rival == "every FixedN, here FixedN(3)"
     assert found.loss.value == pytest.approx(0.009)
     assert "leaves it open" in found.verdict

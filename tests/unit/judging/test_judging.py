@@ -25,6 +25,7 @@ from t2.cli import main
 from t2.errors import T2Error
 from t2.export import BudgetHead
 from t2.judging.agreement import joint_level
+from t2.policies import ASC, Orders
 from t2.pools.load import LoadedPool
 from t2.sampling import ScriptedSampler
 
@@ -110,6 +111,33 @@ def test_the_exported_setting_against_brute_force_on_questions_that_were_not_lea
     assert text.startswith(key)
     assert "| best one-round head |" in key
     assert "| claim |" not in key
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_seed", "few_settings")
+def test_an_export_without_a_head_is_judged_too(
+    world: World, make_head: MakeHead, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It reads no activations, so neither LLM nor features are looked for; live it asks round by round."""
+    export = make_head(policy={"name": "ASC", "arguments": {"cap": 5, "threshold": 0.8}})
+    assert not (export / "model.safetensors").exists()
+    options = ["--out", str(tmp_path / "out"), "--features", str(tmp_path / "nowhere"), "--live", "20"]
+    main(["evaluate", str(export), str(world.config), *options])
+    found = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    loaded = world.loaded()
+    replay = ASC(0.8, 5).replay(Orders.of(loaded.pool, 32, seed=0))
+    exported = found["as_exported"]
+    assert exported["policy"] == "ASC(cap=5, threshold=0.8)"
+    assert exported["accuracy"]["value"] == pytest.approx(100 * float(replay.correct.mean()))
+    assert exported["tokens"]["value"] == pytest.approx(float(replay.generated_tokens.mean()))
+    assert exported["rounds"] == pytest.approx(float(replay.rounds.mean()))
+    assert exported["budget_shares"] is None
+    assert not any(row["name"].startswith("CurveHead") for row in found["rows"])
+    live = json.loads((tmp_path / "out" / "live.json").read_text(encoding="utf-8"))["policies"]
+    assert [name.split("(")[0] for name in live] == ["Greedy", "ASC", "FixedN", "ASC"]
+    assert live["ASC(cap=5, threshold=0.8), as exported"]["totals"]["rounds_per_question"] > 1
+    assert f"It waits {exported['rounds']:.2f} rounds a question." in (tmp_path / "out" / "report.md").read_text()
+    capsys.readouterr()
 
 
 def brute_fixed(loaded: LoadedPool, seen: list[str], n: int) -> float:
@@ -267,7 +295,7 @@ def test_a_head_that_is_none(world: World, capsys: pytest.CaptureFixture[str], t
     assert "exported head, got 'no/such-head'" in fails(capsys, "no/such-head", world.config)
     assert "exported head with config.json" in fails(capsys, world.pool, world.config)
     (tmp_path / "config.json").write_text("{}")
-    assert "Expected t2-head version 1" in fails(capsys, tmp_path, world.config)
+    assert "Expected t2-head version 2" in fails(capsys, tmp_path, world.config)
 
 
 def test_a_pool_that_is_none(head: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from data_modules import BudgetDataModule
 from t2.errors import T2Error
 from t2.spec import LabelJob
 from t2.tasks import ArithTask
-from t2.training import accuracy_cost, calibrate, export_head, module, trainer
+from t2.training import accuracy_cost, calibrate, decide, export_head, module, trainer
 from t2.training.accuracy_cost import AccuracyCost
 from t2.training.data import MEMBERS, BudgetData, as_budget_data, data_of, needed_data
 
@@ -31,7 +31,10 @@ def test_a_budget_data_module_is_one_before_setup(tmp_path: Path) -> None:
     assert data_of(with_datamodule(data)) is given
 
 
-@pytest.mark.parametrize("part", [module, calibrate, trainer, accuracy_cost])
+PARTS = (module, calibrate, decide, trainer, accuracy_cost)
+
+
+@pytest.mark.parametrize("part", PARTS)
 def test_members_are_what_training_uses(part: object) -> None:
     used = {
         node.attr
@@ -43,7 +46,7 @@ def test_members_are_what_training_uses(part: object) -> None:
 
 
 def test_no_member_is_asked_for_in_vain() -> None:
-    source = "".join(inspect.getsource(part) for part in (module, calibrate, trainer, accuracy_cost, export_head))
+    source = "".join(inspect.getsource(part) for part in (*PARTS, export_head))
     assert [name for name in MEMBERS if f"data.{name}" not in source] == []
 
 

@@ -1,0 +1,44 @@
+"""A policy that an export can hold, replayed as it is served: at its setting, with what it was exported with. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from t2.comparison.slices import Slice
+from t2.heads.base import Prediction
+from t2.policies.base import Replay, choices, replay_one_round
+from t2.policies.record import Policy
+from t2.policies.rules import Rule, one_batch_rules, table_rules
+from t2.policies.stoppers import StopInputs, Stopper
+
+
+def replay_as_served(policy: Policy, on: Slice, given: StopInputs) -> Replay:
+    """Replay on some questions, of which `given` holds the prediction.
+
+    Raises:
+        T2Error: what the policy needs is not given.
+    """
+    if isinstance(policy, Stopper):
+        return policy.rule(given).replay(on.orders)
+    index_Q = choices(policy, given.prediction or unpredicted(len(on.pool)), on.labels.grid)
+    return replay_one_round(index_Q, on.labels, on.pool, on.axes)
+
+
+def rules_as_served(policy: Policy, num: int, given: StopInputs, grid: Sequence[int], greedy: bool) -> list[Rule]:
+    """A rule for each of `num` questions, in the same words; `greedy`: a single answer is the greedy one.
+
+    Raises:
+        T2Error: what the policy needs is not given.
+    """
+    if isinstance(policy, Stopper):
+        rule = policy.rule(given)
+        return table_rules(rule.table, torch.zeros(num) if rule.prior_Q is None else rule.prior_Q)
+    budget_Q = torch.tensor(grid)[choices(policy, given.prediction or unpredicted(num), tuple(grid))]
+    return one_batch_rules(budget_Q, greedy_first=greedy)
+
+
+def unpredicted(num: int) -> Prediction:
+    """Of questions that no head has looked at."""
+    return Prediction(log_tokens_B=torch.zeros(num))

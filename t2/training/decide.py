@@ -1,0 +1,193 @@
+"""`Decide`: when `fit` ends, held-out questions say which rule the export should hold: with the head or without.
+
+The head that was trained has seen the train questions, so it cannot say what it is worth on them. Heads like it are
+trained anew on four fifths of train and validation questions, each judged on the fifth that it has not seen.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Literal
+
+import lightning as L
+import torch
+
+from t2.calibration.settings import reference_budget
+from t2.comparison.as_served import replay_as_served
+from t2.comparison.recommend import FEWEST, Recommendation, Weighed, folds_of, recommend
+from t2.comparison.slices import Slice
+from t2.comparison.sources import Known
+from t2.comparison.sweeps import FULL, Sweeps
+from t2.comparison.tuning import ALLOWANCE, Target
+from t2.curves.labels import BudgetLabels
+from t2.errors import T2Error
+from t2.export import Checkpoint
+from t2.head_record import Decision, Metrics, WeighedRule
+from t2.heads.base import Head, HeadShape, targets_of
+from t2.heads.training_votes import TrainingVotes
+from t2.policies.base import OneRound
+from t2.policies.one_round import FixedN
+from t2.policies.record import Policy, PolicyRecord, in_words
+from t2.policies.stoppers import StopInputs
+from t2.progress import progress
+from t2.stats.bootstrap import Interval, clusters_of, mean_interval
+from t2.training.accuracy_cost import ValidationResult, best_checkpoint, predict
+from t2.training.cross_validation import TrainSettings, fit_head
+from t2.training.data import BudgetData, needed_data
+from t2.training.module import BudgetProbe
+
+Mode = Literal["evidence", "configured"]
+MAX_ROUNDS = 2.0
+"""Mean rounds of a question that a user is thought to wait for."""
+
+
+class Decide(L.Callback):
+    """Chooses what is exported: the cheapest of the head in one round, planned rounds with and without it, and ASC.
+
+    Args:
+        mode: "evidence": what loses at most `allowance` on held-out train and validation questions and waits at most
+            `max_rounds`; where there are enough calibration questions, these choose its prices. "configured":
+            `accuracy_cost.policy`, whatever it loses.
+        max_rounds: mean rounds of a question, at least 1: how often you wait for the engine; .inf: any number.
+        allowance: accuracy (a share) that may be lost against FixedN(N_ref).
+    """
+
+    def __init__(self, mode: Mode = "evidence", max_rounds: float = MAX_ROUNDS, allowance: float = ALLOWANCE) -> None:
+        if not max_rounds >= 1:  # NaN fails too
+            raise T2Error(
+                f"Expected `decision.max_rounds` of at least 1, got {max_rounds}: every question waits once. Set it to "
+                "1 for a single round, to .inf for any number."
+            )
+        if not 0 <= allowance < 1:
+            raise T2Error(f"Expected `decision.allowance`, a share of accuracy, in [0, 1), got {allowance}.")
+        self.mode, self.target = mode, Target(allowance, max_rounds)
+        self.sweeps: Sweeps = FULL
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write policy and decision into the best checkpoint; nothing happens without one."""
+        best = best_checkpoint(trainer)
+        if not best or not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]  # a flag
+            return
+        assert isinstance(pl_module, BudgetProbe)
+        data, checkpoint = needed_data(trainer, self), Checkpoint.read(best)
+        record = checkpoint.record
+        before = record.decision.configured if record.decision else None  # of an earlier end of the same run
+        configured = before or (record.calibration.configured_policy if record.calibration else record.policy)
+        assert configured is not None, "`AccuracyCost` records its policy in each checkpoint"
+        data.wait_for("train")  # training may have ended before all were labelled
+        votes = TrainingVotes.of(*data.split("train"))
+        if self.mode == "configured":
+            decision = Decision("configured", f"{in_words(configured.policy())} is the policy of the configuration.")
+            policy = configured
+        else:
+            found = self._recommended(trainer, pl_module, data)
+            _, labels, _ = data.together("train", "validation")
+            decision, policy = decided(found, self.target, configured, labels)
+        head = checkpoint.head()
+        metrics = metrics_of(head, policy.policy(), votes, data)
+        record = replace(record, policy=policy, decision=decision, metrics=metrics, calibration=None)
+        checkpoint.rewrite(record, votes)
+
+    def _recommended(self, trainer: L.Trainer, probe: BudgetProbe, data: BudgetData) -> Recommendation | None:
+        pool, labels, pooled_QLD = data.together("train", "validation")
+        fold_Q = folds_of(pool.dedup_keys)
+        folds = torch.unique(fold_Q).tolist()
+        if len(pool) < FEWEST or len(folds) < 2:
+            return None
+        most, own = TrainSettings().max_epochs, trainer.max_epochs
+        how = TrainSettings(max_epochs=most if own is None or own < 1 else min(most, own))
+        shape = HeadShape(pooled_QLD.shape[1], pooled_QLD.shape[2], labels.grid, labels.label_grid)
+        targets, known = targets_of(labels, pool), list[Known]()
+        with progress("weighing rules on held-out questions", len(folds), unit="folds") as advance:
+            for number, fold in enumerate(folds):
+                learn = fold_Q != fold
+                head = fit_head(probe.make_head, shape, pooled_QLD[learn], targets.take(learn), how)
+                known.append(Known.of_head(head, pooled_QLD[~learn]))
+                advance(number + 1)
+        return recommend(pool, labels, known, self.target, self.sweeps)
+
+
+def decided(
+    found: Recommendation | None, target: Target, configured: PolicyRecord, labels: BudgetLabels
+) -> tuple[Decision, PolicyRecord]:
+    """What is recorded of a recommendation, and the policy: the best candidate, or FixedN(N_ref).
+
+    `labels` are of the train and validation questions.
+    """
+    limit = None if math.isinf(target.max_rounds) else target.max_rounds
+    aim = f"lose at most {100 * target.allowance:g} point{'s' if target.allowance != ALLOWANCE else ''}"
+    aim += f" in at most {target.max_rounds:g} rounds a question" if limit else ""
+    if found is None:
+        n_ref = reference_budget(labels)
+        why = (
+            f"Nothing was weighed: that takes {FEWEST} train and validation questions of several keys, and there are "
+            f"{len(labels.acc_QK)}. One N for all is exported; `decision.mode: configured` keeps your own policy."
+        )
+        decision = Decision("no_evidence", why, target.allowance, limit, n_ref, configured=configured)
+        return decision, PolicyRecord.of(FixedN(n_ref))
+    weighed = tuple(rule_of(each.weighed, each.within) for each in found.candidates)
+    on = f"out of fold on {found.num_questions} train and validation questions"
+    if found.best is None or found.chosen_like_this is None:
+        decision = Decision(
+            basis="out_of_fold",
+            why=f"No rule was seen to {aim}, {on}: one N for all is exported.",
+            allowance=target.allowance,
+            max_rounds=limit,
+            n_ref=found.n_ref,
+            num_questions=found.num_questions,
+            candidates=weighed,
+            configured=configured,
+        )
+        return decision, PolicyRecord.of(FixedN(found.n_ref))
+    best, loss = found.best, found.chosen_like_this
+    policy = PolicyRecord.of(best.weighed.policy)
+    why = f"{in_words(best.weighed.policy)} takes the fewest tokens of the rules that {aim}, {on}."
+    decision = Decision(
+        basis="out_of_fold",
+        why=why,
+        allowance=target.allowance,
+        max_rounds=limit,
+        n_ref=found.n_ref,
+        num_questions=found.num_questions,
+        loses=rule_of(loss, best.within),
+        warning=warning_of_rule(loss.difference, target.allowance),
+        candidates=weighed,
+        settings=tuple(rule_of(each, within=True) for each in best.settings),
+        configured=configured,
+    )
+    return decision, policy
+
+
+def rule_of(weighed: Weighed, within: bool) -> WeighedRule:
+    """For the record."""
+    return WeighedRule(PolicyRecord.of(weighed.policy), weighed.difference, weighed.ratio, weighed.rounds, within)
+
+
+def warning_of_rule(difference: Interval, allowance: float) -> str | None:
+    """A sentence where the loss (points) may be larger than allowed; None: it is not, with 95% confidence."""
+    worst = -difference.low
+    if worst <= 100 * allowance:
+        return None
+    return (
+        f"It may lose up to {worst:.1f} points (95%), which is more than the {100 * allowance:g} that it was chosen to "
+        "lose: more questions would tell."
+    )
+
+
+def metrics_of(head: Head, policy: Policy, votes: TrainingVotes | None, data: BudgetData) -> Metrics:
+    """Of a policy with its head on validation; what looks at answers has no area."""
+    pool, labels = data.split("validation")
+    prediction = predict(head, data.features_of("validation"), torch.device("cpu"))
+    if isinstance(policy, OneRound):
+        return ValidationResult(type(head).__name__, policy, pool, labels, prediction).metrics
+    on, clusters_Q = Slice.of(pool, labels, seed=0), clusters_of(pool.dedup_keys)
+    replay = replay_as_served(policy, on, StopInputs(votes, head, prediction))
+    return Metrics(
+        area=None,
+        accuracy=mean_interval(replay.correct, clusters_Q=clusters_Q),
+        generated_tokens=mean_interval(replay.generated_tokens, clusters_Q=clusters_Q),
+        total_tokens=mean_interval(replay.total_tokens, clusters_Q=clusters_Q),
+        samples=mean_interval(replay.samples, clusters_Q=clusters_Q),
+        n_ref=reference_budget(labels),
+    )
