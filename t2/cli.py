@@ -104,6 +104,8 @@ def report(
     grader: str | None = None,
     new_after: int | None = None,
     cap: int | None = None,
+    learning_curve: bool = False,
+    caps: list[int] | None = None,
 ) -> None:
     """Heads x policies from out-of-fold predictions: accuracy against tokens, tuned out of fold, with intervals.
 
@@ -115,7 +117,18 @@ def report(
         new_after: make the claims once more on the questions that came into the pool after so many (rows of its
             questions.parquet), because the first ones may have led to the choice of a method.
         cap: largest budget, in samples, by default the grid's: what all rules and FixedN(N_ref) may draw at most.
+        learning_curve: instead of all this, what labelling more questions or more samples is worth, from the
+            predictions of `train.py cross_validate --learning_curve true`: learning_curve.md, .png and .json.
+        caps: instead of all this, four rules at each of these largest budgets, as [16, 32, 64]: caps.md, .png, .json.
     """
+    if learning_curve or caps:
+        from t2.comparison.growth_command import write_caps, write_learning_curve
+
+        files = write_learning_curve(pool, Path(out), predictions, grader) if learning_curve else []
+        files += write_caps(pool, Path(out), caps, None if learning_curve else predictions, grader) if caps else []
+        for path in files:
+            print(path)
+        return
     from t2.comparison.command import report_of
 
     for path in report_of(pool, Path(out), predictions, grader, new_after, cap):

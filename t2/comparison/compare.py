@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +11,6 @@ from torch import Tensor
 from t2.comparison.contenders import (
     Contender,
     dsc_by_other_half,
-    fixed_frontier,
-    frontier_of,
-    nothing_known,
     of_actsc,
     of_control,
     of_dsc,
@@ -22,55 +18,23 @@ from t2.comparison.contenders import (
     references,
 )
 from t2.comparison.identity import BEST_LAYER, PROMPT_LENGTH, TFIDF, Key, Role
+from t2.comparison.outer_fold import ALLOWANCES, TARGETS, FoldOutcome, OuterFold
 from t2.comparison.slices import Slice
-from t2.comparison.sources import OUTER_FOLDS, FoldKnown, Folds, Source
+from t2.comparison.sources import OUTER_FOLDS, Folds, Source
 from t2.comparison.sweeps import FULL, Sweeps
 from t2.comparison.tuning import (
-    InnerFold,
-    Pick,
     Target,
-    held_out_frontier,
     in_order,
-    inner_folds,
-    pick_for,
 )
 from t2.curves.halves import Halves
 from t2.curves.labels import BudgetLabels, dataset_optimum
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
 from t2.policies.base import Replay
-from t2.stats.frontier import Frontier, Setting, area
+from t2.stats.frontier import Frontier, Setting
 
-ALLOWANCES = (0.005, 0.01)
-"""Accuracy that a tuned setting may lose against FixedN(N_ref) on the questions that choose it; the last one leads.
-
-Oracles cannot reach FixedN(N_ref) from half a pool: theirs may lose as much against FixedN at a half's largest budget.
-"""
-ROUND_LIMITS = (1.0, 1.25, 1.5, 2.0, 3.0, math.inf)
-"""Mean rounds of a question that a setting may take."""
-TARGETS = tuple(Target(allowance, limit) for allowance in ALLOWANCES for limit in ROUND_LIMITS)
 DSC_SOURCES = (PROMPT_LENGTH, TFIDF)
 """Sources whose score orders `DSC`, besides the first head."""
-
-
-@dataclass(frozen=True)
-class FoldOutcome:
-    """A contender in one outer fold."""
-
-    chosen: tuple[int, ...]
-    """index of the tuned setting for each of `ALLOWANCES`"""
-    setting: Setting
-    """the leading tuned one; NaN where there is no knob"""
-    within: bool
-    """whether the leading tuned setting loses no more than allowed on the training questions"""
-    train_tokens: float
-    """mean generated tokens of the leading tuned setting on the training questions"""
-    train_area: float
-    """area against FixedN on the training questions"""
-    test: tuple[Replay, ...]
-    """on the test questions, at every setting"""
-    limited: Mapping[Target, Pick]
-    """the tuned setting for each of `TARGETS` that some setting waits little enough for"""
 
 
 @dataclass(frozen=True)
@@ -160,7 +124,7 @@ def compare(
     whole = Slice.of(pool, labels, fold_seed, sweeps.num_orders).with_half_orders(fold_seed)
     whole = whole.with_arrivals(n_ref, fold_seed)
     outcomes: dict[Key, Outcome] = {}
-    sides = [_Fold.of(whole, folds, fold, n_ref[fold]) for fold in range(OUTER_FOLDS)]
+    sides = [OuterFold.of(whole, whole, folds, fold, n_ref[fold]) for fold in range(OUTER_FOLDS)]
     order = folds.test_order
     greedy = bool(pool.greedy_present_Q.all())
     halves = whole.halves is not None
@@ -204,53 +168,6 @@ def _jobs(
             yield of_dsc(source.name, sweeps), source
         if source.name == BEST_LAYER:
             yield of_actsc(source.name, sweeps), source
-
-
-@dataclass(frozen=True)
-class _Fold:
-    """What all contenders share in one outer fold."""
-
-    train: Slice
-    test: Slice
-    n_ref: int
-    fixed: Frontier
-    """FixedN on the training questions"""
-    inner: tuple[InnerFold, ...]
-    """of the training questions"""
-
-    @staticmethod
-    def of(on: Slice, folds: Folds, fold: int, n_ref: int) -> _Fold:
-        rows = folds.train_rows(fold)
-        train = on.take(rows)
-        inner = inner_folds(train, folds.inner_Q[rows])
-        return _Fold(train, on.take(folds.test_rows(fold)), n_ref, fixed_frontier(train), inner)
-
-    def outcome(self, contender: Contender, known: FoldKnown | None) -> FoldOutcome:
-        train_known = known.train if known else nothing_known(len(self.train.pool))
-        test_known = known.test if known else nothing_known(len(self.test.pool))
-        fitted = held_out_frontier(contender, self.inner, train_known, self.n_ref)
-        reference = float(self.fixed.accuracy_P[self.fixed.settings.index(self._n_to_reach(contender))])
-        run = contender.fit(self.train, train_known, self.n_ref)
-        picks = {target: pick_for(target, fitted, reference) for target in TARGETS}
-        limited = {target: pick for target, pick in picks.items() if pick}
-        # Every setting waits less than infinitely long, so these are there.
-        tuned = [limited[Target(allowance, math.inf)] for allowance in ALLOWANCES]
-        return FoldOutcome(
-            chosen=tuple(pick.place for pick in tuned),
-            setting=contender.settings[tuned[-1].place],
-            within=tuned[-1].within,
-            train_tokens=tuned[-1].tokens,
-            train_area=area(fitted, self.fixed, self.n_ref) if fitted.is_swept else 0.0,
-            test=frontier_of(contender, run, self.test, test_known),
-            limited=limited,
-        )
-
-    def _n_to_reach(self, contender: Contender) -> int:
-        """Samples of the FixedN that the contender is tuned to lose little against."""
-        if not contender.on_halves:
-            return self.n_ref
-        assert self.train.halves is not None
-        return self.train.halves.upto(self.n_ref).grid[-1]
 
 
 def _tuned(results: Sequence[FoldOutcome], order: Tensor) -> tuple[Replay, ...]:

@@ -31,14 +31,16 @@ from t2.policies.then_stop import (
     priors_of_weights,
     softened,
     stop_model,
+    with_everyone,
 )
 from t2.policies.windows import ESC
 from t2.stats.frontier import Setting
 
 EASY = 0.9
 """Share of right samples from which a training question counts as easy, in `actsc`."""
-MOST_PRIORS = 64
-"""Of questions, in a comparison: planning for each of them would take minutes. A server plans for each question."""
+MOST_PRIORS, PRIORS_UP_TO = 64, 64
+"""Priors of a comparison, up to a cap of so many samples: planning for each question would take minutes."""
+FEWEST_PRIORS = 8
 AtNumber = Callable[[float], Replay]
 AtSetting = Callable[[Setting], Replay]
 Run = Callable[[Slice, Known], AtSetting]
@@ -249,24 +251,28 @@ def question_priors(train: Slice, known: Known, cap: int) -> tuple[Priors, Tenso
     assert weight_BJ is not None
     (number,) = set(fit_B.tolist())  # questions that are replayed together were held out by one fit
     fit = known.fits[number]
-    weight_PJ, prior_B = alike(weight_BJ.double(), MOST_PRIORS)
-    members_PB = torch.nn.functional.one_hot(prior_B, len(weight_PJ)).T.double()
-    tokens_P = members_PB @ known.prediction.log_tokens_B.double().exp() / members_PB.sum(1)
     votes, spread_JQ = TrainingVotes.of(train.pool, train.labels), fit.spread(*train.pool.top_counts())
-    return priors_of_weights(votes, spread_JQ, weight_PJ, fit.lam, tokens_P, cap), prior_B
+    prior_B = alike(with_everyone(spread_JQ, weight_BJ, fit.lam)[1], most_priors(cap))
+    member_PB = torch.nn.functional.one_hot(prior_B).T.double()
+    member_PB = member_PB / member_PB.sum(1, keepdim=True)
+    tokens_P = member_PB @ known.prediction.log_tokens_B.double().exp()
+    return priors_of_weights(votes, spread_JQ, member_PB @ weight_BJ.double(), fit.lam, tokens_P, cap), prior_B
 
 
-def alike(weight_BJ: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """At most so many priors that stand for all: mean weights of groups, and the group of each question.
+def most_priors(cap: int) -> int:
+    """Priors that are planned for at a cap: the time of a plan grows with the cube of the cap."""
+    return max(FEWEST_PRIORS, min(MOST_PRIORS, int(MOST_PRIORS * (PRIORS_UP_TO / cap) ** 3)))
+
+
+def alike(weight_BJ: Tensor, most: int) -> Tensor:
+    """Which of at most so many groups each question belongs to, by its prior.
 
     Planning costs the same for each prior, and those of two questions that a head finds alike hardly differ.
     """
     if len(weight_BJ) <= most:
-        return weight_BJ, torch.arange(len(weight_BJ))
+        return torch.arange(len(weight_BJ))
     root_BJ = weight_BJ.sqrt()  # distances are Hellinger's
-    group_B = torch.cdist(root_BJ, root_BJ[medoids(root_BJ, most)]).argmin(1)
-    member_PB = torch.nn.functional.one_hot(group_B).T.double()
-    return member_PB @ weight_BJ / member_PB.sum(1, keepdim=True), group_B
+    return torch.cdist(root_BJ, root_BJ[medoids(root_BJ, most)]).argmin(1)
 
 
 def dsc(train: Slice, known: Known, cap: int) -> Run:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from t2.comparison.compare import Comparison, FoldOutcome, Outcome, best_of
+from t2.comparison.compare import Comparison, Outcome, best_of
 from t2.comparison.identity import GENERATOR, ORACLES, PLANNED, TFIDF, UTILITIES, Key, Role
+from t2.comparison.outer_fold import FoldOutcome
 from t2.comparison.rows import Row
 
 STOPPERS = ("ASC", "ESC", "Doubling")

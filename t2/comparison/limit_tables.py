@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from t2.comparison.compare import ROUND_LIMITS
 from t2.comparison.limits import Place, in_words
+from t2.comparison.outer_fold import ROUND_LIMITS
 from t2.comparison.summary import Summary
 from t2.comparison.tuning import ALLOWANCE
 from t2.pages.table import Table

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from t2.comparison.compare import TARGETS, Comparison, Outcome
+from t2.comparison.compare import Comparison, Outcome
 from t2.comparison.identity import PLANNED, Key, Role
+from t2.comparison.outer_fold import TARGETS
 from t2.comparison.tuning import ALLOWANCE, Target
 from t2.policies.base import Replay
 from t2.stats.bootstrap import Interval

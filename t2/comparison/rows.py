@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from t2.comparison.compare import ALLOWANCES, Comparison, Outcome
+from t2.comparison.compare import Comparison, Outcome
 from t2.comparison.identity import Key, Role
+from t2.comparison.outer_fold import ALLOWANCES
 from t2.policies.base import Replay
 from t2.stats.bootstrap import Interval
 from t2.stats.frontier import Frontier, Setting, area, tokens_reaching

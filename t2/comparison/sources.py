@@ -109,6 +109,8 @@ class Folds:
 
     outer_Q: Tensor
     inner_Q: Tensor
+    learn_Q: Tensor | None = None
+    """bool: the question may be learned from, where it is not tested; None: all may"""
 
     @staticmethod
     def of(dedup_keys: Sequence[str], fold_seed: int) -> Folds:
@@ -129,7 +131,8 @@ class Folds:
 
     def train_rows(self, fold: int) -> Tensor:
         """Rows of the questions that everything in a fold is fitted and tuned on: all that it does not test."""
-        return torch.nonzero(self.outer_Q != fold).squeeze(1)
+        train_Q = self.outer_Q != fold
+        return torch.nonzero(train_Q if self.learn_Q is None else train_Q & self.learn_Q).squeeze(1)
 
 
 def enough_for_folds(folds: Folds) -> bool:
@@ -205,6 +208,8 @@ class Unfitted:
     name: str
     kind: SourceKind
     fit_predict: FitPredict
+    folds: Folds | None = None
+    """its own, where it may learn from a part of the questions alone"""
 
     def fitted(self, folds: Folds, run_fits: RunFits = one_by_one) -> Source:
-        return Source(self.name, self.kind, cross_fitted(self.fit_predict, folds, run_fits))
+        return Source(self.name, self.kind, cross_fitted(self.fit_predict, self.folds or folds, run_fits))

@@ -16,10 +16,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from t2.comparison.controls import controls_of
+from t2.comparison.growth import AMOUNTS, Amount, learning_folds, learning_part
 from t2.comparison.identity import LAST_LAYER, SHUFFLED
-from t2.comparison.sources import INNER_FOLDS, OUTER_FOLDS, FitPredict, Known, Unfitted
+from t2.comparison.sources import INNER_FOLDS, OUTER_FOLDS, FitPredict, Folds, Known, Unfitted, enough_for_folds
 from t2.curves.labels import BudgetLabels
 from t2.endings import SIGNALS, no_signals_in_children
+from t2.errors import T2Error
 from t2.grading.graded import GradedPool
 from t2.hardware import one_thread
 from t2.heads.base import Head, HeadShape, Targets, targets_of
@@ -117,6 +119,40 @@ def unfitted_sources(
         Unfitted(f"{LAST_LAYER} ({name})", "activations", last),
         Unfitted(f"{SHUFFLED} ({name})", "nothing", chance),
     )
+
+
+def sources_of_amounts(
+    heads: Mapping[str, MakeHead],
+    pooled_QLD: Tensor,
+    pool: GradedPool,
+    grid: tuple[int, ...],
+    eps: float,
+    how: TrainSettings,
+    fold_seed: int,
+) -> tuple[Unfitted, ...]:
+    """The first head at every amount of a learning curve, untrained, by the name of the amount."""
+    make_head, found = next(iter(heads.values())), list[Unfitted]()
+    for amount in AMOUNTS:
+        part, labels = learning_part(pool, grid, eps, amount)
+        shape = HeadShape(pooled_QLD.shape[1], pooled_QLD.shape[2], labels.grid, labels.label_grid)
+        fit_predict = head_fit_predict(make_head, shape, pooled_QLD, targets_of(labels, part), how)
+        folds = learning_folds(pool.dedup_keys, fold_seed, amount)
+        check_can_learn(folds, amount)
+        found.append(Unfitted(amount.name, "head", fit_predict, folds))
+    return tuple(found)
+
+
+def check_can_learn(folds: Folds, amount: Amount) -> None:
+    """Make sure that a part of the questions fills the inner folds of every outer fold.
+
+    Raises:
+        T2Error: it does not.
+    """
+    if not enough_for_folds(folds):
+        raise T2Error(
+            f"Expected questions in every inner fold of {amount.name}, for a learning curve, got none in some. Label "
+            "more questions."
+        )
 
 
 class FitsOnCores:

@@ -9,6 +9,7 @@ from pathlib import Path
 import lightning as L
 from rich.console import Console
 
+from t2.comparison.growth_command import CURVE_FILE
 from t2.comparison.predictions import (
     PREDICTIONS_FILE,
     PredictionsOf,
@@ -24,7 +25,15 @@ from t2.errors import T2Error
 from t2.heads import HEADS
 from t2.heads.base import HeadShape
 from t2.progress import progress
-from t2.training.cross_validation import FITS_A_SOURCE, FitCount, FitsOnCores, MakeHead, TrainSettings, unfitted_sources
+from t2.training.cross_validation import (
+    FITS_A_SOURCE,
+    FitCount,
+    FitsOnCores,
+    MakeHead,
+    TrainSettings,
+    sources_of_amounts,
+    unfitted_sources,
+)
 from t2.training.data import as_budget_data
 from t2.training.module import BudgetProbe
 
@@ -41,6 +50,7 @@ class T2Trainer(L.Trainer):
         epochs: int = 40,
         only_configured_head: bool = False,
         processes: int | None = None,
+        learning_curve: bool = False,
     ) -> None:
         """Write out-of-fold predictions of all heads and controls; `t2 report` turns them into tables.
 
@@ -57,6 +67,9 @@ class T2Trainer(L.Trainer):
             epochs: of each training, all questions from the first on, the last weights.
             only_configured_head: leave the other heads out.
             processes: fits at once, each on one thread; None: one for each core.
+            learning_curve: instead of all this the configured head from 1/8, 1/4, 1/2 and all of the training
+                questions, and from 1/4 and 1/2 of their samples, at the first fold seed; into
+                `learning_curve.safetensors` inside the pool, for `t2 report --learning_curve`.
 
         Raises:
             T2Error: fold seeds that are none or not all different, or `out` is a folder; before anything is loaded.
@@ -68,7 +81,8 @@ class T2Trainer(L.Trainer):
             raise T2Error(
                 f"Expected `fold_seeds`, at least one and all different, got {seeds}. Leave them out for [0, 1, 2]."
             )
-        path = Path(out) if out else Path(data.job.path) / PREDICTIONS_FILE
+        seeds = seeds[:1] if learning_curve else seeds
+        path = Path(out) if out else Path(data.job.path) / (CURVE_FILE if learning_curve else PREDICTIONS_FILE)
         if path.is_dir():
             raise T2Error(f"Expected a file to write predictions to, got the folder {path}. Name a file in `out`.")
         data.prepare_data()
@@ -76,7 +90,8 @@ class T2Trainer(L.Trainer):
         pool, labels, pooled_QLD, texts = data.complete_questions(seeds)
         how = TrainSettings(max_epochs=epochs)
         shape = HeadShape(pooled_QLD.shape[1], pooled_QLD.shape[2], labels.grid, labels.label_grid)
-        heads, features = _heads(model, shape, only_configured_head), data.export_info.features
+        heads = _heads(model, shape, only_configured_head or learning_curve)
+        features = data.export_info.features
         assert features is not None, "a pool's features are always of some LLM"
         of = PredictionsOf(
             question_ids=pool.question_ids,
@@ -90,8 +105,11 @@ class T2Trainer(L.Trainer):
             labels_digest=labels_digest(pool, labels),
             votes_digest=votes_digest(pool),
         )
-        unfitted = unfitted_sources(heads, pooled_QLD, pool, labels, texts, how)
         all_folds = {seed: Folds.of(pool.dedup_keys, seed) for seed in seeds}
+        if learning_curve:
+            unfitted = sources_of_amounts(heads, pooled_QLD, pool, labels.grid, data.eps, how, seeds[0])
+        else:
+            unfitted = unfitted_sources(heads, pooled_QLD, pool, labels, texts, how)
         by_seed = fitted_sources(unfitted, all_folds, FitsOnCores(processes), of, unfinished(path))
         keep_unless_contained(path, of, by_seed)
         save_predictions(path, of, by_seed)

@@ -1,0 +1,213 @@
+"""What more questions, more samples a question and a larger cap are worth: four rules at each amount. Pure.
+
+At each amount every rule is fitted and tuned on what that amount leaves of the training questions, out of fold, and
+scored on all samples of the test questions:
+
+    questions         a share of the training questions, the same for heads, priors and settings; a larger share holds a
+                      smaller one
+    samples           the first m samples of each training question; whoever has no more draws no more, so the grid ends
+                      there, and FixedN(N_ref) of all samples stays what the rule is compared with
+    cap               the largest budget: FixedN(N_ref) grows with it
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from t2.comparison.contenders import Contender, of_head, references
+from t2.comparison.identity import PLANNED, Key
+from t2.comparison.outer_fold import FoldOutcome, OuterFold
+from t2.comparison.slices import Slice
+from t2.comparison.sources import OUTER_FOLDS, Folds, Source
+from t2.comparison.sweeps import Sweeps
+from t2.comparison.tuning import ALLOWANCE, Target, in_order
+from t2.curves.labels import BudgetLabels, budget_labels, cut_grid, dataset_optimum
+from t2.grading.graded import GradedPool
+from t2.hashing import unit_interval
+from t2.policies.base import Replay, replay_one_round
+from t2.stats.bootstrap import Interval, clusters_of
+from t2.stats.frontier import Frontier
+from t2.stats.resampled import Resampled
+
+GROWTH = Sweeps(plan_prices=(0.8, 2.2, 4.5, 9.5), round_prices=(0.0, 0.25, 0.9, 2.8, math.inf))
+"""What is tried at each cap: fewer plans than in a report, since at large caps planning takes nearly all the time."""
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much the training questions give."""
+
+    name: str
+    share: float
+    """of the training questions"""
+    part: int
+    """of the samples: M / part of each question"""
+
+
+ALL = Amount("all questions", 1.0, 1)
+QUESTIONS = (
+    Amount("1/8 of the questions", 0.125, 1),
+    Amount("1/4 of the questions", 0.25, 1),
+    Amount("1/2 of the questions", 0.5, 1),
+    ALL,
+)
+SAMPLES = (Amount("1/4 of the samples", 1.0, 4), Amount("1/2 of the samples", 1.0, 2), ALL)
+AMOUNTS = (*QUESTIONS[:-1], *SAMPLES)
+"""Those of a learning curve, each once."""
+
+
+@dataclass(frozen=True)
+class GrowthPoint:
+    """A rule at an amount."""
+
+    amount: str
+    x: float
+    """training questions of a fold (mean), samples of a question, or cap: what the amount is about"""
+    n_ref: int
+    """samples: that most training folds have"""
+    rule: str
+    source: str
+    policy: str
+    max_rounds: float | None
+    """mean rounds that it was tuned to wait at most; None: any"""
+    rounds: float
+    difference: Interval
+    """accuracy points against FixedN(N_ref) of all samples up to the cap"""
+    ratio: Interval
+    """of generated tokens"""
+    area: Interval | None
+    """points, over all settings; None: it has more than one knob"""
+
+
+def learning_folds(dedup_keys: Sequence[str], fold_seed: int, amount: Amount) -> Folds:
+    """The folds at an amount: of questions that share a key all may be learned from, or none."""
+    folds = Folds.of(dedup_keys, fold_seed)
+    if amount.share >= 1:
+        return folds
+    keep = torch.tensor([unit_interval("t2-learning-curve", key) < amount.share for key in dedup_keys])
+    return Folds(folds.outer_Q, folds.inner_Q, keep)
+
+
+def learning_part(
+    pool: GradedPool, grid: tuple[int, ...], eps: float, amount: Amount
+) -> tuple[GradedPool, BudgetLabels]:
+    """The samples that are learned from, and labels on the part of the grid that they reach."""
+    most = int(pool.present_QM.sum(1).min()) // amount.part
+    if amount.part > 1:
+        pool = pool.only((torch.arange(pool.vote_QM.shape[1]) < most).expand(pool.vote_QM.shape))
+    return pool, budget_labels(pool, cut_grid(grid, most), eps)
+
+
+def learning_curve(
+    pool: GradedPool, labels: BudgetLabels, eps: float, sources: Mapping[str, Source], fold_seed: int, sweeps: Sweeps
+) -> list[GrowthPoint]:
+    """Every rule at every amount; `sources` by the name of the amount that they have learned from."""
+    whole = Slice.of(pool, labels, fold_seed, sweeps.num_orders)
+    points: list[GrowthPoint] = []
+    for amount in AMOUNTS:
+        folds = learning_folds(pool.dedup_keys, fold_seed, amount)
+        part, own = learning_part(pool, labels.grid, eps, amount)
+        learn = whole if amount.part == 1 else Slice.of(part, own, fold_seed, sweeps.num_orders)
+        train = [len(folds.train_rows(fold)) for fold in range(OUTER_FOLDS)]
+        x = float(own.grid[-1]) if amount.part > 1 else sum(train) / OUTER_FOLDS
+        points += _points(amount.name, x, learn, whole, folds, sources[amount.name], sweeps)
+    return points
+
+
+def by_cap(
+    pool: GradedPool,
+    grid: tuple[int, ...],
+    eps: float,
+    source: Source,
+    fold_seed: int,
+    caps: Sequence[int],
+    sweeps: Sweeps,
+) -> Iterator[GrowthPoint]:
+    """Every rule at each cap, which must not be below the first budget."""
+    folds = Folds.of(pool.dedup_keys, fold_seed)
+    for cap in caps:
+        labels = budget_labels(pool, cut_grid(grid, cap), eps)
+        whole = Slice.of(pool, labels, fold_seed, sweeps.num_orders)
+        yield from _points(f"cap {cap}", float(cap), whole, whole, folds, source.upto(len(labels.grid)), sweeps)
+
+
+def _points(
+    amount: str, x: float, learn: Slice, score: Slice, folds: Folds, source: Source, sweeps: Sweeps
+) -> Iterator[GrowthPoint]:
+    """The rules, learned from one slice of all questions and scored on another: the same, or one of more samples."""
+    # What is compared with, N_ref of all that is scored, must not move with what is learned from.
+    rows = [torch.nonzero(folds.outer_Q != fold).squeeze(1) for fold in range(OUTER_FOLDS)]
+    rivals = [_n_ref(score.labels, rows[fold]) for fold in range(OUTER_FOLDS)]
+    n_ref = [min(_n_ref(learn.labels, folds.train_rows(fold)), rivals[fold]) for fold in range(OUTER_FOLDS)]
+    if learn is score:
+        n_ref = rivals  # of few questions N_ref is a matter of luck, and a fair comparison has one cap
+    sides = [OuterFold.of(learn, score, folds, fold, n_ref[fold]) for fold in range(OUTER_FOLDS)]
+    order = folds.test_order
+    fixed = in_order([_fixed(side.test, rival) for side, rival in zip(sides, rivals, strict=True)], order)
+    line = _fixed_line(score)
+    jobs = [_contenders(source, learn.labels.grid, sweeps.priced_for(side.train.pool)) for side in sides]
+    clusters_Q, most = clusters_of(score.pool.dedup_keys), int(torch.tensor(rivals).mode().values)
+    for same in zip(*jobs, strict=True):
+        contender, limit = same[0]
+        asks = bool(contender.key.source)
+        results = [
+            side.outcome(own, source.folds[fold] if asks else None)
+            for fold, (side, (own, _)) in enumerate(zip(sides, same, strict=True))
+        ]
+        tuned = _tuned(results, Target(ALLOWANCE, limit), order)
+        if tuned is None:
+            continue
+        swept = contender.frontier([in_order(each, order) for each in zip(*(r.test for r in results), strict=True)])
+        resampled = Resampled([tuned, fixed, *swept.replays, *line.replays], clusters_Q, sweeps.num_resamples)
+        yield GrowthPoint(
+            amount=amount,
+            x=x,
+            n_ref=most,
+            rule=contender.key.display_name,
+            source=contender.key.source,
+            policy=contender.key.policy,
+            max_rounds=None if math.isinf(limit) else limit,
+            rounds=float(tuned.rounds.mean()),
+            difference=resampled.difference(tuned, fixed),
+            ratio=resampled.ratio(tuned, fixed),
+            area=resampled.area(swept, line, most) if swept.is_swept else None,
+        )
+
+
+def _contenders(source: Source, grid: tuple[int, ...], sweeps: Sweeps) -> list[tuple[Contender, float]]:
+    """The four rules, each with the rounds that it may take: any for ASC, which else could do little."""
+    of_nobody = {contender.key: contender for contender in references(grid, sweeps)}
+    own = {contender.key: contender for contender in of_head(source.name, source.folds[0].train, grid, sweeps)}
+    wanted = (
+        (own, Key("Utility", source.name), 1.0),
+        (own, Key(PLANNED, source.name), 2.0),
+        (of_nobody, Key(PLANNED), 2.0),
+        (of_nobody, Key("ASC"), math.inf),
+    )
+    return [(where[key], limit) for where, key, limit in wanted if key in where]
+
+
+def _n_ref(labels: BudgetLabels, rows: Tensor) -> int:
+    return labels.grid[dataset_optimum(labels.served_QK[rows])]
+
+
+def _fixed(on: Slice, n: int) -> Replay:
+    return replay_one_round(torch.full((len(on.pool),), on.labels.grid.index(n)), on.labels, on.pool, on.axes)
+
+
+def _fixed_line(on: Slice) -> Frontier:
+    """FixedN at every budget."""
+    replays = tuple(_fixed(on, n) for n in on.labels.grid)
+    return Frontier("FixedN", tuple(map(float, on.labels.grid)), replays, "FixedN")
+
+
+def _tuned(results: Sequence[FoldOutcome], target: Target, order: Tensor) -> Replay | None:
+    """The settings that the folds chose, put together; None: in some fold no setting waits so little."""
+    if not all(target in result.limited for result in results):
+        return None
+    return in_order([result.test[result.limited[target].place] for result in results], order)
