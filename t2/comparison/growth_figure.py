@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from t2.comparison.growth import GrowthPoint
-from t2.pages.pictures import INK, SMALL, family_of, light_grid, looks, new_figure
+from t2.pages.pictures import INK, SMALL, family_of, light_grid, log_axis, looks, new_figure
 from t2.stats.bootstrap import Interval
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def growth_figure(columns: Mapping[str, Sequence[GrowthPoint]], title: str, cost
             for axes, values in ((above, [p.ratio for p in own]), (below, [p.difference for p in own])):
                 _line(axes, x, values, look.line, look.family.colour, rule if place == 0 and axes is above else None)
         above.set_ylim(bottom=0)
-        _log2(above, sorted({point.x for point in points}))
+        log_axis(above, sorted({point.x for point in points}))
         below.axhline(0, color=INK, linestyle=":", linewidth=1)
         below.set_xlabel(name, fontsize=SMALL)
         for axes in (above, below):
@@ -63,13 +63,3 @@ def _line(
 ) -> None:
     axes.plot(x, [value.value for value in values], linewidth=1.2, markersize=5, label=label, **style)
     axes.vlines(x, [v.low for v in values], [v.high for v in values], color=colour, linewidth=0.6, alpha=0.6)
-
-
-def _log2(axes: Axes, ticks: Sequence[float]) -> None:
-    """Amounts double from one to the next."""
-    from matplotlib.ticker import FixedLocator, NullLocator
-
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks(list(ticks), [f"{tick:.0f}" for tick in ticks])

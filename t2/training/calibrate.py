@@ -242,7 +242,7 @@ def write_outcome(checkpoint: Checkpoint, data: BudgetData, policy: Policy, outc
 
 
 def decision_after(decision: Decision, policy: Policy, calibration: Calibration) -> Decision:
-    """What a decision has become by calibration; one that tested nothing leaves it as it is."""
+    """What a decision has become by calibration; a calibration that tested nothing leaves it as it is."""
     if calibration.status not in ("calibrated", "no_setting_passed"):
         return decision
     record = PolicyRecord.of(policy)
@@ -251,7 +251,10 @@ def decision_after(decision: Decision, policy: Policy, calibration: Calibration)
     warning = None
     if loses is not None and decision.allowance is not None:
         warning = warning_of_rule(loses.difference, decision.allowance)
-    return replace(decision, basis="calibration", why=calibration.promise, loses=loses, warning=warning)
+    chose = "Calibration chose its setting."
+    if calibration.chosen is None:
+        chose = "None of its settings passed calibration, so one N for all is exported."
+    return replace(decision, basis="calibration", why=f"{decision.why} {chose}", loses=loses, warning=warning)
 
 
 def _scalars(result: CalibrationResult, chosen: Policy, n_ref: int, ratio: float) -> dict[str, float]:

@@ -28,7 +28,7 @@ from t2.heads.base import Head, HeadShape, targets_of
 from t2.heads.training_votes import TrainingVotes
 from t2.policies.base import OneRound
 from t2.policies.one_round import FixedN
-from t2.policies.record import Policy, PolicyRecord, in_words
+from t2.policies.record import Policy, PolicyRecord, in_words, name_of
 from t2.policies.stoppers import StopInputs
 from t2.progress import progress
 from t2.stats.bootstrap import Interval, clusters_of, mean_interval
@@ -142,7 +142,7 @@ def decided(
         return decision, PolicyRecord.of(FixedN(found.n_ref))
     best, loss = found.best, found.chosen_like_this
     policy = PolicyRecord.of(best.weighed.policy)
-    why = f"{in_words(best.weighed.policy)} takes the fewest tokens of the rules that {aim}, {on}."
+    why = f"{name_of(best.weighed.policy)} takes the fewest tokens of the rules that {aim}, {on}."
     decision = Decision(
         basis="out_of_fold",
         why=why,

@@ -22,7 +22,7 @@ from t2.stats.bootstrap import Interval
 
 MIN_TEST = 40
 """Fewest labelled test questions that the block is about; with fewer it is about validation, and says so."""
-_LABEL_WIDTH = 34
+_LABEL_WIDTH = 50
 
 
 @dataclass(frozen=True)
@@ -128,11 +128,9 @@ def decision_lines(decision: Decision) -> Iterator[str]:
 
 
 def _candidate(rule: WeighedRule) -> str:
-    loses = "" if rule.within else ", loses too much"
-    return (
-        f"    {in_words(rule.policy.policy()):<58} {_percent(rule.ratio)} saved, {_points(rule.difference)}, "
-        f"{rule.rounds:.2f} rounds{loses}"
-    )
+    label, loses = in_words(rule.policy.policy()), "" if rule.within else ", loses too much"
+    saved, points = _percent(rule.ratio), _points(rule.difference)
+    return f"    {label:<{_LABEL_WIDTH}} {saved} saved, {points}, {rule.rounds:.2f} rounds{loses}"
 
 
 def _percent(ratio: Interval) -> str:

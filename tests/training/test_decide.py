@@ -89,7 +89,7 @@ def test_a_stopping_rule_is_calibrated_with_its_own_settings(
     assert decision is not None
     assert record.status == "calibrated"
     assert decision.basis == "calibration"
-    assert decision.why == record.promise
+    assert decision.why.endswith(" Calibration chose its setting.")
     assert record.chosen is not None
     assert export.record.policy == record.settings[record.chosen]
     if isinstance(export.policy, Stopper):

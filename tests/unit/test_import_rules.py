@@ -22,7 +22,10 @@ ORDER = (
 RANK = {name: rank for rank, name in enumerate(ORDER)}
 PURE = ("curves", "heads", "policies", "stats", "calibration", "voting", "splits")
 SHELLS = {
-    "comparison": ("command", "frontier_figure", "ladder_figure", "plane_figure", "predictions", "report"),
+    "comparison": (
+        *("command", "frontier_figure", "growth_command", "growth_figure", "ladder_figure", "plane_figure"),
+        *("predictions", "report"),
+    ),
     "curse": ("command", "figures", "report"),
     "judging": ("command", "live_command", "live_run", "questions", "report"),
 }

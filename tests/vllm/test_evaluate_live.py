@@ -13,12 +13,14 @@ import torch
 import yaml
 from helpers.live_agreement import assert_agrees
 from helpers.own_group import ROOT, run_alone
-from helpers.targets import targets
 
+from t2.curves.labels import budget_labels
 from t2.export import key_digest, save_head
 from t2.head_record import HeadRecord
-from t2.heads import CurveHead, HeadShape
+from t2.heads import HeadShape, PriorHead
+from t2.heads.base import targets_of
 from t2.judging.agreement import joint_level
+from t2.pools.load import load_pool
 from t2.store.pool_spec import read_spec
 from t2.store.reader import read_questions
 from t2.store.schema import PoolPaths
@@ -37,24 +39,28 @@ from t2.judging import command
 
 if __name__ == "__main__":
     command.FOLD_SEEDS = (0,)
-    few = Sweeps(num_orders=4, num_resamples=100, num_rank_resamples=100)  # the comparison has tests of its own
+    # The comparison has tests of its own.
+    few = Sweeps(plan_prices=(3.0,), round_prices=(0.0, 0.5), num_orders=4, num_resamples=100, num_rank_resamples=100)
     command.evaluate_head = partial(command.evaluate_head, sweeps=few)
     main(sys.argv[1:])
 """
 
 
 def export_head(folder: Path) -> None:
-    """A head with random weights that has learned from all but `NUM_EVALUATED` questions, says its record."""
+    """A head that plans rounds, with random weights over the answer distributions of the committed questions.
+
+    It has learned from all but `NUM_EVALUATED` of them, says its record.
+    """
     spec, generator = read_spec(PoolPaths(POOL)), torch.Generator().manual_seed(1)
+    pool = load_pool(ROOT / "configs" / "tiny-arith.yaml").pool.take(range(200))
     shape = HeadShape(4, spec.model["width"], GRID, (1, 3))
     torch.manual_seed(0)
-    head = CurveHead(shape, num_atoms=6)
-    acc, fold = torch.rand(20, len(GRID), generator=generator).sort(1).values, torch.arange(20) % 2
-    pooled_QLD = torch.randn(20, 4, shape.width, generator=generator)
-    head.start_stage(pooled_QLD, targets(acc, fold, fold == 0, torch.full((20,), 3.8), fold))
+    head = PriorHead(shape, num_atoms=8, components=8, hidden=8, members=1)
+    pooled_QLD = torch.randn(len(pool), 4, shape.width, generator=generator)
+    head.start_stage(pooled_QLD, targets_of(budget_labels(pool, GRID, 0.02), pool))
     with torch.no_grad():
         for parameter in head.parameters():
-            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
     keys = sorted({question.dedup_key for question in read_questions(PoolPaths(POOL))[0]})
     record = {
         **HeadRecord.of(head).as_json(),
@@ -67,7 +73,7 @@ def export_head(folder: Path) -> None:
         "prompt": spec.prompt,
         "sampling": spec.sampling,
         "labels": {"eps": 0.02, "cost_unit": "tokens"},
-        "policy": {"name": "Utility", "arguments": {"price": 20.0}},
+        "policy": {"name": "HeadThenStop", "arguments": {"cap": 9, "price": 3.0, "round_price": 0.3}},
         "metrics": {"n_ref": 9},
         "seen_questions": [key_digest(key) for key in keys[NUM_EVALUATED:]],
     }
@@ -99,7 +105,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_every_contender_ran_live_and_agrees_with_its_replay(ran: dict[str, Any]) -> None:
     policies = ran["live"]["policies"]
     kinds = [name.split("(")[0] for name in policies]
-    assert kinds == ["Greedy", "Utility", "FixedN", "ASC", "HeadThenStop"]
+    assert kinds == ["Greedy", "HeadThenStop", "FixedN", "ASC", "HeadThenStop"]
+    (own,) = [row for name, row in policies.items() if name.endswith("as exported")]
+    rounds = own["totals"]["rounds_per_question"]
+    assert 1 < rounds < 9, "planned rounds wait more than once, and not after each sample"
+    assert rounds == pytest.approx(own["replayed"]["rounds"], abs=0.4)
     for row in policies.values():
         assert row["totals"]["questions"] == NUM_LIVE
         assert set(row["agreement"]) == {"accuracy_difference", "generated_tokens_difference", "holds"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from functools import cache
@@ -40,9 +39,9 @@ from t2.pages.pictures import png_of
 from t2.training.cross_validation import check_can_learn
 
 GRID, EPS = (1, 3, 5, 7, 9, 12), 0.02
-POOL = mixed_pool(num=120, samples=12, seed=8)
+POOL = mixed_pool(num=100, samples=12, seed=8)
 LABELS = budget_labels(POOL, GRID, EPS)
-SWEEPS = replace(small_sweeps(), round_prices=(0.0, 0.5, math.inf), prices=(0.1, 3.0, 30.0))
+SWEEPS = replace(small_sweeps(), prices=(0.1, 30.0), thresholds=(0.8, 0.95))
 
 
 def source_at(amount: object) -> Source:
@@ -175,22 +174,3 @@ def test_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "cross_validate --config FILE --learning_curve true" in message
     assert "Expected `--caps` from 1 to 32 samples, the budgets of the grid, got 64" in fails("--caps", "[16, 64]")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_learning_curve_from_the_command_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The committed predictions of the small pool, at few settings."""
-    from functools import partial
-
-    from t2.comparison import growth_command
-
-    monkeypatch.setattr(
-        growth_command, "write_learning_curve", partial(growth_command.write_learning_curve, sweeps=small_sweeps())
-    )
-    main(["report", "configs/tiny-arith.yaml", "--learning_curve", "true", "--out", str(tmp_path)])
-    shown = capsys.readouterr().out.split()
-    assert shown == [str(tmp_path / f"learning_curve.{kind}") for kind in ("md", "png", "json")]
-    found = json.loads((tmp_path / "learning_curve.json").read_text())
-    assert {point["amount"] for point in found["points"]} == {amount.name for amount in AMOUNTS}
-    assert all(point["ratio"]["low"] <= point["ratio"]["value"] for point in found["points"])
