@@ -123,9 +123,15 @@ def report(
     """
     if learning_curve or caps:
         from t2.comparison.growth_command import write_caps, write_learning_curve
+        from t2.errors import T2Error
 
-        files = write_learning_curve(pool, Path(out), predictions, grader) if learning_curve else []
-        files += write_caps(pool, Path(out), caps, None if learning_curve else predictions, grader) if caps else []
+        if (learning_curve and caps) or new_after is not None or cap is not None:
+            raise T2Error(
+                "Expected `--learning_curve` or `--caps` alone, got both, or `--cap` or `--new_after` beside them. Ask "
+                "for one after the other."
+            )
+        files = write_caps(pool, Path(out), caps, predictions, grader) if caps else []
+        files += write_learning_curve(pool, Path(out), predictions, grader) if learning_curve else []
         for path in files:
             print(path)
         return

@@ -63,6 +63,11 @@ class BudgetHead:
         self._head = None if head is None else head.eval()
         if head is None and self.reads_activations:
             raise T2Error(f"Expected a head for {in_words(self.policy)}, got none. Export the head again.")
+        if isinstance(self.policy, Stopper) and self.policy.cap > self.grid[-1]:
+            raise T2Error(
+                f"Expected a policy up to {self.grid[-1]} samples, the head's largest budget, got "
+                f"{in_words(self.policy)}. Export the head again."
+            )
         self.seen, self.records_seen = frozenset(record.seen_questions or ()), record.seen_questions is not None
 
     @classmethod
@@ -110,6 +115,11 @@ class BudgetHead:
     def reads_activations(self) -> bool:
         """Whether `rules` wants the activations of questions; else their number will do."""
         return reads_activations(self.policy)
+
+    @property
+    def is_greedy_first(self) -> bool:
+        """Whether a question that gets one answer gets the greedy one: the head has learned so, unless it could not."""
+        return self.record.labels.first != "sampled"
 
     @property
     def features(self) -> Features:
@@ -207,7 +217,9 @@ class BudgetHead:
             return self.head.predict(self.head(pooled_BLD))
 
     def budgets(self, pooled_BLD: Tensor) -> Tensor:
-        """Samples to draw for each question, (B,), integer; where it is 1, take the greedy answer (temperature 0).
+        """Samples to draw for each question, (B,), integer.
+
+        Where it is 1 and `is_greedy_first`, take the greedy answer (temperature 0).
 
         Raises:
             T2Error: the policy looks at answers, or the features are of another shape.
@@ -232,14 +244,16 @@ class BudgetHead:
             T2Error: a number where activations are read, or activations of another shape.
         """
         if isinstance(questions, int):
+            if isinstance(questions, bool) or questions < 0:
+                raise T2Error(f"Expected a number of questions from 0 on, got {questions!r}.")
             if self.reads_activations:
                 raise T2Error(
                     f"Expected the activations of {questions} questions for {in_words(self.policy)}, got their number. "
                     "Make them by `activations`."
                 )
-            return rules_as_served(self.policy, questions, self._given(None), self.grid, greedy=True)
+            return rules_as_served(self.policy, questions, self._given(None), self.grid, self.is_greedy_first)
         prediction = self.predict(questions) if self.reads_activations else None
-        return rules_as_served(self.policy, len(questions), self._given(prediction), self.grid, greedy=True)
+        return rules_as_served(self.policy, len(questions), self._given(prediction), self.grid, self.is_greedy_first)
 
     def _given(self, prediction: Prediction | None) -> StopInputs:
         return StopInputs(self.votes, self._head, prediction)
@@ -270,7 +284,7 @@ class BudgetHead:
             raise T2Error(f"Expected `max_samples` of at least 1, got {most}.")
         policy = PlanWithHead(most, price, round_price)
         given = self._given(self.predict(pooled_BLD))
-        return rules_as_served(policy, len(pooled_BLD), given, self.grid, greedy=True)
+        return rules_as_served(policy, len(pooled_BLD), given, self.grid, self.is_greedy_first)
 
     def check_model(self, fingerprint: str) -> None:
         """Make sure that activations come from the LLM the head was trained on.
@@ -458,7 +472,7 @@ def _read_config(path: Path) -> HeadRecord:
     if version == (HEAD_FORMAT, 1):
         raise T2Error(
             f"Expected {HEAD_FORMAT} version {HEAD_FORMAT_VERSION}, got version 1 in {path}, made by an earlier t2. "
-            "Make it anew from its checkpoint: t2 export CHECKPOINT FOLDER"
+            "Make it anew from its checkpoint: t2 export CHECKPOINT --folder FOLDER"
         )
     if version != (HEAD_FORMAT, HEAD_FORMAT_VERSION):
         raise T2Error(f"Expected {HEAD_FORMAT} version {HEAD_FORMAT_VERSION}, got {version} in {path}.")

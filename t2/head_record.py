@@ -71,6 +71,8 @@ class Labels(JsonRecord):
     """"tokens" or "samples"; None in heads that are older than the choice"""
     questions: dict[str, int] | None
     """by split"""
+    first: Literal["greedy", "sampled"] | None = None
+    """what a question gets that gets one answer; None in heads that are older than the choice: greedy"""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ class WeighedRule(JsonRecord):
     rounds: float
     """mean of a question"""
     within: bool
-    """it loses no more than allowed on them"""
+    """it loses no more than allowed on them, and spends less than FixedN(N_ref)"""
 
 
 DecisionBasis = Literal["calibration", "out_of_fold", "no_evidence", "configured"]
@@ -158,7 +160,8 @@ class Decision(JsonRecord):
     num_questions: int | None = None
     """that were weighed, out of fold"""
     loses: WeighedRule | None = None
-    """what choosing in this way gives on questions that have not chosen; `within` as said of the policy itself"""
+    """out of fold: what choosing in this way gives on questions that have not chosen; after calibration: what the
+    chosen setting gives on the questions that chose the rule and its list of settings, so slightly too good"""
     warning: str | None = None
     """a sentence where the interval allows more than the allowance"""
     candidates: tuple[WeighedRule, ...] = ()

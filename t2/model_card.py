@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from t2.head_record import Calibration, Decision, HeadRecord
 from t2.policies.base import OneRound
+from t2.policies.one_round import FixedN
 from t2.policies.record import Policy, in_words, name_of
 from t2.stats.bootstrap import Interval
 
@@ -38,12 +39,16 @@ One model, one prompt template, one distribution of questions: on others its bud
 
 
 def _title(record: HeadRecord, policy: Policy) -> str:
-    return record.head or f"{name_of(policy)}, no head,"
+    if isinstance(policy, FixedN) or record.head is None:
+        return f"{name_of(policy)}, no head,"
+    return record.head
 
 
 def _what_it_does(record: HeadRecord, policy: Policy) -> str:
     reads = f"layers {list(record.features.layers) if record.features else None}"
     grid = ", ".join(map(str, record.shape.grid))
+    if isinstance(policy, FixedN):
+        return f"One number of samples for every question: {policy.n}. Nothing has to be read of a question beforehand."
     if isinstance(policy, OneRound):
         return (
             "Predicts, before decoding, how many samples of majority voting a question deserves. Reads the activations "
@@ -66,6 +71,8 @@ def _code(record: HeadRecord, policy: Policy) -> str:
     llm = (record.features and record.features.model_id) or record.base_model.id
     read = f'pooled_BLD = head.activations(["a question"], "{llm}")  # folder or hub id\n'
     layers, width = record.shape.num_layers, record.shape.width
+    if isinstance(policy, FixedN):
+        return f"{load}(rule,) = head.rules(1)  # the number of questions\nn = rule.extra([])  # {policy.n}"
     if isinstance(policy, OneRound):
         return f"{load}{read}n = head.budgets(pooled_BLD)  # (questions, {layers}, {width}) -> samples"
     ask = "rule.extra([])  # samples to draw first; then rule.extra(votes so far), until it says 0"
@@ -81,10 +88,12 @@ def _decision(decision: Decision | None) -> str:
     lines = [f"## Decision\n\n{decision.why}"]
     if decision.loses is not None:
         loss = decision.loses
-        how = "this setting" if decision.basis == "calibration" else "choosing in this way"
+        where = "On questions that did not choose, choosing in this way"
+        if decision.basis == "calibration":
+            where = "On the held-out questions that chose the rule, so slightly too good, this setting"
         lines.append(
-            f"On questions that did not choose, {how} changes accuracy by {_span(loss.difference)} points at "
-            f"{_span(loss.ratio)} of the\ntokens of FixedN({decision.n_ref}), in {loss.rounds:.2f} rounds."
+            f"{where} changes accuracy by {_span(loss.difference)} points at {_span(loss.ratio)} of the\n"
+            f"tokens of FixedN({decision.n_ref}), in {loss.rounds:.2f} rounds."
         )
     if decision.warning:
         lines.append(f"**{decision.warning}**")
@@ -96,7 +105,7 @@ def _decision(decision: Decision | None) -> str:
         )
         lines.append(
             f"Weighed on {decision.num_questions} train and validation questions, each by a fit that has not seen it "
-            f"(95% intervals):\n\n| rule | accuracy, points | generated tokens, ratio | rounds | loses little enough "
+            f"(95% intervals):\n\n| rule | accuracy, points | generated tokens, ratio | rounds | worth it "
             f"|\n|---|---|---|---|---|\n{rows}"
         )
     return "\n\n".join(lines) + "\n\n"

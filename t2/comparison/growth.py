@@ -29,7 +29,7 @@ from t2.comparison.tuning import ALLOWANCE, Target, in_order
 from t2.curves.labels import BudgetLabels, budget_labels, cut_grid, dataset_optimum
 from t2.grading.graded import GradedPool
 from t2.hashing import unit_interval
-from t2.policies.base import Replay, replay_one_round
+from t2.policies.base import Replay, replay_fixed
 from t2.stats.bootstrap import Interval, clusters_of
 from t2.stats.frontier import Frontier
 from t2.stats.resampled import Resampled
@@ -114,7 +114,8 @@ def learning_curve(
         part, own = learning_part(pool, labels.grid, eps, amount)
         learn = whole if amount.part == 1 else Slice.of(part, own, fold_seed, sweeps.num_orders)
         train = [len(folds.train_rows(fold)) for fold in range(OUTER_FOLDS)]
-        x = float(own.grid[-1]) if amount.part > 1 else sum(train) / OUTER_FOLDS
+        most = int(pool.present_QM.sum(1).min()) // amount.part
+        x = float(most) if amount.part > 1 else sum(train) / OUTER_FOLDS
         points += _points(amount.name, x, learn, whole, folds, sources[amount.name], sweeps)
     return points
 
@@ -180,11 +181,15 @@ def _points(
 
 
 def _contenders(source: Source, grid: tuple[int, ...], sweeps: Sweeps) -> list[tuple[Contender, float]]:
-    """The four rules, each with the rounds that it may take: any for ASC, which else could do little."""
+    """The four rules, each with the rounds that it may take: any for ASC, which else could do little.
+
+    A head without a curve has `PredictedN` in the place of `Utility`, and no planned rounds.
+    """
     of_nobody = {contender.key: contender for contender in references(grid, sweeps)}
     own = {contender.key: contender for contender in of_head(source.name, source.folds[0].train, grid, sweeps)}
     wanted = (
         (own, Key("Utility", source.name), 1.0),
+        (own if Key("Utility", source.name) not in own else {}, Key("PredictedN", source.name), 1.0),
         (own, Key(PLANNED, source.name), 2.0),
         (of_nobody, Key(PLANNED), 2.0),
         (of_nobody, Key("ASC"), math.inf),
@@ -197,7 +202,7 @@ def _n_ref(labels: BudgetLabels, rows: Tensor) -> int:
 
 
 def _fixed(on: Slice, n: int) -> Replay:
-    return replay_one_round(torch.full((len(on.pool),), on.labels.grid.index(n)), on.labels, on.pool, on.axes)
+    return replay_fixed(n, on.labels, on.pool, on.axes)
 
 
 def _fixed_line(on: Slice) -> Frontier:

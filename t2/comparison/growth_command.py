@@ -93,9 +93,9 @@ def write_caps(
     """
     path = Path(predictions) if predictions else pool_folder(source) / PREDICTIONS_FILE
     stored, loaded, pool, labels = _loaded(source, path, grader)
-    if wrong := [cap for cap in caps if not labels.grid[0] <= cap <= labels.grid[-1]]:
+    if wrong := [cap for cap in caps if cap not in labels.grid]:
         raise T2Error(
-            f"Expected `--caps` from {labels.grid[0]} to {labels.grid[-1]} samples, the budgets of the grid, got "
+            f"Expected `--caps` among the budgets of the grid, {list(labels.grid)} samples, got "
             f"{', '.join(map(str, wrong))}."
         )
     seed, sources = next(iter(stored.by_seed.items()))

@@ -4,7 +4,7 @@ Four kinds are weighed against FixedN(N_ref), each at every setting of its sweep
 with the head's prior, planned rounds without a head, and ASC. Each question is replayed by a fit to the other folds.
 
     candidate     its cheapest setting that loses no more than allowed and waits no more often than allowed
-    best          the cheapest candidate that keeps to both; none does: FixedN(N_ref)
+    best          the cheapest candidate that keeps to both and is cheaper than FixedN(N_ref); none is: FixedN(N_ref)
     what it loses the same choice made once for each fold, by the other folds' questions, and scored on that fold's
 
 Whoever chooses by some questions and reports the loss on the same ones reports too little. N_ref alone is settled on
@@ -28,7 +28,7 @@ from t2.comparison.sweeps import FULL, Sweeps
 from t2.comparison.tuning import Target, held_out_frontier, in_order, inner_folds, pick_for
 from t2.curves.labels import BudgetLabels, dataset_optimum
 from t2.grading.graded import GradedPool
-from t2.policies.base import Replay, replay_one_round
+from t2.policies.base import Replay, replay_fixed
 from t2.policies.one_round import PredictedN, Utility
 from t2.policies.record import Policy
 from t2.policies.stoppers import ONE_ROUND_PRICE, PlanWithHead, PlanWithoutHead, StopByVotes
@@ -63,9 +63,9 @@ class Candidate:
 
     weighed: Weighed
     within: bool
-    """it loses no more than allowed on these questions"""
+    """it loses no more than allowed on these questions, and spends less than FixedN(N_ref)"""
     settings: tuple[Weighed, ...]
-    """at most 15 settings that wait no more often than allowed, dearest first: for calibration"""
+    """at most 15 settings that wait no more often than allowed, dearest first, down to this one: for calibration"""
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,10 @@ class Recommendation:
     num_questions: int
     target: Target
     candidates: tuple[Candidate, ...]
-    """those that keep to the allowance first, of these the cheapest first"""
+    """those that are `within` first, of these the cheapest first"""
     chosen_like_this: Weighed | None
-    """what choosing in this way gives on questions that have not chosen; None: no candidate keeps to the allowance.
-    Its policy is the best candidate's"""
+    """what choosing in this way gives on questions that have not chosen; None: no candidate is `within`. Its policy is
+    the best candidate's"""
 
     @property
     def best(self) -> Candidate | None:
@@ -91,6 +91,11 @@ class Recommendation:
 def folds_of(dedup_keys: Sequence[str]) -> Tensor:
     """Fold of each question, (Q,), for the fits that hold it out."""
     return torch.tensor([fold_of(key, FOLDS, seed=7) for key in dedup_keys])
+
+
+def enough(dedup_keys: Sequence[str]) -> bool:
+    """Whether there are questions enough to weigh anything, of more than one fold."""
+    return len(dedup_keys) >= FEWEST and len(torch.unique(folds_of(dedup_keys))) > 1
 
 
 def recommend(
@@ -106,11 +111,11 @@ def recommend(
         sweeps: what is tried.
 
     Returns:
-        None where there are too few questions, or fewer than two folds with any.
+        None where there are too few questions, see `enough`.
     """
-    fold_Q = folds_of(pool.dedup_keys)
-    if len(pool) < FEWEST or len(torch.unique(fold_Q)) < 2:
+    if not enough(pool.dedup_keys):
         return None
+    fold_Q = folds_of(pool.dedup_keys)
     on = Slice.of(pool, labels, seed=0, num_orders=sweeps.num_orders)
     folds = inner_folds(on, fold_Q)
     order = torch.cat([fold.held_rows for fold in folds]).argsort()
@@ -121,8 +126,7 @@ def recommend(
         held_out_frontier(one, folds, all_known, labels.grid[-1] if one.kind == "one round" else n_ref)
         for one in _contenders(labels.grid, all_known, sweeps.priced_for(pool))
     ]
-    at_ref_Q = torch.full((len(pool),), labels.grid.index(n_ref))
-    fixed = replay_one_round(at_ref_Q, labels, pool, on.axes)
+    fixed = replay_fixed(n_ref, labels, pool, on.axes)
     weigh = _Scales(fixed, pool, n_ref)
     found = [candidate for frontier in frontiers if (candidate := _candidate(frontier, fixed, target, weigh))]
     found.sort(key=lambda one: (not one.within, one.weighed.ratio.value))
@@ -172,17 +176,23 @@ def _candidate(frontier: Frontier, fixed: Replay, target: Target, weigh: _Scales
     def at(place: int) -> Weighed:
         return weigh(policy_of(frontier, frontier.settings[place], weigh.n_ref), frontier.replays[place])
 
-    listed = _dearest_first(frontier, float(fixed.generated_tokens.mean()), target.max_rounds)
-    return Candidate(at(pick.place), pick.within, tuple(at(place) for place in listed))
+    most = float(fixed.generated_tokens.mean())
+    listed = _dearest_first(frontier, pick.tokens, most, target.max_rounds)
+    return Candidate(at(pick.place), pick.within and _saves(pick.tokens, most), tuple(at(place) for place in listed))
 
 
-def _dearest_first(frontier: Frontier, most_tokens: float, max_rounds: float) -> list[int]:
+def _saves(tokens: float, most: float) -> bool:
+    return tokens < most * (1 - 1e-9)
+
+
+def _dearest_first(frontier: Frontier, least_tokens: float, most_tokens: float, max_rounds: float) -> list[int]:
     """At most 15 settings worth choosing, evenly spaced on the log token axis, dearest first.
 
-    Worth choosing: none that is cheaper is as accurate, it spends no more than FixedN(N_ref), and it waits little
-    enough.
+    Worth choosing: none that is cheaper is as accurate, it spends no less than the candidate (what is cheaper loses too
+    much) and no more than FixedN(N_ref), and it waits little enough.
     """
     few_P = (frontier.rounds_P <= max_rounds + 1e-9) & (frontier.tokens_P <= most_tokens * (1 + 1e-9))
+    few_P &= frontier.tokens_P >= least_tokens * (1 - 1e-9)
     tokens, accuracy = frontier.tokens_P.tolist(), frontier.accuracy_P.tolist()
     kept: list[int] = []
     best = float("-inf")
@@ -201,10 +211,10 @@ def _dearest_first(frontier: Frontier, most_tokens: float, max_rounds: float) ->
 def chosen_elsewhere(
     frontiers: Sequence[Frontier], fixed: Replay, learn_rows: Tensor, held_rows: Tensor, target: Target
 ) -> Replay:
-    """The candidate and setting that some questions prefer, on others; FixedN(N_ref) where none keeps to the target."""
-    reference = float(fixed.correct[learn_rows].mean())
+    """The candidate and setting that some questions prefer, on others; FixedN(N_ref) where none is `within`."""
+    reference, most = float(fixed.correct[learn_rows].mean()), float(fixed.generated_tokens[learn_rows].mean())
     picks = [(frontier, pick_for(target, frontier.take(learn_rows), reference)) for frontier in frontiers]
-    good = [(frontier, pick) for frontier, pick in picks if pick is not None and pick.within]
+    good = [(frontier, pick) for frontier, pick in picks if pick and pick.within and _saves(pick.tokens, most)]
     if not good:
         return fixed.take(held_rows)
     frontier, pick = min(good, key=lambda one: one[1].tokens)

@@ -64,9 +64,20 @@ class TrainingVotes:
         if tensors.keys() != names:
             raise T2Error(f"Expected the tensors {sorted(names)} in {where}, got {sorted(tensors)}. Export again.")
         votes = TrainingVotes(**tensors)
-        num = len(votes.right_Q) if votes.right_Q.dim() == 1 else 0
-        shapes_fit = votes.count_Q3.shape == (num, 3) and votes.tokens_Q.shape == votes.greedy_Q.shape == (num,)
-        if not (num and shapes_fit and bool((votes.count_Q3 >= 0).all()) and bool((votes.tokens_Q >= 0).all())):
-            shapes = {name: tuple(value.shape) for name, value in tensors.items()}
-            raise T2Error(f"Expected votes of questions in {where}, got {shapes}, or negative numbers. Export again.")
+        if not votes._make_sense():
+            found = {name: f"{value.dtype} {tuple(value.shape)}" for name, value in tensors.items()}
+            raise T2Error(
+                f"Expected votes of questions in {where}, got {found}, or numbers that votes cannot have. Export again."
+            )
         return votes
+
+    def _make_sense(self) -> bool:
+        num = len(self.right_Q) if self.right_Q.dim() == 1 else 0
+        shapes_fit = self.count_Q3.shape == (num, 3) and self.tokens_Q.shape == self.greedy_Q.shape == (num,)
+        numbers = (self.count_Q3, self.tokens_Q, self.greedy_Q)
+        if not (num and shapes_fit and all(each.dtype == torch.float64 for each in numbers)):
+            return False
+        counted = all(bool((each.isfinite() & (each >= 0)).all()) for each in (self.count_Q3, self.tokens_Q))
+        named = self.right_Q.dtype == torch.long and bool(((self.right_Q >= 0) & (self.right_Q <= 2)).all())
+        greedy = bool((self.greedy_Q.isnan() | (self.greedy_Q == 0) | (self.greedy_Q == 1)).all())
+        return counted and named and greedy

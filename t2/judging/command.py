@@ -108,7 +108,8 @@ def _as_served(head: BudgetHead, judged: HeadQuestions) -> Replay:
     except T2Error as error:
         raise T2Error(
             f"Expected questions of pool {judged.loaded.name} that the head's policy {in_words(head.policy)} can be "
-            f"run on, got: {error} Train the head with another `accuracy_cost.policy`, or name another pool."
+            f"run on, got: {error} Export another policy (`decision` and `accuracy_cost.policy` of `fit`), or name "
+            "another pool."
         ) from error
 
 

@@ -24,10 +24,11 @@ from t2.curves.labels import BudgetLabels, dataset_optimum
 from t2.grading.graded import GradedPool
 from t2.hashing import unit_interval
 from t2.policies.asc import ASC
-from t2.policies.base import Replay, replay_one_round
+from t2.policies.base import Replay
+from t2.policies.one_round import FixedN
 from t2.policies.orders import Orders
 from t2.policies.record import Policy, in_words
-from t2.policies.rules import Rule, one_batch_rules, table_rules
+from t2.policies.rules import Rule, table_rules
 from t2.policies.stoppers import StopInputs
 from t2.policies.stopping import TableRule
 from t2.policies.then_stop import HeadThenStop, Prices
@@ -90,10 +91,9 @@ def plan(
         n_ref = grid[dataset_optimum(others.labels.served_QK)]
     given = given or StopInputs(prediction=live.known.prediction)
     on = Slice.of(live.pool, live.labels, seed=0)
-    own = rules_as_served(policy, len(live.pool), given, grid, live.labels.greedy_right_Q is not None)
     planned = {
-        f"{in_words(policy)}, as exported": Planned(tuple(own), replay_as_served(policy, on, given)),
-        f"FixedN({n_ref})": _one_round(torch.full((len(live.pool),), grid.index(n_ref)), live),
+        f"{in_words(policy)}, as exported": _served(policy, on, given),
+        f"FixedN({n_ref})": _served(FixedN(n_ref), on, given),
     }
     orders = on.orders
     if not enough:
@@ -125,13 +125,11 @@ def plan(
     return planned
 
 
-def _one_round(index_Q: Tensor, on: Questions) -> Planned:
-    labels = on.labels
-    replay = replay_one_round(index_Q, labels, on.pool)
-    budget_Q = torch.tensor(labels.grid)[index_Q]
-    return Planned(tuple(one_batch_rules(budget_Q, labels.greedy_right_Q is not None)), replay)
+def _served(policy: Policy, on: Slice, given: StopInputs) -> Planned:
+    """Rules and replay from the same table, or the same budgets."""
+    rules = rules_as_served(policy, len(on.pool), given, on.labels.grid, on.labels.greedy_right_Q is not None)
+    return Planned(tuple(rules), replay_as_served(policy, on, given))
 
 
 def _by_table(rule: TableRule, orders: Orders) -> Planned:
-    prior_Q = torch.zeros(len(orders.limit_Q)) if rule.prior_Q is None else rule.prior_Q
-    return Planned(tuple(table_rules(rule.table, prior_Q)), rule.replay(orders))
+    return Planned(tuple(table_rules(rule.table, rule.prior_of(len(orders.limit_Q)))), rule.replay(orders))

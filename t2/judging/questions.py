@@ -31,7 +31,7 @@ class HeadQuestions:
     """on the head's grid, cut to the pool"""
     questions: tuple[Question, ...]
     prompts: tuple[tuple[int, ...], ...]
-    """token ids that the head's LLM reads"""
+    """token ids that the head's LLM reads; none where it reads nothing"""
     pooled_QLD: Tensor | None
     """None: the exported policy reads no activations"""
     left_out: int | None
@@ -80,8 +80,7 @@ def load_questions(
     labels = budget_labels(pool, usable_grid(head, pool, loaded.name), eps_of(head))
     if not head.has_weights:
         notes = (*_notes(head, loaded, labels, None, left_out), *loaded.notes)
-        prompts = tuple(loaded.prompts[row] for row in rows)
-        return HeadQuestions(loaded, pool, labels, questions, prompts, None, left_out, notes)
+        return HeadQuestions(loaded, pool, labels, questions, (), None, left_out, notes)
     reading = _reading(head, loaded, rows, questions, proxy)
     root = Path(features) if features else loaded.data.features_root if loaded.data else loaded.root / "features"
     spec = FeatureSpec(head.features.model_fingerprint, head.layers, head.features.pooling or "last-token")
@@ -97,16 +96,17 @@ def check_samples_model(head: BudgetHead, loaded: LoadedPool, proxy: str | None)
         T2Error: they do not, and no `--proxy` says which LLM the head is to read.
     """
     base = head.record.base_model
-    if loaded.spec.imported and proxy is None and head.has_weights:
+    if not head.has_weights:  # it reads no LLM; whose samples these are, a note says
+        return
+    if loaded.spec.imported and proxy is None:
         raise T2Error(
             f"Expected `--proxy` with the LLM that the head reads ({head.reads[0]}), got none: pool {loaded.root} was "
             "imported and has no prompts. Name a hub id or folder."
         )
-    expected = base.fingerprint or (head.record.features.model_fingerprint if head.record.features else None)
-    theirs = loaded.spec.model["fingerprint"]
+    theirs, expected = loaded.spec.model["fingerprint"], base.fingerprint or head.features.model_fingerprint
     if proxy is None and theirs != expected:
         raise T2Error(
-            f"Expected a pool of {base.id} ({str(expected)[:12]}...), for which the head was trained, got pool "
+            f"Expected a pool of {base.id} ({expected[:12]}...), for which the head was trained, got pool "
             f"{loaded.root} of {loaded.spec.model['id']} ({theirs[:12]}...). A head works for one model; to have it "
             f"read {head.reads[0]} beside these samples all the same, name that LLM with `--proxy`."
         )

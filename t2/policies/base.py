@@ -127,6 +127,11 @@ def replay_one_round(index_Q: Tensor, labels: BudgetLabels, pool: GradedPool, ax
     return where(index_Q == 0, replay_greedy(pool), sampled)
 
 
+def replay_fixed(n: int, labels: BudgetLabels, pool: GradedPool, axes: RoundAxes | None = None) -> Replay:
+    """FixedN(n), n a budget of the labels' grid; `axes` as in `replay_one_round`."""
+    return replay_one_round(torch.full((len(pool),), labels.grid.index(n)), labels, pool, axes)
+
+
 def replay_sampled(
     index_Q: Tensor, acc_QK: Tensor, grid: tuple[int, ...], pool: GradedPool, axes: RoundAxes | None = None
 ) -> Replay:

@@ -7,18 +7,20 @@ training questions, or a `PriorHead` and what it says of the questions at hand.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from typing import ClassVar, Literal
 
 import torch
 
+from t2.curves.majority import MAX_SAMPLES
 from t2.errors import T2Error
 from t2.heads.base import Head, Prediction
 from t2.heads.prior import PriorHead
 from t2.heads.training_votes import TrainingVotes
 from t2.policies.asc import ASC, check_threshold
 from t2.policies.stopping import TableRule
-from t2.policies.then_stop import Prices, priors_of_everyone, priors_of_weights
+from t2.policies.then_stop import Prices, Priors, priors_of_everyone, priors_of_weights
 
 ONE_ROUND_PRICE = 100.0
 """Accuracy points that no second round can bring: the price of a round of what waits once. A file has no infinity."""
@@ -33,6 +35,14 @@ class StopInputs:
     head: Head | None = None
     prediction: Prediction | None = None
     """what the head says of the questions at hand"""
+    made: dict[tuple[str, int], Priors] = field(default_factory=dict, repr=False, compare=False)
+    """priors that a rule has made, by its name and cap: prices differ from setting to setting, priors do not"""
+
+    def priors(self, name: str, cap: int, make: Callable[[], Priors]) -> Priors:
+        """Those of before, if there are some."""
+        if (name, cap) not in self.made:
+            self.made[name, cap] = make()
+        return self.made[name, cap]
 
 
 @dataclass(frozen=True)
@@ -47,8 +57,11 @@ class Stopper(ABC):
     """most samples of a question"""
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.cap, int) and not isinstance(self.cap, bool) and self.cap >= 1):
-            raise T2Error(f"Expected a `cap` of {self.name} in samples, a whole number from 1 on, got {self.cap!r}.")
+        # Tables grow with the cube of the cap, so a wrong file must not ask for any.
+        if not (isinstance(self.cap, int) and not isinstance(self.cap, bool) and 1 <= self.cap <= MAX_SAMPLES):
+            raise T2Error(
+                f"Expected a `cap` of {self.name} in samples, a whole number from 1 to {MAX_SAMPLES}, got {self.cap!r}."
+            )
 
     @property
     def arguments(self) -> dict[str, object]:
@@ -104,9 +117,10 @@ class PlanWithoutHead(_Planned):
     needs: ClassVar[Literal["votes"]] = "votes"
 
     def rule(self, given: StopInputs) -> TableRule:
-        if given.votes is None:
+        if (votes := given.votes) is None:
             raise T2Error(f"Expected the votes of training questions for {self.name}, got none. Export again.")
-        return TableRule(priors_of_everyone(given.votes, self.cap).tables([self.prices])[0])
+        priors = given.priors(self.name, self.cap, lambda: priors_of_everyone(votes, self.cap))
+        return TableRule(priors.tables([self.prices])[0])
 
 
 @dataclass(frozen=True)
@@ -122,9 +136,14 @@ class PlanWithHead(_Planned):
             kind = "none" if head is None else type(head).__name__
             raise T2Error(f"Expected a PriorHead to plan rounds with, got {kind}. Train `model.head: PriorHead`.")
         assert prediction is not None
-        assert prediction.atom_weights_BJ is not None
-        weight_BJ, tokens_B = prediction.atom_weights_BJ, prediction.log_tokens_B.double().exp()
-        priors = priors_of_weights(head.votes, head.spread_JQ, weight_BJ, head.lam, tokens_B, self.cap)
+        weight_BJ = prediction.atom_weights_BJ
+        assert weight_BJ is not None
+        tokens_B = prediction.log_tokens_B.double().exp()
+        priors = given.priors(
+            self.name,
+            self.cap,
+            lambda: priors_of_weights(head.votes, head.spread_JQ, weight_BJ, head.lam, tokens_B, self.cap),
+        )
         return TableRule(priors.tables([self.prices])[0], torch.arange(len(weight_BJ)))
 
 

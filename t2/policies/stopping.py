@@ -39,6 +39,10 @@ class DrawTable:
             return 0
         return int(self.batch_PS[prior, self.states.index_NVV[drawn, first, second]])
 
+    def without_greedy(self) -> DrawTable:
+        """The same plan where there are no greedy answers: the best batches are in the table all the same."""
+        return DrawTable(self.states, self.batch_PS)
+
     def is_greedy(self, prior: int) -> bool:
         return self.greedy_P is not None and bool(self.greedy_P[prior])
 
@@ -95,7 +99,7 @@ class TableRule(Sequential):
             part[..., :num].flatten(0, 1) for part in (orders.first_RQM, orders.second_RQM, orders.tokens_RQM)
         )
         limit_X = orders.limit_Q.clamp(max=num).expand(shape).flatten()
-        prior_X = self._prior(orders).expand(shape).flatten()
+        prior_X = self.prior_of(shape[1]).expand(shape).flatten()
         drawn_X, rounds_X, peak_X, path_X, held_X = (torch.zeros_like(limit_X) for _ in range(5))
         going = torch.arange(len(limit_X))
         while len(going):
@@ -134,7 +138,7 @@ class TableRule(Sequential):
         """Questions whose prior has the greedy answer get it instead."""
         if self.table.greedy_P is None:
             return replay
-        return where(self.table.greedy_P[self._prior(orders)], replay_greedy(orders), replay)
+        return where(self.table.greedy_P[self.prior_of(len(orders.limit_Q))], replay_greedy(orders), replay)
 
     def replay_concurrent(self, arrivals: Orders) -> Replay:
         """All samples start at once and vote as they finish, short answers first; at a stop the rest is aborted.
@@ -165,11 +169,16 @@ class TableRule(Sequential):
         drawn_N = torch.arange(1, num + 1)
         first_RQN, second_RQN = orders.first_RQM[..., :num].long(), orders.second_RQM[..., :num].long()
         state_RQN = self.table.states.index_NVV[drawn_N, first_RQN, second_RQN]
-        stop_RQN = self.table.stop_PS[self._prior(orders)[None, :, None], state_RQN]
+        stop_RQN = self.table.stop_PS[self.prior_of(len(orders.limit_Q))[None, :, None], state_RQN]
         return stop_RQN | (drawn_N >= orders.limit_Q[:, None])
 
-    def _prior(self, orders: Orders) -> Tensor:
-        return torch.zeros_like(orders.limit_Q) if self.prior_Q is None else self.prior_Q
+    def prior_of(self, num: int) -> Tensor:
+        """Prior of each of so many questions, (Q,)."""
+        return torch.zeros(num, dtype=torch.long) if self.prior_Q is None else self.prior_Q
+
+    def without_greedy(self) -> TableRule:
+        """The same where there are no greedy answers."""
+        return TableRule(self.table.without_greedy(), self.prior_Q)
 
 
 def round_memory(tokens_XN: Tensor, start_X: Tensor, batch_X: Tensor) -> tuple[Tensor, Tensor]:

@@ -87,9 +87,11 @@ class CalibrateHead(L.Callback):
         recorded = before.configured_policy if before else checkpoint.record.policy
         assert recorded is not None, "`AccuracyCost` records its policy in each checkpoint"
         configured, data = recorded.policy(), needed_data(trainer, self)
-        if self.mode == "required":
-            check_policy(type(configured).__name__)
-        if self.mode == "skip" or isinstance(configured, FixedN):
+        decision = checkpoint.record.decision
+        is_own = decision is None or decision.basis == "configured"
+        if self.mode == "required" and is_own:
+            check_policy(name_of(configured))
+        if self.mode == "skip" or isinstance(configured, FixedN):  # FixedN(N_ref) loses nothing against itself
             if before:
                 write_outcome(checkpoint, data, configured, None)
             return
@@ -188,8 +190,10 @@ class CalibrateHead(L.Callback):
         data.wait_for("train")  # training may have ended before all were labelled
         (_, train), (_, validation) = data.split("train"), data.split("validation")
         n_ref = reference_budget(train, validation)
-        if isinstance(configured, Stopper):  # only `Decide` writes one, with the settings that held-out questions like
-            return n_ref, tuple(each.policy.policy() for each in decision.settings) if decision else (configured,)
+        if decision is not None and decision.settings:  # those that held-out questions like
+            return n_ref, tuple(each.policy.policy() for each in decision.settings)
+        if isinstance(configured, Stopper):
+            return n_ref, (configured,)
         prediction = predict(head, data.features_of("validation"), torch.device("cpu"))
         # Against FixedN(N_ref) alone no setting that spends more than it is worth choosing.
         most = n_ref if self.form == "reference" else validation.grid[-1]
@@ -246,7 +250,6 @@ def decision_after(decision: Decision, policy: Policy, calibration: Calibration)
     if calibration.status not in ("calibrated", "no_setting_passed"):
         return decision
     record = PolicyRecord.of(policy)
-    # Calibration questions chose among the settings, so what the others say of the chosen one is not flattered.
     loses = next((each for each in decision.settings if each.policy == record), None)
     warning = None
     if loses is not None and decision.allowance is not None:

@@ -117,7 +117,7 @@ class T2CLI(LightningCLI):
         head, policy = _class_name(config.model.head), _class_name(config.accuracy_cost.policy) or "Utility"
         if head in HEADS:
             POLICIES.get(policy, POLICIES["Utility"]).check(HEADS[head].gives_curve, head)
-        if config.calibration.mode == "required":
+        if config.calibration.mode == "required" and config.decision.mode == "configured":
             check_policy(policy)
 
     def instantiate_classes(self) -> None:

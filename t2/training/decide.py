@@ -1,7 +1,9 @@
 """`Decide`: when `fit` ends, held-out questions say which rule the export should hold: with the head or without.
 
-The head that was trained has seen the train questions, so it cannot say what it is worth on them. Heads like it are
-trained anew on four fifths of train and validation questions, each judged on the fifth that it has not seen.
+The head that was trained has seen the train questions, so it cannot say what it is worth on them. Heads of its class,
+with its arguments, are trained anew on four fifths of train and validation questions as cross-validation trains them
+(default optimizer, all questions from the first epoch on, the last weights), each judged on the fifth that it has not
+seen.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import torch
 
 from t2.calibration.settings import reference_budget
 from t2.comparison.as_served import replay_as_served
-from t2.comparison.recommend import FEWEST, Recommendation, Weighed, folds_of, recommend
+from t2.comparison.recommend import FEWEST, Recommendation, Weighed, enough, folds_of, recommend
 from t2.comparison.slices import Slice
 from t2.comparison.sources import Known
 from t2.comparison.sweeps import FULL, Sweeps
@@ -35,6 +37,7 @@ from t2.stats.bootstrap import Interval, clusters_of, mean_interval
 from t2.training.accuracy_cost import ValidationResult, best_checkpoint, predict
 from t2.training.cross_validation import TrainSettings, fit_head
 from t2.training.data import BudgetData, needed_data
+from t2.training.fit_summary import in_points
 from t2.training.module import BudgetProbe
 
 Mode = Literal["evidence", "configured"]
@@ -76,14 +79,17 @@ class Decide(L.Callback):
         configured = before or (record.calibration.configured_policy if record.calibration else record.policy)
         assert configured is not None, "`AccuracyCost` records its policy in each checkpoint"
         data.wait_for("train")  # training may have ended before all were labelled
-        votes = TrainingVotes.of(*data.split("train"))
+        pool, labels = data.split("train")
+        votes = TrainingVotes.of(pool, labels)
+        first: Literal["greedy", "sampled"] = "sampled" if labels.greedy_right_Q is None else "greedy"
+        record = replace(record, labels=replace(record.labels, first=first))
         if self.mode == "configured":
             decision = Decision("configured", f"{in_words(configured.policy())} is the policy of the configuration.")
             policy = configured
         else:
             found = self._recommended(trainer, pl_module, data)
-            _, labels, _ = data.together("train", "validation")
-            decision, policy = decided(found, self.target, configured, labels)
+            together, labels, _ = data.together("train", "validation")
+            decision, policy = decided(found, self.target, configured, labels, len(set(together.dedup_keys)))
         head = checkpoint.head()
         metrics = metrics_of(head, policy.policy(), votes, data)
         record = replace(record, policy=policy, decision=decision, metrics=metrics, calibration=None)
@@ -91,10 +97,10 @@ class Decide(L.Callback):
 
     def _recommended(self, trainer: L.Trainer, probe: BudgetProbe, data: BudgetData) -> Recommendation | None:
         pool, labels, pooled_QLD = data.together("train", "validation")
+        if not enough(pool.dedup_keys):
+            return None
         fold_Q = folds_of(pool.dedup_keys)
         folds = torch.unique(fold_Q).tolist()
-        if len(pool) < FEWEST or len(folds) < 2:
-            return None
         most, own = TrainSettings().max_epochs, trainer.max_epochs
         how = TrainSettings(max_epochs=most if own is None or own < 1 else min(most, own))
         shape = HeadShape(pooled_QLD.shape[1], pooled_QLD.shape[2], labels.grid, labels.label_grid)
@@ -109,20 +115,21 @@ class Decide(L.Callback):
 
 
 def decided(
-    found: Recommendation | None, target: Target, configured: PolicyRecord, labels: BudgetLabels
+    found: Recommendation | None, target: Target, configured: PolicyRecord, labels: BudgetLabels, num_keys: int
 ) -> tuple[Decision, PolicyRecord]:
     """What is recorded of a recommendation, and the policy: the best candidate, or FixedN(N_ref).
 
-    `labels` are of the train and validation questions.
+    `labels` are of the train and validation questions, which have `num_keys` dedup keys.
     """
     limit = None if math.isinf(target.max_rounds) else target.max_rounds
-    aim = f"lose at most {100 * target.allowance:g} point{'s' if target.allowance != ALLOWANCE else ''}"
+    aim = f"lose at most {in_points(100 * target.allowance)}"
     aim += f" in at most {target.max_rounds:g} rounds a question" if limit else ""
     if found is None:
         n_ref = reference_budget(labels)
         why = (
             f"Nothing was weighed: that takes {FEWEST} train and validation questions of several keys, and there are "
-            f"{len(labels.acc_QK)}. One N for all is exported; `decision.mode: configured` keeps your own policy."
+            f"{len(labels.acc_QK)} of {num_keys}. One N for all is exported; `decision.mode: configured` keeps your "
+            "own policy."
         )
         decision = Decision("no_evidence", why, target.allowance, limit, n_ref, configured=configured)
         return decision, PolicyRecord.of(FixedN(n_ref))
@@ -131,7 +138,7 @@ def decided(
     if found.best is None or found.chosen_like_this is None:
         decision = Decision(
             basis="out_of_fold",
-            why=f"No rule was seen to {aim}, {on}: one N for all is exported.",
+            why=f"No rule was seen to save tokens and {aim}, {on}: one N for all is exported.",
             allowance=target.allowance,
             max_rounds=limit,
             n_ref=found.n_ref,
@@ -153,7 +160,8 @@ def decided(
         loses=rule_of(loss, best.within),
         warning=warning_of_rule(loss.difference, target.allowance),
         candidates=weighed,
-        settings=tuple(rule_of(each, within=True) for each in best.settings),
+        # No dearer setting of the list is less accurate than the candidate, which is within.
+        settings=tuple(rule_of(each, each.ratio.value < 1) for each in best.settings),
         configured=configured,
     )
     return decision, policy

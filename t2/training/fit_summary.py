@@ -14,7 +14,7 @@ from t2.curves.labels import BudgetLabels
 from t2.grading.graded import GradedPool
 from t2.head_record import Decision, WeighedRule
 from t2.judging.as_exported import AsExported, as_exported
-from t2.policies.base import Replay, replay_one_round
+from t2.policies.base import Replay, replay_fixed
 from t2.policies.one_round import FixedN
 from t2.policies.record import Policy, in_words
 from t2.policies.stoppers import StopInputs
@@ -66,7 +66,7 @@ class FitSummary:
         """
         # The reference was settled on train and validation questions: N_D of these very ones would flatter it.
         on = Slice.of(pool, labels, seed=0)
-        fixed = replay_one_round(torch.full((len(pool),), labels.grid.index(n_ref)), labels, pool, on.axes)
+        fixed = replay_fixed(n_ref, labels, pool, on.axes)
         exported = as_exported(policy, replay_as_served(policy, on, given), fixed, pool)
         return cls(exported, fixed, n_ref, split_size, split, decision)
 
@@ -94,8 +94,10 @@ class FitSummary:
     @property
     def verdict(self) -> str:
         """What the two intervals say together."""
-        if self.exported.difference.high < -100 * ALLOWANCE:
-            return f"It loses more than {100 * ALLOWANCE:g} point, surely: see docs/GUIDE.md, section 3."
+        allowance = self.decision.allowance if self.decision else None
+        allowed = 100 * (ALLOWANCE if allowance is None else allowance)
+        if self.exported.difference.high < -allowed:
+            return f"It loses more than {in_points(allowed)}, surely: see docs/GUIDE.md, section 3."
         loss = f"loses at most {max(0.0, -self.exported.difference.low):.1f} points"
         if self.exported.ratio.high < 1:
             return f"So it saves tokens, and {loss} (both with 95% confidence, each alone)."
@@ -114,11 +116,13 @@ def decision_lines(decision: Decision) -> Iterator[str]:
     yield f"Decision {decision.why}"
     if decision.loses is not None:
         loss = decision.loses
-        how = "that setting" if decision.basis == "calibration" else "choosing like this"
-        yield (
-            f"  On held-out questions {how} gives {_points(loss.difference)} and {_percent(loss.ratio)} of the tokens "
-            f"saved, in {loss.rounds:.2f} rounds."
+        gives = (
+            f"{_points(loss.difference)} and {_percent(loss.ratio)} of the tokens saved, in {loss.rounds:.2f} rounds"
         )
+        if decision.basis == "calibration":
+            yield f"  On the held-out questions that chose the rule, so slightly too good, that setting gives {gives}."
+        else:
+            yield f"  Choosing like this gives {gives}, on held-out questions that did not choose."
     if decision.warning:
         yield f"  {decision.warning}"
     if decision.candidates:
@@ -128,9 +132,14 @@ def decision_lines(decision: Decision) -> Iterator[str]:
 
 
 def _candidate(rule: WeighedRule) -> str:
-    label, loses = in_words(rule.policy.policy()), "" if rule.within else ", loses too much"
+    label, loses = in_words(rule.policy.policy()), "" if rule.within else ", loses too much or saves nothing"
     saved, points = _percent(rule.ratio), _points(rule.difference)
     return f"    {label:<{_LABEL_WIDTH}} {saved} saved, {points}, {rule.rounds:.2f} rounds{loses}"
+
+
+def in_points(points: float) -> str:
+    """As in "1 point", "0.5 points"."""
+    return f"{points:g} point{'' if points == 1 else 's'}"
 
 
 def _percent(ratio: Interval) -> str:

@@ -186,7 +186,10 @@ def test_wrong_tensors(folder: Path, change: Callable[[dict[str, Tensor]], objec
     ("changes", "message"),
     [
         ({"format_version": 3}, r"Expected t2-head version 2, got \('t2-head', 3\)"),
-        ({"format_version": 1}, r"Expected t2-head version 2, got version 1 in .*: t2 export CHECKPOINT FOLDER"),
+        (
+            {"format_version": 1},
+            r"Expected t2-head version 2, got version 1 in .*: t2 export CHECKPOINT --folder FOLDER",
+        ),
         ({"format": "other"}, r"Expected t2-head version 2, got \('other', 2\)"),
         ({"head": "Trojan"}, "Expected a head among .*, got 'Trojan'"),
         ({"head": None}, r"Expected a head for Utility\(.*\), got none\. Export the head again"),
@@ -488,6 +491,40 @@ def test_one_round_heads_give_rules_too(folder: Path) -> None:
         loaded.rules(3)
 
 
+def test_a_head_that_never_saw_greedy_answers_serves_none(folder: Path) -> None:
+    """Its decision and its promise are about one random answer."""
+    config = json.loads((folder / "config.json").read_text())
+    edit_config(folder, labels={**config["labels"], "first": "sampled"})
+    loaded = BudgetHead.from_pretrained(folder)
+    assert not loaded.is_greedy_first
+    assert 1 in loaded.budgets(features()).tolist()
+    assert not any(isinstance(rule, GreedyAnswer) for rule in loaded.rules(features()))
+
+
+def test_numbers_of_questions_that_are_none(tmp_path: Path) -> None:
+    loaded = BudgetHead.from_pretrained(save_without(ASC, tmp_path / "head"))
+    assert loaded.rules(0) == []
+    for number in (-1, True):
+        with pytest.raises(T2Error, match=f"Expected a number of questions from 0 on, got {number}"):
+            loaded.rules(number)
+
+
+def test_a_cap_beyond_the_head_s_budgets_is_refused(tmp_path: Path) -> None:
+    folder = save_without(ASC, tmp_path / "head")
+    edit_config(folder, policy={"name": "ASC", "arguments": {"cap": 500, "threshold": 0.9}})
+    with pytest.raises(
+        T2Error, match=r"Expected a policy up to 7 samples, the head's largest budget, got ASC\(cap=500"
+    ):
+        BudgetHead.from_pretrained(folder)
+
+
+def test_the_card_of_one_n_for_all_asks_for_nothing() -> None:
+    card = card_of(record_of(CurveHead(SHAPE), {"name": "FixedN", "arguments": {"n": 5}}))
+    assert "# FixedN, no head, for org/model" in card
+    assert "One number of samples for every question: 5." in card
+    assert "head.activations" not in card
+
+
 def test_votes_that_are_missing(tmp_path: Path) -> None:
     head = randomised(CurveHead(SHAPE, num_atoms=6))
     with pytest.raises(T2Error, match=r"Expected votes of training questions for NoHeadThenStop.*, got none"):
@@ -519,7 +556,8 @@ def test_the_card_says_why_and_what_it_loses() -> None:
     card = model_card(record)
     for line in (
         "## Decision\n\nIt is the cheapest.",
-        "changes accuracy by -0.70 [-1.40, 0.10] points at 0.55 [0.50, 0.60] of the\ntokens of FixedN(7), in 1.62 ro",
+        "On questions that did not choose, choosing in this way changes accuracy by -0.70 [-1.40, 0.10] points ",
+        "tokens of FixedN(7), in 1.62 rounds.",
         "**It may lose up to 1.4 points.**",
         "| ASC(cap=7, threshold=0.9) | -0.70 [-1.40, 0.10] | 0.55 [0.50, 0.60] | 1.62 | yes |",
         "| NoHeadThenStop(cap=7, price=2.0, round_price=0.5) | -0.70 [-1.40, 0.10] | 0.55 [0.50, 0.60] | 1.62 | no |",

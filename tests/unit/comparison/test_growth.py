@@ -122,7 +122,7 @@ def test_what_is_compared_with_does_not_move_with_the_amount() -> None:
     few = [point for point in curve() if point.amount == "1/4 of the samples"]
     assert few
     assert all(point.ratio.value < 0.5 for point in few), "whoever has three samples draws no more than three"
-    assert all(point.rounds <= (point.max_rounds or math.inf) + 1 for point in curve())
+    assert all(point.rounds == 1 for point in curve() if point.max_rounds == 1)
 
 
 def test_caps_are_reports_at_that_cap() -> None:
@@ -172,5 +172,10 @@ def test_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     message = fails("--learning_curve", "true", "--predictions", nowhere)
     assert "Expected predictions of heads that learned from less, got no file" in message
     assert "cross_validate --config FILE --learning_curve true" in message
-    assert "Expected `--caps` from 1 to 32 samples, the budgets of the grid, got 64" in fails("--caps", "[16, 64]")
+    assert (
+        "Expected `--caps` among the budgets of the grid, [1, 3, 5, 7, 9, 12, 16, 24, 32] samples, got 20, 64"
+        in fails("--caps", "[16, 20, 64]")
+    )
+    for beside in (["--learning_curve", "true"], ["--cap", "16"], ["--new_after", "400"]):
+        assert "Expected `--learning_curve` or `--caps` alone" in fails("--caps", "[16]", *beside)
     assert not list(tmp_path.iterdir())

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from helpers.graded_pools import mixed_pool, random_pool
 
+from t2.comparison.as_served import replay_as_served, rules_as_served
+from t2.comparison.slices import Slice
 from t2.curves.labels import budget_labels
 from t2.errors import T2Error
 from t2.heads import PriorHead
 from t2.heads.answer_atoms import answer_atoms
 from t2.heads.base import HeadShape, targets_of
 from t2.heads.training_votes import TrainingVotes
-from t2.policies import ASC, FixedN, HeadThenStop, Orders, Utility
+from t2.policies import FixedN, HeadThenStop, Orders, Utility
 from t2.policies.record import Policy, PolicyRecord, in_words, reads_activations
+from t2.policies.rules import GreedyAnswer
 from t2.policies.stoppers import (
     ONE_ROUND_PRICE,
     PlanWithHead,
@@ -48,9 +52,10 @@ def prior_head() -> tuple[PriorHead, torch.Tensor]:
     return head.eval(), pooled
 
 
-def test_asc_is_asc() -> None:
-    mine, theirs = StopByVotes(7, 0.9).rule(StopInputs()), ASC(0.9, 7)
-    assert torch.equal(mine.table.batch_PS, theirs.table.batch_PS)
+def test_asc_stops_when_the_leader_is_ahead_with_its_threshold() -> None:
+    """Beta(3, 1) has 7/8 of its mass above one half, Beta(4, 1) has 15/16: at 0.9 three answers must agree, not two."""
+    table = StopByVotes(7, 0.9).rule(StopInputs()).table
+    assert [table.extra(0, n, n, 0) for n in (0, 2, 3, 7)] == [3, 1, 0, 0]
 
 
 @pytest.mark.parametrize("prices", [Prices(2.0), Prices(4.0, 0.5), Prices(8.0, ONE_ROUND_PRICE)])
@@ -97,8 +102,13 @@ def test_who_needs_a_head() -> None:
     ("name", "arguments", "message"),
     [
         ("ASC", {"cap": 7, "threshold": 1.0}, "Expected a threshold of ASC between 0.5 and 1, got 1.0"),
-        ("ASC", {"cap": 0, "threshold": 0.9}, "Expected a `cap` of ASC in samples, a whole number from 1 on, got 0"),
+        (
+            "ASC",
+            {"cap": 0, "threshold": 0.9},
+            r"Expected a `cap` of ASC .* whole number from 1 to 512, got 0",
+        ),
         ("ASC", {"cap": True, "threshold": 0.9}, "Expected a `cap` of ASC"),
+        ("ASC", {"cap": 1_000_000, "threshold": 0.9}, "Expected a `cap` of ASC"),
         ("ASC", {"cap": 7}, "Expected arguments of policy ASC, got .*threshold"),
         ("HeadThenStop", {"cap": 7, "price": -1.0}, "Expected a finite `price` >= 0"),
         ("HeadThenStop", {"cap": 7, "price": math.nan}, "Expected a finite `price` >= 0"),
@@ -126,12 +136,34 @@ def test_what_is_not_given(policy: Stopper, message: str) -> None:
 def test_votes_survive_a_file_and_no_others_do() -> None:
     again = TrainingVotes.from_tensors(VOTES.tensors(), "the test")
     assert all(torch.equal(getattr(again, name), value) for name, value in vars(VOTES).items())
-    for change in (
+    wrong: list[dict[str, torch.Tensor]] = [
         {"count_Q3": VOTES.count_Q3[:3]},
+        {"count_Q3": VOTES.count_Q3.float()},
         {"tokens_Q": -VOTES.tokens_Q},
+        {"tokens_Q": VOTES.tokens_Q * math.inf},
         {"right_Q": VOTES.right_Q[:, None]},
-    ):
+        {"right_Q": VOTES.right_Q + 3},
+        {"greedy_Q": VOTES.greedy_Q + 1e9},
+    ]
+    for change in wrong:
         with pytest.raises(T2Error, match="Expected votes of questions in the test, got"):
             TrainingVotes.from_tensors({**VOTES.tensors(), **change}, "the test")
     with pytest.raises(T2Error, match=r"Expected the tensors \['count_Q3', .*\] in the test, got \['more'\]"):
         TrainingVotes.from_tensors({"more": VOTES.tokens_Q}, "the test")
+
+
+def test_where_nobody_has_a_greedy_answer_none_is_served_or_replayed() -> None:
+    """Such a question was replayed as wrong, at no tokens."""
+    prior = StopInputs(votes=TrainingVotes.of(TRAIN, replace(LABELS, greedy_right_Q=torch.ones(50, dtype=torch.bool))))
+    policy = PlanWithoutHead(7, 900.0)
+    assert policy.rule(prior).table.is_greedy(0), "at this price one answer must do"
+    none = torch.zeros(50, dtype=torch.bool)
+    pool = replace(TRAIN, greedy_right_Q=none, greedy_tokens_Q=none.long(), greedy_present_Q=none)
+    on = Slice.of(pool, budget_labels(pool, GRID, 0.02), seed=0, num_orders=4)
+    replay = replay_as_served(policy, on, prior)
+    assert float(replay.generated_tokens.min()) > 0
+    assert float(replay.correct.mean()) == pytest.approx(float(on.labels.acc_QK[:, 0].mean()), abs=0.2)
+    served = rules_as_served(policy, 2, prior, GRID, greedy=False)
+    assert not any(isinstance(rule, GreedyAnswer) for rule in served)
+    assert [rule.extra([]) for rule in served] == [1, 1]
+    assert isinstance(rules_as_served(policy, 1, prior, GRID, greedy=True)[0], GreedyAnswer)
