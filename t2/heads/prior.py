@@ -216,12 +216,14 @@ class PriorHead(Head):
     def _fit_basis(self, pooled_QLD: Tensor) -> None:
         """Principal directions, scaled so that the first component has deviation `_FIRST_DEVIATION`, others less."""
         x_QF = self.standardise(pooled_QLD).flatten(1).double()
-        # By the Gram matrix: there are fewer questions than coordinates. A direction is X' u / singular value.
-        values_Q, vectors_QQ = torch.linalg.eigh(x_QF @ x_QF.T)
-        values_C, u_QC = values_Q.flip(0)[: self.components], vectors_QQ.flip(1)[:, : self.components]
+        # By the smaller of the two Gram matrices. Of that over questions a direction is X' u / singular value.
+        few_questions = len(x_QF) < x_QF.shape[1]
+        values, vectors = torch.linalg.eigh(x_QF @ x_QF.T if few_questions else x_QF.T @ x_QF)
+        values_C, vectors_XC = values.flip(0)[: self.components], vectors.flip(1)[:, : self.components]
         singular_C = values_C.clamp(min=0).sqrt()
         keep_C = singular_C > 1e-6 * singular_C[0]  # beyond the rank there are no directions
-        direction_FC = (x_QF.T @ u_QC) / singular_C.clamp(min=1e-12) * keep_C
+        direction_FC = x_QF.T @ vectors_XC / singular_C.clamp(min=1e-12) if few_questions else vectors_XC
+        direction_FC = direction_FC * keep_C
         # A vector's sign is arbitrary: fixed, so that the same features give the same head.
         direction_FC = direction_FC * direction_FC.gather(0, direction_FC.abs().argmax(0)[None]).sign()
         scaled_FC = direction_FC * _FIRST_DEVIATION / (singular_C[0] / len(x_QF) ** 0.5).clamp(min=1e-12)

@@ -17,7 +17,7 @@ from helpers.targets import targets
 from torch import Tensor
 
 from t2.comparison.predictions import PredictionsOf, load_predictions
-from t2.comparison.sources import OUTER_FOLDS, Folds, Known, Source, Unfitted
+from t2.comparison.sources import INNER_FOLDS, OUTER_FOLDS, Folds, Known, Source, Unfitted
 from t2.curves.labels import BudgetLabels, budget_labels
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
@@ -62,7 +62,11 @@ def test_several_processes_give_what_one_gives(make_head: type[CurveHead]) -> No
     unfitted = Unfitted(
         "head", "head", head_fit_predict(make_head, shape, pooled_QLD, made_up, TrainSettings(max_epochs=2))
     )
-    alone, together = (unfitted.fitted(FOLDS[0], FitsOnCores(n)) for n in (1, 2))
+    on_cores, counted = [FitsOnCores(1), FitsOnCores(2)], [0, 0]
+    for place, each in enumerate(on_cores):
+        each.on_fit = lambda place=place: counted.__setitem__(place, counted[place] + 1)
+    alone, together = (unfitted.fitted(FOLDS[0], each) for each in on_cores)
+    assert counted == [OUTER_FOLDS * (1 + INNER_FOLDS)] * 2
     assert same(alone, together)
     assert len({float(fold.test.score_B[0]) for fold in alone.folds}) == OUTER_FOLDS  # each fold has a fit of its own
 

@@ -116,7 +116,7 @@ def test_cross_validation(config: Make, tmp_path: Path) -> None:
         "[0]",
     ]
     path = tmp_path / "pool" / "predictions.unfinished.safetensors"
-    process = start([*words, "--epochs", "20"], tmp_path)
+    process = start([*words, "--epochs", "6"], tmp_path)
 
     def fits_on_processes() -> bool:
         workers = [child for child in psutil.Process(process.pid).children(True) if "loky" in " ".join(child.cmdline())]
@@ -125,4 +125,4 @@ def test_cross_validation(config: Make, tmp_path: Path) -> None:
     line = last_line(end(process, fits_on_processes, signal.SIGINT))
     kept = load_predictions(path).by_seed[0]
     assert line.startswith(f"Interrupted: {len(kept)} fitted sources are kept in {path}. Go on: python train.py cross_")
-    assert go_on(line) == [*words, "--epochs", "20"]
+    assert go_on(line) == [*words, "--epochs", "6"]

@@ -31,6 +31,7 @@ MODEL, POOL = ROOT / "assets" / "tiny-arith", ROOT / "assets" / "pools" / "tiny-
 GRID, NUM_EVALUATED, NUM_LIVE, MAX_NUM_SEQS = (1, 3, 5, 9), 110, 60, 32
 _SCRIPT = """
 import sys
+from dataclasses import replace
 from functools import partial
 
 from t2.cli import main
@@ -40,7 +41,8 @@ from t2.judging import command
 if __name__ == "__main__":
     command.FOLD_SEEDS = (0,)
     # The comparison has tests of its own.
-    few = Sweeps(plan_prices=(3.0,), round_prices=(0.0, 0.5), num_orders=4, num_resamples=100, num_rank_resamples=100)
+    few = Sweeps(prices=(1.0, 10.0), plan_prices=(3.0,), round_prices=(0.0, 0.5), totals=(0.0, 1.0), num_orders=4)
+    few = replace(few, num_resamples=100, num_rank_resamples=100)
     command.evaluate_head = partial(command.evaluate_head, sweeps=few)
     main(sys.argv[1:])
 """

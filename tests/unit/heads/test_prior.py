@@ -150,6 +150,21 @@ def test_weights_are_calibrated_on_questions_from_known_atoms() -> None:
     assert float(weights.std(0).max()) > 0.2
 
 
+@pytest.mark.parametrize(("questions", "width"), [(40, 60), (60, 16)])
+def test_components_are_those_of_a_singular_value_decomposition(questions: int, width: int) -> None:
+    """Whether there are more coordinates than questions or fewer."""
+    generator = torch.Generator().manual_seed(4)
+    pooled = torch.randn(questions, 2, width // 2, generator=generator) * torch.linspace(0.2, 3, width // 2)
+    pool = random_pool(num=questions, samples=14)
+    head = PriorHead(HeadShape(2, width // 2, GRID, (1, 3)), num_atoms=6, components=5)
+    head.start_stage(pooled, targets_of(budget_labels(pool, GRID, 0.02), pool))
+    x = head.standardise(pooled).flatten(1).double()
+    _, singular, directions = torch.linalg.svd(x, full_matrices=False)
+    expected = directions[:5].T * 8.0 / (singular[0] / questions**0.5)
+    signs = (expected * head.basis_FC.double()).sum(0).sign()
+    torch.testing.assert_close(head.basis_FC.double(), expected * signs, atol=1e-4, rtol=1e-4)
+
+
 def test_curves_are_those_of_the_training_questions_under_the_weights() -> None:
     head, pooled, targets = started()
     prediction = head.eval().predict(head(pooled))
