@@ -134,6 +134,10 @@ class WeighedRule(JsonRecord):
     """accuracy points"""
     ratio: Interval
     """of generated tokens"""
+    path_ratio: Interval
+    """of the critical path"""
+    memory_ratio: Interval
+    """of the KV tokens held at once"""
     rounds: float
     """mean of a question"""
     within: bool

@@ -100,13 +100,13 @@ def _decision(decision: Decision | None) -> str:
     if decision.candidates:
         rows = "\n".join(
             f"| {in_words(each.policy.policy())} | {_span(each.difference)} | {_span(each.ratio)} | {each.rounds:.2f} "
-            f"| {'yes' if each.within else 'no'} |"
+            f"| {_span(each.path_ratio)} | {_span(each.memory_ratio)} | {'yes' if each.within else 'no'} |"
             for each in decision.candidates
         )
         lines.append(
             f"Weighed on {decision.num_questions} train and validation questions, each by a fit that has not seen it "
-            f"(95% intervals):\n\n| rule | accuracy, points | generated tokens, ratio | rounds | worth it "
-            f"|\n|---|---|---|---|---|\n{rows}"
+            f"(95% intervals):\n\n| rule | accuracy, points | generated tokens, ratio | rounds | critical "
+            f"path, ratio | KV tokens at once, ratio | worth it |\n|---|---|---|---|---|---|---|\n{rows}"
         )
     return "\n\n".join(lines) + "\n\n"
 

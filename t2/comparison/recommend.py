@@ -53,6 +53,10 @@ class Weighed:
     """accuracy points"""
     ratio: Interval
     """of generated tokens"""
+    path_ratio: Interval
+    """of the critical path: what a question waits for"""
+    memory_ratio: Interval
+    """of the KV tokens held at once"""
     rounds: float
     """mean of a question"""
 
@@ -163,9 +167,16 @@ class _Scales:
         self._fixed, self._clusters_Q, self.n_ref = fixed, clusters_of(pool.dedup_keys), n_ref
 
     def __call__(self, policy: Policy, replay: Replay) -> Weighed:
-        resampled = Resampled([replay, self._fixed], self._clusters_Q)
-        difference, ratio = resampled.difference(replay, self._fixed), resampled.ratio(replay, self._fixed)
-        return Weighed(policy, difference, ratio, float(replay.rounds.mean()))
+        pair = (replay, self._fixed)
+        resampled = Resampled(pair, self._clusters_Q, with_axes=pair)
+        return Weighed(
+            policy,
+            difference=resampled.difference(*pair),
+            ratio=resampled.ratio(*pair),
+            path_ratio=resampled.path_ratio(*pair),
+            memory_ratio=resampled.memory_ratio(*pair),
+            rounds=float(replay.rounds.mean()),
+        )
 
 
 def _candidate(frontier: Frontier, fixed: Replay, target: Target, weigh: _Scales) -> Candidate | None:

@@ -72,6 +72,10 @@ class AsExported:
     """a question"""
     rounds: float
     """a question"""
+    path_ratio: Interval
+    """of critical paths to FixedN(N_ref)'s: what a question waits for"""
+    memory_ratio: Interval
+    """of KV tokens held at once"""
     budget_shares: dict[int, float] | None
     """budget in samples -> share of the questions that get it; None: the policy looks at answers"""
     promise: Promise | None
@@ -92,13 +96,16 @@ def as_exported(
     promise: Promise | None = None,
 ) -> AsExported:
     """Set the exported policy, replayed, beside FixedN(N_ref) on the questions of `pool`."""
-    resampled = Resampled([replay, reference], clusters_of(pool.dedup_keys))
+    pair = (replay, reference)
+    resampled = Resampled(pair, clusters_of(pool.dedup_keys), with_axes=pair)
     return AsExported(
         policy=in_words(policy),
         accuracy=resampled.accuracy(replay),
         tokens=resampled.tokens(replay),
-        difference=resampled.difference(replay, reference),
-        ratio=resampled.ratio(replay, reference),
+        difference=resampled.difference(*pair),
+        ratio=resampled.ratio(*pair),
+        path_ratio=resampled.path_ratio(*pair),
+        memory_ratio=resampled.memory_ratio(*pair),
         total_tokens=float(replay.total_tokens.mean()),
         samples=float(replay.samples.mean()),
         rounds=float(replay.rounds.mean()),

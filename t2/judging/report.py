@@ -91,10 +91,11 @@ def exported_section(evaluated: Evaluated, summary: Summary) -> Section:
     exported = evaluated.exported
     shares = ", ".join(f"{n}: {100 * share:.0f}%" for n, share in (exported.budget_shares or {}).items() if share)
     spread = f"Questions by samples: {shares}." if shares else f"It waits {exported.rounds:.2f} rounds a question."
+    axes = f"Critical path {span(exported.path_ratio)}, KV tokens at once {span(exported.memory_ratio)}"
     sentences = [
         evaluated.left_out_sentence,
         f"{exported.policy} draws {exported.samples:.1f} samples a question ({exported.total_tokens:.0f} total "
-        f"{evaluated.cost_unit}). {spread}",
+        f"{evaluated.cost_unit}). {spread} {axes} of FixedN(N_ref)'s.",
     ]
     if exported.promise:
         sentences.append(exported.promise.verdict)

@@ -169,7 +169,8 @@ def decided(
 
 def rule_of(weighed: Weighed, within: bool) -> WeighedRule:
     """For the record."""
-    return WeighedRule(PolicyRecord.of(weighed.policy), weighed.difference, weighed.ratio, weighed.rounds, within)
+    measured = {name: value for name, value in vars(weighed).items() if name != "policy"}
+    return WeighedRule(policy=PolicyRecord.of(weighed.policy), within=within, **measured)
 
 
 def warning_of_rule(difference: Interval, allowance: float) -> str | None:

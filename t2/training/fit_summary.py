@@ -85,7 +85,7 @@ class FitSummary:
             _row(exported.policy, exported.samples, exported.accuracy.value),
             f"  {'tokens saved':<{_LABEL_WIDTH}} {_percent(exported.ratio)}",
             f"  {'accuracy difference':<{_LABEL_WIDTH}} {_points(exported.difference)}",
-            f"  {'waits':<{_LABEL_WIDTH}} {exported.rounds:.2f} rounds a question",
+            f"  {'waits':<{_LABEL_WIDTH}} {exported.rounds:.2f} rounds a question; {axes_in_words(exported)}",
             f"  {self.verdict}",
         )
         if self.decision is not None:
@@ -135,6 +135,11 @@ def _candidate(rule: WeighedRule) -> str:
     label, loses = in_words(rule.policy.policy()), "" if rule.within else ", loses too much or saves nothing"
     saved, points = _percent(rule.ratio), _points(rule.difference)
     return f"    {label:<{_LABEL_WIDTH}} {saved} saved, {points}, {rule.rounds:.2f} rounds{loses}"
+
+
+def axes_in_words(of: AsExported) -> str:
+    """What a question waits for, and holds in memory, against one N for all."""
+    return f"{of.path_ratio.value:.2f} x the critical path, {of.memory_ratio.value:.2f} x the KV tokens at once"
 
 
 def in_points(points: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -62,11 +63,15 @@ def test_several_processes_give_what_one_gives(make_head: type[CurveHead]) -> No
     unfitted = Unfitted(
         "head", "head", head_fit_predict(make_head, shape, pooled_QLD, made_up, TrainSettings(max_epochs=2))
     )
-    on_cores, counted = [FitsOnCores(1), FitsOnCores(2)], [0, 0]
-    for place, each in enumerate(on_cores):
-        each.on_fit = lambda place=place: counted.__setitem__(place, counted[place] + 1)
-    alone, together = (unfitted.fitted(FOLDS[0], each) for each in on_cores)
-    assert counted == [OUTER_FOLDS * (1 + INNER_FOLDS)] * 2
+    counted: list[int] = []
+
+    def fitted_on(processes: int) -> Source:
+        run_fits = FitsOnCores(processes)
+        run_fits.on_fit = lambda: counted.append(processes)
+        return unfitted.fitted(FOLDS[0], run_fits)
+
+    alone, together = fitted_on(1), fitted_on(2)
+    assert Counter(counted) == dict.fromkeys((1, 2), OUTER_FOLDS * (1 + INNER_FOLDS))
     assert same(alone, together)
     assert len({float(fold.test.score_B[0]) for fold in alone.folds}) == OUTER_FOLDS  # each fold has a fit of its own
 

@@ -180,9 +180,8 @@ def test_fit_exports_what_the_evidence_recommends(
 
 
 def weighed(loss: float, ratio: float, within: bool) -> Candidate:
-    rule = Weighed(
-        StopByVotes(7, 0.9), Interval(-loss, -loss - 1, -loss + 1), Interval(ratio, ratio - 0.1, ratio + 0.1), 1.5
-    )
+    around = Interval(ratio, ratio - 0.1, ratio + 0.1)
+    rule = Weighed(StopByVotes(7, 0.9), Interval(-loss, -loss - 1, -loss + 1), around, around, around, 1.5)
     return Candidate(rule, within, (rule,))
 
 

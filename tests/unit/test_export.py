@@ -539,7 +539,14 @@ def test_votes_that_are_missing(tmp_path: Path) -> None:
 def test_the_card_says_why_and_what_it_loses() -> None:
     """A warning, where the interval allows more than the allowance, stands out."""
     better = {"value": 0.55, "low": 0.5, "high": 0.6}
-    loses = {"policy": ASC, "difference": {"value": -0.7, "low": -1.4, "high": 0.1}, "ratio": better, "rounds": 1.62}
+    axes = {"path_ratio": {**better, "value": 1.5}, "memory_ratio": {**better, "value": 0.3}}
+    loses = {
+        "policy": ASC,
+        "difference": {"value": -0.7, "low": -1.4, "high": 0.1},
+        "ratio": better,
+        "rounds": 1.62,
+        **axes,
+    }
     decision = {
         "basis": "out_of_fold",
         "why": "It is the cheapest.",
@@ -559,7 +566,9 @@ def test_the_card_says_why_and_what_it_loses() -> None:
         "On questions that did not choose, choosing in this way changes accuracy by -0.70 [-1.40, 0.10] points ",
         "tokens of FixedN(7), in 1.62 rounds.",
         "**It may lose up to 1.4 points.**",
-        "| ASC(cap=7, threshold=0.9) | -0.70 [-1.40, 0.10] | 0.55 [0.50, 0.60] | 1.62 | yes |",
-        "| NoHeadThenStop(cap=7, price=2.0, round_price=0.5) | -0.70 [-1.40, 0.10] | 0.55 [0.50, 0.60] | 1.62 | no |",
+        "| 0.30 [0.50, 0.60] | yes |",
+        "| 0.30 [0.50, 0.60] | no |",
+        "| ASC(cap=7, threshold=0.9) | -0.70 [-1.40, 0.10] | 0.55 [0.50, 0.60] | 1.62 | 1.50 [0.50, 0.60] | ",
+        "| NoHeadThenStop(cap=7, price=2.0, round_price=0.5) | -0.70 [-1.40, 0.10] | 0.55 [0.50, 0.60] | 1.62 | 1.50 ",
     ):
         assert line in card

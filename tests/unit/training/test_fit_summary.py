@@ -10,7 +10,7 @@ from helpers.graded_pools import mixed_pool
 
 from t2.curves.labels import budget_labels
 from t2.heads.base import Prediction
-from t2.policies.base import Costs
+from t2.policies.base import Costs, replay_fixed, replay_one_round
 from t2.policies.one_round import FixedN, Utility
 from t2.policies.stoppers import StopInputs
 from t2.stats.bootstrap import Interval
@@ -32,6 +32,8 @@ def test_the_numbers_are_plain_means() -> None:
     samples_Q = torch.tensor(GRID)[index_Q].double()
     lengths_Q = POOL.mean_tokens_Q
     right, at_seven = LABELS.acc_QK.gather(1, index_Q[:, None]).mean(), LABELS.acc_QK[:, 3].mean()
+    held_Q = replay_one_round(index_Q, LABELS, POOL).peak_kv
+    memory = float(held_Q.mean() / replay_fixed(7, LABELS, POOL).peak_kv.mean())
     saved = 1 - float((samples_Q * lengths_Q).mean() / (7 * lengths_Q).mean())
     title, fixed, head, tokens, points, waits, _ = summary().lines()
     assert title == "What the export is worth, on 60 test questions, which have decided nothing so far:"
@@ -39,7 +41,8 @@ def test_the_numbers_are_plain_means() -> None:
     assert f"{samples_Q.mean():.1f} samples a question, {100 * right:.1f}% right" in head
     assert f" {100 * saved:.0f}% [" in tokens
     assert f"{100 * (right - at_seven):+.1f} points [" in points
-    assert waits.endswith(" 1.00 rounds a question")
+    assert " 1.00 rounds a question; " in waits
+    assert waits.endswith(f"{memory:.2f} x the KV tokens at once")
 
 
 def test_validation_questions_are_said_to_flatter() -> None:
