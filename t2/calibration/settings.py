@@ -100,15 +100,18 @@ def calibrate_settings(
     return calibrate(acc_QS, reference, dedup_keys, alpha, delta)
 
 
-def promise(result: CalibrationResult, settings: Sequence[Policy], n_ref: int) -> str:
-    """What may be said of the choice, for terminal and model card."""
+def promise(result: CalibrationResult, settings: Sequence[Policy], n_ref: int, kept: Policy | None = None) -> str:
+    """What may be said of the choice, for terminal and model card; `kept` is exported although no setting passed."""
     points, reference = f"{100 * result.alpha:g} points of accuracy", in_words(FixedN(n_ref))
     if result.chosen is None:
         few = result.num_questions < result.needed_lossless
         hint = f" With fewer than {result.needed_lossless} only a setting that gains accuracy can pass." if few else ""
+        so = f"so the policy is {reference}"
+        if kept is not None:
+            so = f"so no accuracy is promised; {in_words(kept)} is what held-out questions recommend"
         return (
             f"No setting of {name_of(settings[0])} passed calibration on {result.num_questions} questions (loss "
-            f"below {points}, wrong with probability at most {result.delta:g}), so the policy is {reference}.{hint}"
+            f"below {points}, wrong with probability at most {result.delta:g}), {so}.{hint}"
         )
     rival = reference if result.form == "reference" else f"FixedN at every N of the grid (N_ref is {n_ref})"
     return (

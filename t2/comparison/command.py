@@ -11,7 +11,8 @@ from torch import Tensor
 
 from t2.comparison.compare import Comparison, compare
 from t2.comparison.key_rows import key_markdown
-from t2.comparison.predictions import PREDICTIONS_FILE, check_labels, check_questions, load_predictions
+from t2.comparison.predicted import load_predicted
+from t2.comparison.predictions import PREDICTIONS_FILE
 from t2.comparison.report import write_report
 from t2.comparison.sources import Source
 from t2.comparison.summary import summarise
@@ -21,7 +22,7 @@ from t2.endings import SIGNALS, no_signals_in_children
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
 from t2.hardware import one_thread
-from t2.pools.load import load_pool, pool_folder
+from t2.pools.load import pool_folder
 from t2.stats.bootstrap import clusters_of
 from t2.store.files import write_text_atomically
 from t2.store.reader import read_questions
@@ -45,17 +46,9 @@ def report_of(
             below the first budget.
     """
     path = Path(predictions) if predictions else pool_folder(source) / PREDICTIONS_FILE
-    stored = load_predictions(path)
-    loaded = load_pool(source, grader, max_samples=stored.made_for.samples_per_question)
-    if stored.made_for.grader != loaded.grader:
-        raise T2Error(
-            f"Expected predictions of labels by grader {loaded.grader!r}, got {stored.made_for.grader!r} in {path}. "
-            "Name the same `--grader`, or train again: python train.py cross_validate --config FILE"
-        )
-    pool = loaded.pool.take(check_questions(stored, loaded.pool.question_ids, loaded.pool.dedup_keys, path))
+    found = load_predicted(source, path, grader)
+    stored, loaded, pool, labels = found.stored, found.loaded, found.pool, found.labels
     new_rows = None if new_after is None else _new_rows(loaded.root, pool, new_after)
-    labels = budget_labels(pool, stored.made_for.grid, stored.made_for.eps)
-    check_labels(stored, pool, labels, path)
     if cap is not None:
         labels = _capped(pool, labels, stored.made_for.eps, cap)
     # Fold seeds have nothing to do with each other: a process for each core, each on one thread.

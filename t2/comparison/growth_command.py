@@ -10,22 +10,15 @@ from pathlib import Path
 from t2.comparison.growth import AMOUNTS, GROWTH, QUESTIONS, SAMPLES, Amount, GrowthPoint, by_cap, learning_curve
 from t2.comparison.growth_figure import growth_figure
 from t2.comparison.limits import in_words
-from t2.comparison.predictions import (
-    PREDICTIONS_FILE,
-    StoredPredictions,
-    check_labels,
-    check_questions,
-    load_predictions,
-)
+from t2.comparison.predicted import load_predicted
+from t2.comparison.predictions import PREDICTIONS_FILE
 from t2.comparison.sweeps import FULL, Sweeps
-from t2.curves.labels import BudgetLabels, budget_labels
 from t2.errors import T2Error
-from t2.grading.graded import GradedPool
 from t2.hardware import one_thread
 from t2.pages.pictures import png_of
 from t2.pages.table import Table
 from t2.pages.text import COST_WORDS, clean, number, span
-from t2.pools.load import LoadedPool, load_pool, pool_folder
+from t2.pools.load import LoadedPool, pool_folder
 from t2.store.files import write_atomically, write_text_atomically
 
 CURVE_FILE = "learning_curve.safetensors"
@@ -52,7 +45,8 @@ def write_learning_curve(
             f"Expected predictions of heads that learned from less, got no file {path}. Make them: python train.py "
             "cross_validate --config FILE --learning_curve true"
         )
-    stored, loaded, pool, labels = _loaded(source, path, grader)
+    found = load_predicted(source, path, grader)
+    stored, pool, labels = found.stored, found.pool, found.labels
     seed, sources = next(iter(stored.by_seed.items()))
     head = next(iter(stored.made_for.training["heads"]))
     named = {each.name: replace(each, name=head) for each in sources}
@@ -61,10 +55,10 @@ def write_learning_curve(
     points = learning_curve(pool, labels, stored.made_for.eps, named, seed, sweeps)
     columns = {
         "training questions of a fold": _of(points, QUESTIONS),
-        "samples of a training question": _of(points, SAMPLES, x=float(labels.grid[-1])),
+        "samples of a training question": _of(points, SAMPLES, x=float(stored.made_for.samples_per_question)),
     }
-    title = f"{loaded.name}: what more labels are worth"
-    return _written(points, columns, "learning_curve", title, loaded, out)
+    title = f"{found.loaded.name}: what more labels are worth"
+    return _written(points, columns, "learning_curve", title, found.loaded, out)
 
 
 def _of(points: Sequence[GrowthPoint], amounts: Sequence[Amount], x: float | None = None) -> list[GrowthPoint]:
@@ -92,7 +86,8 @@ def write_caps(
         T2Error: no pool or predictions, or a cap that is below the first budget or beyond the pool.
     """
     path = Path(predictions) if predictions else pool_folder(source) / PREDICTIONS_FILE
-    stored, loaded, pool, labels = _loaded(source, path, grader)
+    found = load_predicted(source, path, grader)
+    stored, pool, labels = found.stored, found.pool, found.labels
     if wrong := [cap for cap in caps if cap not in labels.grid]:
         raise T2Error(
             f"Expected `--caps` among the budgets of the grid, {list(labels.grid)} samples, got "
@@ -103,24 +98,8 @@ def write_caps(
     if head is None:
         raise T2Error(f"Expected predictions of a head in {path}, got those of controls alone. Make the file again.")
     points = list(by_cap(pool, labels.grid, stored.made_for.eps, head, seed, sorted(set(caps)), sweeps))
-    title = f"{loaded.name}: how the saving grows with the largest budget"
-    return _written(points, {"largest budget, samples": points}, "caps", title, loaded, out)
-
-
-def _loaded(
-    source: str, path: Path, grader: str | None
-) -> tuple[StoredPredictions, LoadedPool, GradedPool, BudgetLabels]:
-    stored = load_predictions(path)
-    loaded = load_pool(source, grader, max_samples=stored.made_for.samples_per_question)
-    if stored.made_for.grader != loaded.grader:
-        raise T2Error(
-            f"Expected predictions of labels by grader {loaded.grader!r}, got {stored.made_for.grader!r} in {path}. "
-            "Train again: python train.py cross_validate --config FILE"
-        )
-    pool = loaded.pool.take(check_questions(stored, loaded.pool.question_ids, loaded.pool.dedup_keys, path))
-    labels = budget_labels(pool, stored.made_for.grid, stored.made_for.eps)
-    check_labels(stored, pool, labels, path)
-    return stored, loaded, pool, labels
+    title = f"{found.loaded.name}: how the saving grows with the largest budget"
+    return _written(points, {"largest budget, samples": points}, "caps", title, found.loaded, out)
 
 
 def growth_table(points: Sequence[GrowthPoint], cost_unit: str = "tokens") -> Table:

@@ -13,6 +13,7 @@ from typing import Literal
 import lightning as L
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from t2.calibration.betting import ALPHA, DELTA, CalibrationResult, Form, questions_needed
 from t2.calibration.settings import (
@@ -24,6 +25,7 @@ from t2.calibration.settings import (
 )
 from t2.comparison.as_served import replay_as_served
 from t2.comparison.slices import Slice
+from t2.curves.labels import BudgetLabels
 from t2.errors import T2Error
 from t2.export import Checkpoint, key_digest
 from t2.head_record import Calibration, CalibrationStatus, Decision
@@ -63,8 +65,10 @@ class CalibrateHead(L.Callback):
         alpha: accuracy (a share) that the exported setting may lose.
         delta: probability with which the promise may fail.
         form: against what: "reference": FixedN(N_ref); "every_fixed": FixedN at every budget of the grid.
-        mode: "auto": where there are enough calibration questions; "required": too few of them, or a policy that
-            cannot be calibrated, is an error; "skip": never.
+        mode: "auto": where there are enough calibration questions; if they pass no setting, what held-out questions
+            recommend is exported without a promise where it is likely to lose less than alpha, else FixedN(N_ref).
+            "required": too few questions, or a policy that cannot be calibrated, is an error, and if no setting passes
+            FixedN(N_ref) is exported. "skip": never.
     """
 
     def __init__(
@@ -158,16 +162,24 @@ class CalibrateHead(L.Callback):
         keys, on, given = pool.dedup_keys, Slice.of(pool, labels, seed=0), StopInputs(votes, head, prediction)
         acc_QS = torch.stack([replay_as_served(each, on, given).correct for each in settings], 1)
         result = calibrate_settings(acc_QS, labels, keys, n_ref, self.alpha, self.delta, self.form)
-        chosen: Policy = settings[result.chosen] if result.chosen is not None else FixedN(n_ref)
+        kept = None
+        if result.chosen is None and self._is_likely(checkpoint.record.decision, acc_QS[:, -1], labels, n_ref):
+            kept = settings[-1]
+        chosen: Policy = settings[result.chosen] if result.chosen is not None else kept or FixedN(n_ref)
         replay = replay_as_served(chosen, on, given)
         # A ratio of means, not a mean of ratios: what all these questions together cost.
         ratio = float(replay.generated_tokens.mean() / (n_ref * pool.mean_tokens_Q).mean())
-        sentence = promise(result, settings, n_ref)
+        sentence = promise(result, settings, n_ref, kept)
         if result.chosen is not None:
             status: CalibrationStatus = "calibrated"
             advice = (
                 f"It draws {float(replay.samples.mean()):.1f} samples a question there and spends {ratio:.2f} x the "
                 f"tokens of FixedN(n={n_ref})."
+            )
+        elif kept is not None:
+            status = "no_setting_passed"
+            advice = (
+                f"It spends {ratio:.2f} x the tokens of FixedN(n={n_ref}). `calibration.mode: required` exports that."
             )
         else:
             status = "no_setting_passed"
@@ -182,6 +194,17 @@ class CalibrateHead(L.Callback):
         )
         scalars = _scalars(result, chosen, n_ref, ratio)
         return CalibrationOutcome(record, chosen, f"Calibration: {sentence} {advice}", scalars, keys)
+
+    def _is_likely(self, decision: Decision | None, correct_Q: Tensor, labels: BudgetLabels, n_ref: int) -> bool:
+        """Whether the recommended setting loses less than alpha by all that is known, though it cannot be promised.
+
+        Few questions pass no setting, be it as good as FixedN(N_ref). So the held-out interval must stay above -alpha,
+        and the calibration questions' own mean, which is not tested here, must not speak against it.
+        """
+        if self.mode != "auto" or decision is None or decision.basis != "out_of_fold" or decision.loses is None:
+            return False
+        loss = float((labels.served_QK[:, labels.grid.index(n_ref)] - correct_Q).mean())
+        return decision.loses.difference.low >= -100 * self.alpha and loss <= self.alpha
 
     def _freeze(
         self, configured: Policy, head: Head, decision: Decision | None, data: BudgetData
@@ -250,6 +273,8 @@ def decision_after(decision: Decision, policy: Policy, calibration: Calibration)
     if calibration.status not in ("calibrated", "no_setting_passed"):
         return decision
     record = PolicyRecord.of(policy)
+    if calibration.chosen is None and not isinstance(policy, FixedN):  # it stands as held-out questions left it
+        return replace(decision, why=f"{decision.why} No setting of it passed calibration, so nothing is promised.")
     loses = next((each for each in decision.settings if each.policy == record), None)
     warning = None
     if loses is not None and decision.allowance is not None:

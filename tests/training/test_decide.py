@@ -108,6 +108,32 @@ def test_it_is_calibrated_with_its_own_settings(prior_head: Head, tmp_path: Path
     assert all(each.difference.value >= -5 - 1e-9 for each in decision.settings)
 
 
+def test_without_a_promise_what_is_likely_enough_is_exported(prior_head: Head, tmp_path: Path) -> None:
+    """At an alpha that 150 questions cannot show: held-out questions' word counts, unless a promise is required."""
+    records = {}
+    for mode in ("auto", "required"):
+        (tmp_path / mode).mkdir()
+        run = Run(tmp_path / mode, prior_head, Splits())
+        callbacks = Decide(allowance=0.01), CalibrateHead(alpha=0.06, delta=1e-4, mode=mode)
+        records[mode] = HeadRecord.from_json(run.end(*callbacks, probe=probe()), "the test")
+    for record in records.values():
+        assert record.calibration is not None
+        assert record.calibration.status == "no_setting_passed"
+        assert record.calibration.chosen is None
+    auto, required = records["auto"], records["required"]
+    assert required.policy is not None
+    assert required.policy.name == "FixedN"
+    assert auto.decision is not None
+    assert auto.decision.loses is not None
+    if auto.decision.loses.difference.low < -6:
+        pytest.fail("these questions are to leave no doubt of alpha")
+    assert auto.policy == auto.decision.candidates[0].policy
+    assert auto.decision.basis == "out_of_fold"
+    assert auto.decision.why.endswith("No setting of it passed calibration, so nothing is promised.")
+    assert auto.calibration is not None
+    assert "no accuracy is promised; " in auto.calibration.promise
+
+
 @pytest.mark.parametrize(
     "policy", [StopByVotes(16, 0.85), PlanWithoutHead(16, 4.0, 0.5), PlanWithHead(16, 4.0, 0.5)], ids=in_words
 )

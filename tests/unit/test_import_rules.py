@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ORDER = (
-    *("errors", "hashing", "hardware", "json_record", "progress", "endings", "voting", "spec", "splits"),
+    *("errors", "hashing", "hardware", "json_record", "json_lines", "progress", "endings", "voting", "spec", "splits"),
     *("model_files", "prompts"),
     *("store", "grading", "sampling", "tasks", "curves", "activations", "config", "importing", "pools"),
     *("heads", "policies", "stats", "pages", "curse", "calibration", "comparison"),
@@ -24,7 +24,7 @@ PURE = ("curves", "heads", "policies", "stats", "calibration", "voting", "splits
 SHELLS = {
     "comparison": (
         *("command", "frontier_figure", "growth_command", "growth_figure", "ladder_figure", "plane_figure"),
-        *("predictions", "report"),
+        *("predicted", "predictions", "report"),
     ),
     "curse": ("command", "figures", "report"),
     "judging": ("command", "live_command", "live_run", "questions", "report"),

@@ -19,6 +19,7 @@ from t2.errors import T2Error
 from t2.grading.exact import ExactGrader
 from t2.spec import Question, Task
 from t2.tasks import ArithTask, JsonlTask, MathStepsTask
+from t2.tasks.jsonl import AnswerField, Fields
 from t2.tasks.math_families import FAMILIES
 from t2.tasks.math_steps import _dedup_key
 
@@ -251,6 +252,69 @@ def test_unicode_line_ends_inside_a_question(tmp_path: Path, character: str) -> 
 def test_bad_lines(tmp_path: Path, lines: list[object], message: str) -> None:
     with pytest.raises(T2Error, match=message):
         JsonlTask(str(jsonl(tmp_path, *lines))).questions()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"id": true, "question": "What?", "answer": "1"}', "Expected a text as `id`, got True"),
+        ('{"id": "a", "question": "What?", "answer": ["Paris"]}', r"Expected a text as `answer`, got \['Paris'\]"),
+        ('{"id": "a", "question": "What?", "answer": "1", "size": 3.7}', "integer of at least 0 as `size`, got 3.7"),
+        ('{"id": "a", "question": "What?", "answer": "1", "size": ' + "9" * 5000 + "}", "as `size`, got 999"),
+        ('{"id": "a", "question": "\\ud800", "answer": "1"}', "half a surrogate pair in `question`"),
+        (
+            '{"id": "a", "id": "b", "question": "What?", "answer": "1"}',
+            "each key once, got 'id' twice at .*:1",
+        ),
+        ("[" * 100_000, "Expected a JSON object, got .*:1"),
+    ],
+    ids=["bool", "list", "fraction", "digits", "surrogate", "key twice", "nested"],
+)
+def test_what_was_taken_as_text_or_ended_in_a_traceback(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "questions.jsonl"
+    path.write_text(line, encoding="utf-8")
+    with pytest.raises(T2Error, match=message):
+        JsonlTask(str(path)).questions()
+
+
+def test_numbers_stay_as_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "questions.jsonl"
+    path.write_text('{"id": 7, "question": "Half?", "answer": 0.50}', encoding="utf-8-sig")
+    assert JsonlTask(str(path)).questions() == [Question("7", "Half?", "0.50", "half?")]
+
+
+def test_fields_by_other_names(tmp_path: Path) -> None:
+    """As in GSM8K, whose lines have no id and end a solution with the answer, and SVAMP, whose questions are in two."""
+    solved = jsonl(
+        tmp_path,
+        *({"question": f"How many, {n}?", "answer": f"#### is no mark. {n}+1={n + 1}\n#### {n + 1}"} for n in range(3)),
+    )
+    fields = Fields(id=None, answer=AnswerField("answer", after="####"))
+    first, second, third = JsonlTask(str(solved), fields=fields).questions()
+    assert [first.answer, second.answer, third.answer] == ["1", "2", "3"]
+    assert len({first.id, second.id, third.id}) == 3
+    moved = jsonl(tmp_path, {"question": "How many, 1?", "answer": "#### 2"})
+    assert JsonlTask(str(moved), fields=fields).questions()[0].id == second.id, "lines may move"
+    parts = jsonl(tmp_path, {"ID": "c-1", "Body": "There are 3.", "Question": "How many?", "Answer": 3.0})
+    fields = Fields(id="ID", question=["Body", "Question"], answer=AnswerField("Answer"))
+    assert JsonlTask(str(parts), fields=fields).questions() == [
+        Question("c-1", "There are 3. How many?", "3.0", "there are 3. how many?")
+    ]
+
+
+def test_fields_that_are_not_there(tmp_path: Path) -> None:
+    twice = jsonl(tmp_path, {"question": "Same?", "answer": "1"}, {"question": "Same?", "answer": "2"})
+    with pytest.raises(T2Error, match=r"unique questions where ids are made from them .*'Same\?' on lines 1 and 2"):
+        JsonlTask(str(twice), fields=Fields(id=None)).questions()
+    unmarked = jsonl(tmp_path, {"question": "Sum?", "answer": "It is 3."})
+    with pytest.raises(
+        T2Error, match=r"an answer after the last '####' of the field 'answer', got 'It is 3\.' at .*:1"
+    ):
+        JsonlTask(str(unmarked), fields=Fields(id=None, answer=AnswerField(after="####"))).questions()
+    with pytest.raises(
+        T2Error, match=r"Expected the field 'problem', got nothing among the fields \['answer', 'question'\]"
+    ):
+        JsonlTask(str(unmarked), fields=Fields(id=None, question="problem")).questions()
 
 
 def test_missing_file(tmp_path: Path) -> None:

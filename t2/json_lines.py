@@ -1,0 +1,161 @@
+"""JSON Lines as people write them: one reader for question files and sample files, which says what is wrong and where.
+
+Numbers stay as they are written, so that 0.50 is not 0.5 and 5,000 digits are a text like any other.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from t2.errors import T2Error
+
+_LARGEST_INT32 = 2**31 - 1
+
+
+class _Number(str):
+    """A JSON number as it is written."""
+
+
+@dataclass(frozen=True)
+class JsonObject:
+    """A JSON object of a file, or one inside it; its values are checked when they are asked for."""
+
+    row: Mapping[str, Any]
+    where: str
+    """FILE:LINE, and for one inside it also its place, for errors"""
+    line: int
+    """number of the line, from 1"""
+
+    def required(self, key: str) -> str:
+        """A text that is more than blanks, or a number.
+
+        Raises:
+            T2Error: it is missing, empty or of another type.
+        """
+        value = self.text(key)
+        if value is None or not value.strip():
+            found = short(value) if key in self.row else f"nothing among the fields {short(sorted(self.row))}"
+            raise T2Error(f"Expected the field {key!r}, got {found} at {self.where}. Add it or remove the line.")
+        return value
+
+    def text(self, key: str) -> str | None:
+        """A text, or a number as it is written; None if missing or null.
+
+        Raises:
+            T2Error: it is of another type, or holds half a surrogate pair.
+        """
+        value = self.row.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise T2Error(f"Expected a text as `{key}`, got {short(value)} in {self.where}.")
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                raise T2Error(
+                    f"Expected a text that UTF-8 can hold, got half a surrogate pair in `{key}` of {self.where}. "
+                    "Replace it, as by text.encode('utf-8', 'replace')."
+                ) from error
+        return str(value)
+
+    def count(self, key: str) -> int | None:
+        """An integer from 0 to 2^31 - 1; None if missing or null.
+
+        Raises:
+            T2Error: it is another number, or of another type.
+        """
+        value = self.row.get(key)
+        if value is None:
+            return None
+        # isdecimal alone would let 4,301 digits through to int(), which refuses them.
+        if not (isinstance(value, _Number) and value.isdecimal() and len(value) <= 10 and int(value) <= _LARGEST_INT32):
+            raise T2Error(f"Expected an integer of at least 0 as `{key}`, got {short(value)} in {self.where}.")
+        return int(value)
+
+
+def read_objects(path: Path, what: str) -> Iterator[JsonObject]:
+    """The objects of a file, one a line; blank lines are skipped, a byte order mark at the start too.
+
+    Args:
+        path: of the file.
+        what: its lines are, as "questions", for errors.
+
+    Raises:
+        T2Error: missing, empty or non-UTF-8 file, or a line that is no JSON object, or has a key twice; names the line.
+    """
+    empty = True
+    try:
+        with path.open("rb") as file:
+            for number, raw in enumerate(file, 1):
+                if (raw := raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw).strip():
+                    empty = False
+                    yield _object(raw, f"{path}:{number}", number)
+    except OSError as error:
+        raise T2Error(f"Expected a file of {what}, got {path}: {error.strerror}. Check the path.") from error
+    if empty:
+        raise T2Error(f"Expected at least one question, got an empty file: {path}.")
+
+
+class Unique:
+    """Sees to it that no two lines of a file have the same of something."""
+
+    def __init__(self, path: Path, what: str = "ids") -> None:
+        self._path, self._what, self._line_of = path, what, dict[str, int]()
+
+    def add(self, value: str, line: int) -> None:
+        """Remember what a line has.
+
+        Raises:
+            T2Error: another line has it.
+        """
+        if (before := self._line_of.setdefault(value, line)) != line:
+            raise T2Error(
+                f"Expected unique {self._what}, got {short(value)} on lines {before} and {line} of {self._path}."
+            )
+
+
+def short(value: object) -> str:
+    """A value for an error message: one line, not long; a number as it is written."""
+    if value is None:
+        return "nothing"
+    text = str(value[:60]) if isinstance(value, _Number) else repr(value[:60] if isinstance(value, str) else value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _object(raw: bytes, where: str, number: int) -> JsonObject:
+    try:
+        line = raw.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise T2Error(
+            f"Expected UTF-8, got byte {raw[error.start]:#04x} at offset {error.start} of {where}. "
+            "Convert the file: iconv -f LATIN1 -t UTF-8"
+        ) from error
+    try:
+        row: object = json.loads(line, parse_int=_Number, parse_float=_Number, object_pairs_hook=_once)
+    except _KeyTwiceError as error:
+        raise T2Error(f"Expected each key once, got {short(str(error))} twice at {where}. Keep one of them.") from error
+    except (ValueError, RecursionError) as error:
+        raise T2Error(f"Expected a JSON object, got {short(line)} at {where}: {error}.") from error
+    if not isinstance(row, dict):
+        raise T2Error(f"Expected a JSON object, got {short(line)} at {where}.")
+    return JsonObject(row, where, number)
+
+
+class _KeyTwiceError(Exception):
+    """A key that an object has twice."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys are all different: the last of two would win without a word."""
+    row: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in row:
+            raise _KeyTwiceError(key)
+        row[key] = value
+    return row
