@@ -115,7 +115,7 @@ def learning_curve(
         learn = whole if amount.part == 1 else Slice.of(part, own, fold_seed, sweeps.num_orders)
         train = [len(folds.train_rows(fold)) for fold in range(OUTER_FOLDS)]
         most = int(pool.present_QM.sum(1).min()) // amount.part
-        x = float(most) if amount.part > 1 else sum(train) / OUTER_FOLDS
+        x = float(most if amount.part > 1 else round(sum(train) / OUTER_FOLDS))
         points += _points(amount.name, x, learn, whole, folds, sources[amount.name], sweeps)
     return points
 
