@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from t2.head_record import Calibration, Decision, HeadRecord
 from t2.policies.base import OneRound
 from t2.policies.one_round import FixedN
@@ -16,7 +18,7 @@ def model_card(record: HeadRecord) -> str:
     policy = record.policy.policy()
     return f"""---
 library_name: t2
-base_model: {base.id}
+base_model: {json.dumps(base.id, ensure_ascii=False)}
 tags: [self-consistency, test-time-compute, budget-head]
 ---
 

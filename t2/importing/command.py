@@ -33,6 +33,8 @@ class ImportSummary:
     source: dict[str, Any]
     """as pool.json has it"""
     cost_unit: str
+    regraded: bool = False
+    """a grader was named, which reads the texts itself"""
 
     def lines(self) -> Iterator[str]:
         source = self.source
@@ -40,7 +42,7 @@ class ImportSummary:
         yield _utf8(
             f"{source['file']} {verb} {source['questions']} questions, {source['samples']} samples -> {self.pool}"
         )
-        yield from source_notes(source, self.cost_unit)
+        yield from source_notes(source, self.cost_unit, self.regraded)
 
 
 def import_file(
@@ -61,7 +63,7 @@ def import_file(
     spec = _spec(identity, _utf8(model or "unknown"), default_grader, "tokens")
     if _is_taken(target):
         there = _same_import(PoolPaths(target), spec)
-        return ImportSummary(Path(pool), True, there.source or {}, there.cost_unit)
+        return ImportSummary(Path(pool), True, there.source or {}, there.cost_unit, default_grader is not None)
     scratch = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         scratch.mkdir(parents=True)
@@ -76,7 +78,7 @@ def import_file(
         raise T2Error(f"Expected to write the pool {target}, got: {error}. Check the folder.") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return ImportSummary(Path(pool), False, source, spec.cost_unit)
+    return ImportSummary(Path(pool), False, source, spec.cost_unit, default_grader is not None)
 
 
 def _identity(file: Path, tokenizer: str | None) -> dict[str, Any]:

@@ -21,7 +21,13 @@ def source_notes(source: dict[str, Any], cost_unit: str, regraded: bool = False)
         often = sorted(unfinished.items(), key=lambda item: (-item[1], item[0]))
         reasons = ", ".join(f"{quoted(reason, 40)} {count}" for reason, count in often[:_REASONS_SHOWN])
         more = f" and {len(often) - _REASONS_SHOWN} other reasons" if len(often) > _REASONS_SHOWN else ""
-        yield f"{sum(unfinished.values())} samples abstain because they did not finish: finish_reason {reasons}{more}."
+        abstaining = sum(unfinished.values())
+        yield f"{abstaining} samples abstain because they did not finish: finish_reason {reasons}{more}."
+        if abstaining >= source["samples"]:
+            yield (
+                "NOTHING HAS FINISHED, so nothing votes: this pool says nothing of any rule. If these are names for "
+                'finished answers, write "stop" in their place and import the file again.'
+            )
     if (bare := source.get("classes_from_text")) and not regraded:
         yield (
             f"{bare} samples vote for their whole text, since the file names no `answer` and no grader was chosen: "

@@ -76,7 +76,7 @@ class ImportedRows:
             self._rows.append(row)
             self._characters += sum(len(value) for value in row.values() if isinstance(value, str))
             self.from_text += not sample.has_answer and vote not in (None, gold)
-            if sample.finish_reason != FINISHED:
+            if draw != GREEDY_DRAW and sample.finish_reason != FINISHED:
                 self.unfinished[sample.finish_reason] += 1
         self.questions.append(given.question)
         self.prompt_tokens.append(self.counter.of_prompt(given))

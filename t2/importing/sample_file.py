@@ -10,6 +10,9 @@ from t2.errors import T2Error
 from t2.json_lines import JsonObject, Unique, read_objects, short
 from t2.spec import FINISHED, Question
 
+_FINISHED_ELSEWHERE = frozenset(("stop", "stop_sequence", "end_turn", "eos", "eos_token", "completed", "complete"))
+"""What other engines call an answer that ended by itself, in lower case."""
+
 
 @dataclass(frozen=True)
 class GivenSample:
@@ -26,6 +29,7 @@ class GivenSample:
     tokens: int | None
     """generated tokens; None: not given"""
     finish_reason: str
+    """`FINISHED` whatever the file calls it, or what ended the answer otherwise"""
 
 
 @dataclass(frozen=True)
@@ -93,5 +97,5 @@ def _sample(row: object, where: str, line: int) -> GivenSample:
         has_answer="answer" in row,
         correct=correct,
         tokens=given.count("tokens"),
-        finish_reason=FINISHED if reason is None else reason,
+        finish_reason=FINISHED if reason is None or reason.casefold() in _FINISHED_ELSEWHERE else reason,
     )

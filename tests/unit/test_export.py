@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from helpers.targets import targets
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -332,10 +333,17 @@ def test_numbers_that_json_has_no_word_for_are_refused_before_anything_is_writte
 def test_model_card() -> None:
     head, policy = CurveHead(SHAPE), {"name": "Utility", "arguments": {"price": 3.0}}
     card = card_of(record_of(head, policy))
-    assert card.startswith("---\nlibrary_name: t2\nbase_model: org/model\n")
+    assert card.startswith('---\nlibrary_name: t2\nbase_model: "org/model"\n')
     for line in ("# CurveHead for org/model", "Utility(price=3.0)", "| area | 0.0213 | 0.01 to 0.03 |", "1, 3, 5, 7"):
         assert line in card
     assert "(questions, 3, 16)" in card
+
+
+@pytest.mark.parametrize("name", ["qwen: v2", "1.5", "llama #3", "null", 'a "quoted" one', "modèle", None])
+def test_any_name_of_an_llm_is_read_back_from_the_card(name: str | None) -> None:
+    record = record_of(CurveHead(SHAPE), {"name": "Utility", "arguments": {"price": 3.0}})
+    card = card_of({**record, "base_model": {"id": name, "revision": None, "fingerprint": FINGERPRINT}})
+    assert yaml.safe_load(card.split("---\n")[1])["base_model"] == name
 
 
 # Questions that a head has seen

@@ -161,6 +161,33 @@ def test_a_note_names_a_handful_of_finish_reasons(run: Import) -> None:
     )
 
 
+@pytest.mark.parametrize("reason", ["stop", "STOP", "end_turn", "stop_sequence", "eos", "Completed"])
+def test_what_other_engines_call_finished(run: Import, pool: Path, reason: str) -> None:
+    summary = run(question(samples=[{"answer": "7", "finish_reason": reason}] * 2))
+    assert graded(pool).vote_QM.tolist() == [[0, 0]]
+    assert not graded(pool).truncated_QM.any()
+    assert not any("finish" in line for line in summary.lines())
+
+
+def test_where_nothing_has_finished_it_is_said_loudly(run: Import) -> None:
+    cut = {"answer": "7", "finish_reason": "length"}
+    lines = list(run(question(samples=[cut] * 3, greedy=cut)).lines())
+    assert any(line.startswith("NOTHING HAS FINISHED, so nothing votes") for line in lines)
+
+
+def test_an_unfinished_greedy_answer_is_no_unfinished_sample(run: Import) -> None:
+    cut = {"answer": "7", "finish_reason": "length"}
+    lines = list(run(question(samples=[cut, {"answer": "7"}], greedy=cut)).lines())
+    assert any(line.startswith("1 samples abstain because they did not finish") for line in lines)
+    assert not any("NOTHING" in line for line in lines)
+
+
+def test_a_grader_that_was_named_is_not_said_to_be_missing(run: Import) -> None:
+    summary = run(question(samples=[{"text": "It is #### 7"}], answer="7"), grader="numeric")
+    assert summary.source["classes_from_text"] == 1, "which would be said if none had been named"
+    assert not any("no grader was chosen" in line for line in summary.lines())
+
+
 # Grades
 
 
