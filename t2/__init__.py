@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from t2.errors import T2Error
 
 if TYPE_CHECKING:
-    from t2.export import BudgetHead
+    from t2.budget_head import BudgetHead
 
 __version__ = "0.1.0"
 __all__ = ["BudgetHead", "T2Error", "__version__"]
@@ -19,7 +19,7 @@ __all__ = ["BudgetHead", "T2Error", "__version__"]
 
 def __getattr__(name: str) -> Any:
     if name == "BudgetHead":
-        from t2.export import BudgetHead
+        from t2.budget_head import BudgetHead
 
         return BudgetHead
     raise AttributeError(f"module 't2' has no attribute {name!r}")

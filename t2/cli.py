@@ -42,7 +42,7 @@ def export(checkpoint: str, folder: str | None = None) -> None:
         checkpoint: path of the .ckpt file.
         folder: where the head goes; by default beside the checkpoint, under its name without the suffix.
     """
-    from t2.export import export_checkpoint
+    from t2.checkpoint import export_checkpoint
 
     print(f"Exported the head to {export_checkpoint(checkpoint, folder or Path(checkpoint).with_suffix(''))}")
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from t2.calibration.betting import MAX_SETTINGS, CalibrationResult, Form, calibrate
-from t2.curves.labels import BudgetLabels, dataset_optimum
+from t2.curves.labels import BudgetLabels
 from t2.heads.base import Prediction
 from t2.policies.base import OneRound, choices
 from t2.policies.batch_budget import BatchBudget
@@ -42,12 +42,6 @@ def why_not(policy: type[OneRound] | type[Stopper]) -> str | None:
     if policy not in (Utility, PredictedN):
         return "has no knob to calibrate"
     return None
-
-
-def reference_budget(*labels: BudgetLabels) -> int:
-    """N_ref, samples: N_D of several splits together, on the whole grid."""
-    acc_QK = torch.cat([each.served_QK for each in labels])
-    return labels[0].grid[dataset_optimum(acc_QK)]
 
 
 def settings_dearest_first(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from t2.comparison.slices import Slice
-from t2.heads.base import Prediction
+from t2.heads.base import unpredicted
 from t2.policies.base import Replay, choices, replay_one_round
 from t2.policies.record import Policy
 from t2.policies.rules import Rule, one_batch_rules, table_rules
@@ -39,8 +39,3 @@ def rules_as_served(policy: Policy, num: int, given: StopInputs, grid: Sequence[
         return table_rules(rule.table, rule.prior_of(num))
     budget_Q = torch.tensor(grid)[choices(policy, given.prediction or unpredicted(num), tuple(grid))]
     return one_batch_rules(budget_Q, greedy_first=greedy)
-
-
-def unpredicted(num: int) -> Prediction:
-    """Of questions that no head has looked at."""
-    return Prediction(log_tokens_B=torch.zeros(num))

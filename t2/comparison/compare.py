@@ -18,16 +18,13 @@ from t2.comparison.contenders import (
     references,
 )
 from t2.comparison.identity import BEST_LAYER, PROMPT_LENGTH, TFIDF, Key, Role
-from t2.comparison.outer_fold import ALLOWANCES, TARGETS, FoldOutcome, OuterFold
+from t2.comparison.outer_fold import ALLOWANCES, FoldOutcome, OuterFold, limited, outcomes_of, swept
 from t2.comparison.slices import Slice
 from t2.comparison.sources import OUTER_FOLDS, Folds, Source
 from t2.comparison.sweeps import FULL, Sweeps
-from t2.comparison.tuning import (
-    Target,
-    in_order,
-)
+from t2.comparison.tuning import Target, in_order
 from t2.curves.halves import Halves
-from t2.curves.labels import BudgetLabels, dataset_optimum
+from t2.curves.labels import BudgetLabels, reference_budget
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
 from t2.policies.base import Replay
@@ -119,7 +116,7 @@ def compare(
             "cost is then counted in samples."
         )
     folds = Folds.of(pool.dedup_keys, fold_seed)
-    n_ref = tuple(labels.grid[dataset_optimum(labels.served_QK[folds.train_rows(fold)])] for fold in range(OUTER_FOLDS))
+    n_ref = tuple(reference_budget(labels.take(folds.train_rows(fold))) for fold in range(OUTER_FOLDS))
     # Orders are drawn once for the whole pool and then cut: a question's orders do not depend on the fold it is in.
     whole = Slice.of(pool, labels, fold_seed, sweeps.num_orders).with_half_orders(fold_seed)
     whole = whole.with_arrivals(n_ref, fold_seed)
@@ -132,14 +129,10 @@ def compare(
     jobs = [_jobs(labels.grid, sweeps.priced_for(side.train.pool), sources, halves, greedy) for side in sides]
     for same in zip(*jobs, strict=True):
         contender, source = same[0]
-        results = [
-            side.outcome(own, source.folds[fold] if source else None)
-            for fold, (side, (own, _)) in enumerate(zip(sides, same, strict=True))
-        ]
-        tuned, frontier = _tuned(results, order), contender.frontier(_swept(results, order))
-        limited = _limited([results], order)
+        results = outcomes_of(sides, [own for own, _ in same], source)
+        frontier, limit = contender.frontier(swept(results, order)), limited([results], order)
         outcomes[contender.key] = Outcome(
-            contender.key, contender.kind, tuple(results), tuned, frontier, limited=limited
+            contender.key, contender.kind, results, _tuned(results, order), frontier, limited=limit
         )
     fixed = outcomes[Key("FixedN")]
     at_ref = [fold.test[labels.grid.index(n)] for fold, n in zip(fixed.folds, n_ref, strict=True)]
@@ -174,28 +167,6 @@ def _tuned(results: Sequence[FoldOutcome], order: Tensor) -> tuple[Replay, ...]:
     return tuple(in_order([fold.test[fold.chosen[a]] for fold in results], order) for a in range(len(ALLOWANCES)))
 
 
-def _limited(contenders: Sequence[Sequence[FoldOutcome]], order: Tensor) -> dict[Target, Replay]:
-    """For each target, in each fold the contender that its training questions prefer, at its setting.
-
-    Each contender is given by fold. Targets that no contender of some fold waits little enough for are left out.
-    """
-    replays: dict[Target, Replay] = {}
-    for target in TARGETS:
-        parts = []
-        for own in zip(*contenders, strict=True):
-            able = [outcome for outcome in own if target in outcome.limited]
-            if able:  # cheap because it loses too much is not best
-                best = min(able, key=lambda o: (not o.limited[target].within, o.limited[target].tokens))
-                parts.append(best.test[best.limited[target].place])
-        if len(parts) == OUTER_FOLDS:
-            replays[target] = in_order(parts, order)
-    return replays
-
-
-def _swept(results: Sequence[FoldOutcome], order: Tensor) -> tuple[Replay, ...]:
-    return tuple(in_order(same, order) for same in zip(*(fold.test for fold in results), strict=True))
-
-
 def best_of(comparison: Comparison, contenders: Sequence[Key], by: Callable[[FoldOutcome], Any], role: Role) -> Outcome:
     """The contender that each fold's training questions prefer: named out of fold, so it may be called the best.
 
@@ -217,8 +188,8 @@ def best_of(comparison: Comparison, contenders: Sequence[Key], by: Callable[[Fol
     # Settings are joined by index, which means something only if the folds have one knob.
     has_one_knob = all(comparison.outcomes[key].frontier.settings == first.frontier.settings for key in picks)
     settings = first.frontier.settings if has_one_knob else (float("nan"),)
-    sweep = _swept(folds, order) if has_one_knob else tuned[-1:]
+    sweep = swept(folds, order) if has_one_knob else tuned[-1:]
     frontier = Frontier(role.display_name, settings, sweep, policy, picks[0].source, in_bins)
-    limited = _limited([comparison.outcomes[key].folds for key in contenders], order)
+    limit = limited([comparison.outcomes[key].folds for key in contenders], order)
     made_of = tuple(sorted({key.display_name for key in picks}))
-    return Outcome(role, first.kind, tuple(folds), tuned, frontier, made_of, limited)
+    return Outcome(role, first.kind, tuple(folds), tuned, frontier, made_of, limit)

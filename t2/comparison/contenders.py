@@ -16,7 +16,7 @@ from t2.comparison.identity import AT_ONCE, GENERATOR, ONE_SAMPLE, PLANNED, TFID
 from t2.comparison.slices import Slice
 from t2.comparison.sources import Known
 from t2.comparison.sweeps import FULL, Sweeps
-from t2.heads.base import Prediction
+from t2.heads.base import Prediction, unpredicted
 from t2.policies import POLICIES
 from t2.policies.asc import ASC
 from t2.policies.base import Replay
@@ -144,7 +144,7 @@ def frontier_of(contender: Contender, run: fits.Run, on: Slice, known: Known) ->
 
 def nothing_known(num: int) -> Known:
     """For contenders that look at no prediction."""
-    return Known(torch.zeros(num, dtype=torch.float64), Prediction(log_tokens_B=torch.zeros(num)))
+    return Known(torch.zeros(num, dtype=torch.float64), unpredicted(num))
 
 
 def fixed_frontier(on: Slice) -> Frontier:

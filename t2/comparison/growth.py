@@ -14,24 +14,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
-from t2.comparison.contenders import Contender, of_head, references
+from t2.comparison.contenders import Contender, fixed_frontier, of_head, references
 from t2.comparison.identity import PLANNED, Key
-from t2.comparison.outer_fold import FoldOutcome, OuterFold
+from t2.comparison.outer_fold import OuterFold, limited, outcomes_of, swept
 from t2.comparison.slices import Slice
 from t2.comparison.sources import OUTER_FOLDS, Folds, Source
 from t2.comparison.sweeps import Sweeps
 from t2.comparison.tuning import ALLOWANCE, Target, in_order
-from t2.curves.labels import BudgetLabels, budget_labels, cut_grid, dataset_optimum
+from t2.curves.labels import BudgetLabels, budget_labels, cut_grid, reference_budget
 from t2.grading.graded import GradedPool
 from t2.hashing import unit_interval
-from t2.policies.base import Replay, replay_fixed
 from t2.stats.bootstrap import Interval, clusters_of
-from t2.stats.frontier import Frontier
 from t2.stats.resampled import Resampled
 
 GROWTH = Sweeps(plan_prices=(0.8, 2.2, 4.5, 9.5), round_prices=(0.0, 0.25, 0.9, 2.8, math.inf))
@@ -114,8 +111,7 @@ def learning_curve(
         part, own = learning_part(pool, labels.grid, eps, amount)
         learn = whole if amount.part == 1 else Slice.of(part, own, fold_seed, sweeps.num_orders)
         train = [len(folds.train_rows(fold)) for fold in range(OUTER_FOLDS)]
-        most = int(pool.present_QM.sum(1).min()) // amount.part
-        x = float(most if amount.part > 1 else round(sum(train) / OUTER_FOLDS))
+        x = float(part.vote_QM.shape[1] if amount.part > 1 else round(sum(train) / OUTER_FOLDS))
         points += _points(amount.name, x, learn, whole, folds, sources[amount.name], sweeps)
     return points
 
@@ -142,29 +138,26 @@ def _points(
 ) -> Iterator[GrowthPoint]:
     """The rules, learned from one slice of all questions and scored on another: the same, or one of more samples."""
     # What is compared with, N_ref of all that is scored, must not move with what is learned from.
-    rows = [torch.nonzero(folds.outer_Q != fold).squeeze(1) for fold in range(OUTER_FOLDS)]
-    rivals = [_n_ref(score.labels, rows[fold]) for fold in range(OUTER_FOLDS)]
-    n_ref = [min(_n_ref(learn.labels, folds.train_rows(fold)), rivals[fold]) for fold in range(OUTER_FOLDS)]
-    if learn is score:
-        n_ref = rivals  # of few questions N_ref is a matter of luck, and a fair comparison has one cap
+    everyone = replace(folds, learn_Q=None)
+    rivals = [reference_budget(score.labels.take(everyone.train_rows(fold))) for fold in range(OUTER_FOLDS)]
+    n_ref = rivals  # of few questions N_ref is a matter of luck, and a fair comparison has one cap
+    if learn is not score:  # of few samples it is their own, if that is smaller
+        theirs = [reference_budget(learn.labels.take(folds.train_rows(fold))) for fold in range(OUTER_FOLDS)]
+        n_ref = list(map(min, theirs, rivals))
     sides = [OuterFold.of(learn, score, folds, fold, n_ref[fold]) for fold in range(OUTER_FOLDS)]
-    order = folds.test_order
-    fixed = in_order([_fixed(side.test, rival) for side, rival in zip(sides, rivals, strict=True)], order)
-    line = _fixed_line(score)
+    order, line = folds.test_order, fixed_frontier(score)
+    at_ref = [line.replays[score.labels.grid.index(n)].take(folds.test_rows(fold)) for fold, n in enumerate(rivals)]
+    fixed = in_order(at_ref, order)
     jobs = [_contenders(source, learn.labels.grid, sweeps.priced_for(side.train.pool)) for side in sides]
     clusters_Q, most = clusters_of(score.pool.dedup_keys), int(torch.tensor(rivals).mode().values)
     for same in zip(*jobs, strict=True):
         contender, limit = same[0]
-        asks = bool(contender.key.source)
-        results = [
-            side.outcome(own, source.folds[fold] if asks else None)
-            for fold, (side, (own, _)) in enumerate(zip(sides, same, strict=True))
-        ]
-        tuned = _tuned(results, Target(ALLOWANCE, limit), order)
-        if tuned is None:
+        results = outcomes_of(sides, [own for own, _ in same], source if contender.key.source else None)
+        tuned = limited([results], order).get(Target(ALLOWANCE, limit))
+        if tuned is None:  # in some fold no setting waits so little
             continue
-        swept = contender.frontier([in_order(each, order) for each in zip(*(r.test for r in results), strict=True)])
-        resampled = Resampled([tuned, fixed, *swept.replays, *line.replays], clusters_Q, sweeps.num_resamples)
+        frontier = contender.frontier(swept(results, order))
+        resampled = Resampled([tuned, fixed, *frontier.replays, *line.replays], clusters_Q, sweeps.num_resamples)
         yield GrowthPoint(
             amount=amount,
             x=x,
@@ -176,7 +169,7 @@ def _points(
             rounds=float(tuned.rounds.mean()),
             difference=resampled.difference(tuned, fixed),
             ratio=resampled.ratio(tuned, fixed),
-            area=resampled.area(swept, line, most) if swept.is_swept else None,
+            area=resampled.area(frontier, line, most) if frontier.is_swept else None,
         )
 
 
@@ -195,24 +188,3 @@ def _contenders(source: Source, grid: tuple[int, ...], sweeps: Sweeps) -> list[t
         (of_nobody, Key("ASC"), math.inf),
     )
     return [(where[key], limit) for where, key, limit in wanted if key in where]
-
-
-def _n_ref(labels: BudgetLabels, rows: Tensor) -> int:
-    return labels.grid[dataset_optimum(labels.served_QK[rows])]
-
-
-def _fixed(on: Slice, n: int) -> Replay:
-    return replay_fixed(n, on.labels, on.pool, on.axes)
-
-
-def _fixed_line(on: Slice) -> Frontier:
-    """FixedN at every budget."""
-    replays = tuple(_fixed(on, n) for n in on.labels.grid)
-    return Frontier("FixedN", tuple(map(float, on.labels.grid)), replays, "FixedN")
-
-
-def _tuned(results: Sequence[FoldOutcome], target: Target, order: Tensor) -> Replay | None:
-    """The settings that the folds chose, put together; None: in some fold no setting waits so little."""
-    if not all(target in result.limited for result in results):
-        return None
-    return in_order([result.test[result.limited[target].place] for result in results], order)

@@ -19,7 +19,7 @@ from t2.pages.pictures import png_of
 from t2.pages.table import Table
 from t2.pages.text import COST_WORDS, clean, number, span
 from t2.pools.load import LoadedPool, pool_folder
-from t2.store.files import write_atomically, write_text_atomically
+from t2.store.files import write_bytes_atomically, write_text_atomically
 
 CURVE_FILE = "learning_curve.safetensors"
 """Inside a pool: what `train.py cross_validate --learning_curve true` writes."""
@@ -83,7 +83,7 @@ def write_caps(
     """How the saving grows with the largest budget, and where it stops.
 
     Raises:
-        T2Error: no pool or predictions, or a cap that is below the first budget or beyond the pool.
+        T2Error: no pool, no predictions of a head, or a cap that is no budget of the grid.
     """
     path = Path(predictions) if predictions else pool_folder(source) / PREDICTIONS_FILE
     found = load_predicted(source, path, grader)
@@ -138,5 +138,5 @@ def _written(
     content = {"title": title, "cost_unit": loaded.cost_unit, "points": [asdict(point) for point in points]}
     write_text_atomically(record, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     write_text_atomically(text, f"{growth_table(points, loaded.cost_unit).markdown()}\n")
-    write_atomically(picture, lambda scratch: Path(scratch).write_bytes(png))
+    write_bytes_atomically(picture, png)
     return [text, picture, record]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from torch import Tensor
 
 from t2.comparison.contenders import Contender, fixed_frontier, frontier_of, nothing_known
 from t2.comparison.slices import Slice
-from t2.comparison.sources import FoldKnown, Folds
-from t2.comparison.tuning import InnerFold, Pick, Target, held_out_frontier, inner_folds, pick_for
+from t2.comparison.sources import OUTER_FOLDS, FoldKnown, Folds, Source
+from t2.comparison.tuning import InnerFold, Pick, Target, held_out_frontier, in_order, inner_folds, pick_for
 from t2.policies.base import Replay
 from t2.stats.frontier import Frontier, Setting, area
 
@@ -91,3 +93,36 @@ class OuterFold:
             return self.n_ref
         assert self.train.halves is not None
         return self.train.halves.upto(self.n_ref).grid[-1]
+
+
+def outcomes_of(
+    sides: Sequence[OuterFold], contenders: Sequence[Contender], source: Source | None
+) -> tuple[FoldOutcome, ...]:
+    """One contender in every fold, given by fold since prices differ; None: it asks no source."""
+    return tuple(
+        side.outcome(own, source.folds[fold] if source else None)
+        for fold, (side, own) in enumerate(zip(sides, contenders, strict=True))
+    )
+
+
+def limited(contenders: Sequence[Sequence[FoldOutcome]], order: Tensor) -> dict[Target, Replay]:
+    """For each target, in each fold the contender that its training questions prefer, at its setting.
+
+    Each contender is given by fold. Targets that no contender of some fold waits little enough for are left out.
+    """
+    replays: dict[Target, Replay] = {}
+    for target in TARGETS:
+        parts = []
+        for own in zip(*contenders, strict=True):
+            able = [outcome for outcome in own if target in outcome.limited]
+            if able:  # cheap because it loses too much is not best
+                best = min(able, key=lambda o: (not o.limited[target].within, o.limited[target].tokens))
+                parts.append(best.test[best.limited[target].place])
+        if len(parts) == OUTER_FOLDS:
+            replays[target] = in_order(parts, order)
+    return replays
+
+
+def swept(results: Sequence[FoldOutcome], order: Tensor) -> tuple[Replay, ...]:
+    """The folds' test questions at every setting, in the order of the pool."""
+    return tuple(in_order(same, order) for same in zip(*(fold.test for fold in results), strict=True))

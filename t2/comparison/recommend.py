@@ -26,7 +26,7 @@ from t2.comparison.slices import Slice
 from t2.comparison.sources import Known, joined
 from t2.comparison.sweeps import FULL, Sweeps
 from t2.comparison.tuning import Target, held_out_frontier, in_order, inner_folds, pick_for
-from t2.curves.labels import BudgetLabels, dataset_optimum
+from t2.curves.labels import BudgetLabels, reference_budget
 from t2.grading.graded import GradedPool
 from t2.policies.base import Replay, replay_fixed
 from t2.policies.one_round import PredictedN, Utility
@@ -124,7 +124,7 @@ def recommend(
     folds = inner_folds(on, fold_Q)
     order = torch.cat([fold.held_rows for fold in folds]).argsort()
     all_known = joined(known).take(order)
-    n_ref = labels.grid[dataset_optimum(labels.served_QK)]
+    n_ref = reference_budget(labels)
     frontiers = [
         # What decides beforehand is served with the whole grid; what looks at answers draws no more than N_ref.
         held_out_frontier(one, folds, all_known, labels.grid[-1] if one.kind == "one round" else n_ref)

@@ -48,7 +48,11 @@ class Known:
     def of_head(head: Head, pooled_BLD: Tensor) -> Known:
         """What a trained head says of questions."""
         with torch.no_grad():
-            prediction = head.predict(head(pooled_BLD))
+            return Known.of_prediction(head, head.predict(head(pooled_BLD)))
+
+    @staticmethod
+    def of_prediction(head: Head, prediction: Prediction) -> Known:
+        """What a head's prediction says of questions."""
         score_B = head.score(prediction).double()
         if not isinstance(head, PriorHead):
             return Known(score_B, prediction)

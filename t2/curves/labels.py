@@ -151,3 +151,9 @@ def budget_labels(pool: GradedPool, grid: Sequence[int], eps: float, first: Firs
 def dataset_optimum(acc_QK: Tensor, eps: float = DATASET_EPS) -> int:
     """Index of N_D, the smallest budget that is enough on the mean curve."""
     return int(smallest_enough(acc_QK.mean(0, keepdim=True), eps))
+
+
+def reference_budget(*labels: BudgetLabels) -> int:
+    """N_ref, samples: N_D of several sets of questions together, on the whole grid, as they are served."""
+    acc_QK = torch.cat([each.served_QK for each in labels])
+    return labels[0].grid[dataset_optimum(acc_QK)]

@@ -104,6 +104,11 @@ class Prediction:
         return Prediction(**parts)
 
 
+def unpredicted(num: int) -> Prediction:
+    """Of questions that no head has looked at: all alike."""
+    return Prediction(log_tokens_B=torch.zeros(num))
+
+
 def concatenated(parts: Sequence[Prediction]) -> Prediction:
     """Predictions of several sets of questions, one after the other."""
     names = [name for name, value in vars(parts[0]).items() if value is not None]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from t2.budget_head import BudgetHead
 from t2.comparison.as_served import replay_as_served
 from t2.comparison.compare import Comparison, compare
 from t2.comparison.contenders import nothing_known
@@ -16,14 +17,14 @@ from t2.comparison.sources import FOLD_SEEDS, Folds, Known
 from t2.comparison.summary import Summary, summarise
 from t2.comparison.sweeps import FULL, Sweeps
 from t2.errors import T2Error
-from t2.export import BudgetHead
 from t2.hardware import one_thread
+from t2.heads.base import Prediction
 from t2.judging.as_exported import Promise, as_exported, head_source, observed_promise, shares_of
 from t2.judging.live_command import LIVE_FILE, check_live, run_live
 from t2.judging.questions import HeadQuestions, eps_of, load_questions
 from t2.judging.report import IN_TERMINAL, NOT_IN_TERMINAL, Evaluated, live_table, rivals_table, write_evaluation
 from t2.pages.terminal import rich_table
-from t2.policies.base import OneRound, Replay, choices
+from t2.policies.base import Replay, choices
 from t2.policies.record import in_words
 from t2.policies.stoppers import Stopper
 from t2.stats.bootstrap import clusters_of
@@ -63,13 +64,16 @@ def evaluate_head(
     head = BudgetHead.from_pretrained(name)
     check_live(live, source, grader)
     judged = load_questions(head, source, proxy, features, grader, min_samples)
+    prediction = None if judged.pooled_QLD is None else head.predict(judged.pooled_QLD)
     with one_thread():
-        replay = _as_served(head, judged)
-    known = _known(head, judged)
+        replay = _as_served(head, judged, prediction)
+    known = nothing_known(len(judged.pool))
+    if prediction is not None:  # the score is taken before the grid is cut
+        known = Known.of_prediction(head.head, prediction).upto(len(judged.labels.grid))
     rows = run_live(head, judged, known, live, out) if live else None  # the engine needs all threads
     with one_thread():
         summary, comparison = compared(head, judged, known, console, sweeps)
-        promise, promise_notes = promise_of(head, judged, replay)
+        promise, promise_notes = promise_of(head, judged, prediction, replay)
         shares = shares_of(head.policy, replay, judged.labels.grid)
         exported = as_exported(head.policy, replay, comparison.reference, judged.pool, shares, promise)
     evaluated = Evaluated(
@@ -88,15 +92,7 @@ def evaluate_head(
     return [*paths, out / LIVE_FILE] if rows else paths
 
 
-def _known(head: BudgetHead, judged: HeadQuestions) -> Known:
-    """What the head says of the questions; without one nothing."""
-    if judged.pooled_QLD is None:
-        return nothing_known(len(judged.pool))
-    # The score is taken before the grid is cut.
-    return Known.of_head(head.head, judged.pooled_QLD).upto(len(judged.labels.grid))
-
-
-def _as_served(head: BudgetHead, judged: HeadQuestions) -> Replay:
+def _as_served(head: BudgetHead, judged: HeadQuestions, prediction: Prediction | None) -> Replay:
     """The exported policy on the stored samples: first of all, since it may be impossible.
 
     Raises:
@@ -104,7 +100,7 @@ def _as_served(head: BudgetHead, judged: HeadQuestions) -> Replay:
     """
     on = Slice.of(judged.pool, judged.labels, seed=0)
     try:
-        return replay_as_served(head.policy, on, head.inputs(judged.pooled_QLD))
+        return replay_as_served(head.policy, on, head.inputs(prediction))
     except T2Error as error:
         raise T2Error(
             f"Expected questions of pool {judged.loaded.name} that the head's policy {in_words(head.policy)} can be "
@@ -130,7 +126,9 @@ def compared(
     return summary, comparisons[0]
 
 
-def promise_of(head: BudgetHead, judged: HeadQuestions, replay: Replay) -> tuple[Promise | None, list[str]]:
+def promise_of(
+    head: BudgetHead, judged: HeadQuestions, prediction: Prediction | None, replay: Replay
+) -> tuple[Promise | None, list[str]]:
     """What calibration promised, held against what the policy does here; or why it cannot be."""
     record = head.calibration
     if record is None:
@@ -143,7 +141,7 @@ def promise_of(head: BudgetHead, judged: HeadQuestions, replay: Replay) -> tuple
             f"The head's promise is against FixedN({n_ref}); this pool allows {judged.labels.grid[-1]} samples, so it "
             "cannot be checked here."
         ]
-    if _is_cut(head, judged) or (n_ref is None and judged.labels.grid != head.grid):
+    if _is_cut(head, judged, prediction) or (n_ref is None and judged.labels.grid != head.grid):
         return None, [
             f"The head's promise needs budgets up to {head.grid[-1]}; this pool allows {judged.labels.grid[-1]} "
             "samples, so it cannot be checked here."
@@ -151,13 +149,11 @@ def promise_of(head: BudgetHead, judged: HeadQuestions, replay: Replay) -> tuple
     return observed_promise(replay.correct, judged.pool, judged.labels, n_ref, record.alpha, record.delta), []
 
 
-def _is_cut(head: BudgetHead, judged: HeadQuestions) -> bool:
+def _is_cut(head: BudgetHead, judged: HeadQuestions, prediction: Prediction | None) -> bool:
     """Whether the policy would draw more samples than the pool has."""
-    policy, largest = head.policy, judged.labels.grid[-1]
+    policy = head.policy
     if isinstance(policy, Stopper):
-        return policy.cap > largest
-    assert isinstance(policy, OneRound)
-    prediction = head.inputs(judged.pooled_QLD).prediction
+        return policy.cap > judged.labels.grid[-1]
     return prediction is not None and bool((choices(policy, prediction, head.grid) >= len(judged.labels.grid)).any())
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from t2.budget_head import BudgetHead
 from t2.comparison.sources import Known
 from t2.endings import keeping
 from t2.errors import T2Error
-from t2.export import BudgetHead
 from t2.hardware import one_thread
 from t2.judging.live_plan import Planned, Questions, enough_to_fit, live_rows, plan
 from t2.judging.live_run import LiveResult, beside_replay, evaluate_live
@@ -66,8 +66,7 @@ def run_live(head: BudgetHead, judged: HeadQuestions, known: Known, num_live: in
     rows, other_rows = live_rows(judged.pool.question_ids, judged.pool.dedup_keys, num_live)
     live, others = everyone.take(rows), everyone.take(other_rows)
     with one_thread():
-        given = head.inputs(None if judged.pooled_QLD is None else judged.pooled_QLD[rows])
-        planned = plan(live, others, head.policy, n_ref_of(head, judged), given)
+        planned = plan(live, others, head.policy, n_ref_of(head, judged), head.inputs(live.known.prediction))
     if bool(live.pool.greedy_present_Q.all()):
         greedy = Planned(tuple(GreedyAnswer() for _ in rows), replay_greedy(live.pool))
         planned = {"Greedy": greedy, **planned}  # first: what an engine does once, it does in the cheapest run

@@ -20,7 +20,7 @@ from t2.comparison.slices import Slice
 from t2.comparison.sources import Folds, Known
 from t2.comparison.sweeps import FULL
 from t2.comparison.tuning import cheapest_within, held_out_frontier, inner_folds
-from t2.curves.labels import BudgetLabels, dataset_optimum
+from t2.curves.labels import BudgetLabels, reference_budget
 from t2.grading.graded import GradedPool
 from t2.hashing import unit_interval
 from t2.policies.asc import ASC
@@ -88,7 +88,7 @@ def plan(
     """
     grid, enough = live.labels.grid, enough_to_fit(others)
     if enough:
-        n_ref = grid[dataset_optimum(others.labels.served_QK)]
+        n_ref = reference_budget(others.labels)
     given = given or StopInputs(prediction=live.known.prediction)
     on = Slice.of(live.pool, live.labels, seed=0)
     planned = {

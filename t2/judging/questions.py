@@ -10,10 +10,10 @@ from torch import Tensor
 
 from t2.activations.cache import FeatureSpec
 from t2.activations.features import pooled_features
+from t2.budget_head import BudgetHead
 from t2.comparison.sources import FOLD_SEEDS, check_enough
 from t2.curves.labels import BudgetLabels, budget_labels, cut_grid
 from t2.errors import T2Error
-from t2.export import BudgetHead
 from t2.grading.graded import GradedPool
 from t2.model_files import ModelFiles, resolve_model
 from t2.pools.load import LoadedPool, load_pool

@@ -13,13 +13,13 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from rich.console import Console
 from torch import Tensor
 
+from t2.checkpoint import CHECKPOINT_KEY
 from t2.comparison.contenders import fixed_frontier, head_frontiers, reference_frontiers
 from t2.comparison.fits import one_round
 from t2.comparison.frontier_figure import Line, frontier_figure, pictured
 from t2.comparison.slices import Slice
-from t2.curves.labels import BudgetLabels, dataset_optimum
+from t2.curves.labels import BudgetLabels, reference_budget
 from t2.errors import T2Error
-from t2.export import CHECKPOINT_KEY
 from t2.grading.graded import GradedPool
 from t2.head_record import Metrics
 from t2.heads.base import Head, Prediction
@@ -137,7 +137,7 @@ class ValidationResult:
         self, head: str, policy: OneRound, pool: GradedPool, labels: BudgetLabels, prediction: Prediction
     ) -> None:
         self.head, self.policy, self.pool, self.labels, self.prediction = head, policy, pool, labels, prediction
-        self.n_ref = labels.grid[dataset_optimum(labels.served_QK)]
+        self.n_ref = reference_budget(labels)
         self.on = Slice.of(pool, labels, seed=0)
         self.fixed = fixed_frontier(self.on)
         self.replay = one_round(policy, prediction, self.on, labels.grid[-1])

@@ -19,15 +19,15 @@ from t2.calibration.betting import ALPHA, DELTA, CalibrationResult, Form, questi
 from t2.calibration.settings import (
     calibrate_settings,
     promise,
-    reference_budget,
     settings_dearest_first,
     why_not,
 )
+from t2.checkpoint import Checkpoint
 from t2.comparison.as_served import replay_as_served
 from t2.comparison.slices import Slice
-from t2.curves.labels import BudgetLabels
+from t2.curves.labels import BudgetLabels, reference_budget
 from t2.errors import T2Error
-from t2.export import Checkpoint, key_digest
+from t2.export import key_digest
 from t2.head_record import Calibration, CalibrationStatus, Decision
 from t2.heads.base import Head
 from t2.policies import POLICIES
@@ -170,19 +170,17 @@ class CalibrateHead(L.Callback):
         # A ratio of means, not a mean of ratios: what all these questions together cost.
         ratio = float(replay.generated_tokens.mean() / (n_ref * pool.mean_tokens_Q).mean())
         sentence = promise(result, settings, n_ref, kept)
+        status: CalibrationStatus = "no_setting_passed" if result.chosen is None else "calibrated"
         if result.chosen is not None:
-            status: CalibrationStatus = "calibrated"
             advice = (
                 f"It draws {float(replay.samples.mean()):.1f} samples a question there and spends {ratio:.2f} x the "
                 f"tokens of FixedN(n={n_ref})."
             )
         elif kept is not None:
-            status = "no_setting_passed"
             advice = (
                 f"It spends {ratio:.2f} x the tokens of FixedN(n={n_ref}). `calibration.mode: required` exports that."
             )
         else:
-            status = "no_setting_passed"
             advice = f"To keep {in_words(configured)} without a promise: `calibration.mode: skip`."
         record = replace(
             self._untested(status, configured, result.num_questions, sentence),

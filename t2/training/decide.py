@@ -14,17 +14,18 @@ from typing import Literal
 
 import lightning as L
 import torch
+from torch import Tensor
 
-from t2.calibration.settings import reference_budget
+from t2.checkpoint import Checkpoint
 from t2.comparison.as_served import replay_as_served
 from t2.comparison.recommend import FEWEST, Recommendation, Weighed, enough, folds_of, recommend
 from t2.comparison.slices import Slice
 from t2.comparison.sources import Known
 from t2.comparison.sweeps import FULL, Sweeps
 from t2.comparison.tuning import ALLOWANCE, Target
-from t2.curves.labels import BudgetLabels
+from t2.curves.labels import BudgetLabels, reference_budget
 from t2.errors import T2Error
-from t2.export import Checkpoint
+from t2.grading.graded import GradedPool
 from t2.head_record import Decision, Metrics, WeighedRule
 from t2.heads.base import Head, HeadShape, targets_of
 from t2.heads.training_votes import TrainingVotes
@@ -79,24 +80,25 @@ class Decide(L.Callback):
         configured = before or (record.calibration.configured_policy if record.calibration else record.policy)
         assert configured is not None, "`AccuracyCost` records its policy in each checkpoint"
         data.wait_for("train")  # training may have ended before all were labelled
-        pool, labels = data.split("train")
-        votes = TrainingVotes.of(pool, labels)
-        first: Literal["greedy", "sampled"] = "sampled" if labels.greedy_right_Q is None else "greedy"
+        train, train_labels = data.split("train")
+        votes = TrainingVotes.of(train, train_labels)
+        first: Literal["greedy", "sampled"] = "sampled" if train_labels.greedy_right_Q is None else "greedy"
         record = replace(record, labels=replace(record.labels, first=first))
         if self.mode == "configured":
             decision = Decision("configured", f"{in_words(configured.policy())} is the policy of the configuration.")
             policy = configured
         else:
-            found = self._recommended(trainer, pl_module, data)
-            together, labels, _ = data.together("train", "validation")
-            decision, policy = decided(found, self.target, configured, labels, len(set(together.dedup_keys)))
+            pool, labels, pooled_QLD = data.together("train", "validation")
+            found = self._recommended(trainer, pl_module, pool, labels, pooled_QLD)
+            decision, policy = decided(found, self.target, configured, labels, len(set(pool.dedup_keys)))
         head = checkpoint.head()
         metrics = metrics_of(head, policy.policy(), votes, data)
         record = replace(record, policy=policy, decision=decision, metrics=metrics, calibration=None)
         checkpoint.rewrite(record, votes)
 
-    def _recommended(self, trainer: L.Trainer, probe: BudgetProbe, data: BudgetData) -> Recommendation | None:
-        pool, labels, pooled_QLD = data.together("train", "validation")
+    def _recommended(
+        self, trainer: L.Trainer, probe: BudgetProbe, pool: GradedPool, labels: BudgetLabels, pooled_QLD: Tensor
+    ) -> Recommendation | None:
         if not enough(pool.dedup_keys):
             return None
         fold_Q = folds_of(pool.dedup_keys)

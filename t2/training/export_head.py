@@ -7,8 +7,9 @@ from pathlib import Path
 import lightning as L
 from rich.console import Console
 
-from t2.calibration.settings import reference_budget
-from t2.export import BudgetHead, export_checkpoint
+from t2.budget_head import BudgetHead
+from t2.checkpoint import export_checkpoint
+from t2.curves.labels import reference_budget
 from t2.training.accuracy_cost import FIGURE_FILE, best_checkpoint
 from t2.training.data import BudgetData, needed_data
 from t2.training.fit_summary import MIN_TEST, FitSummary
@@ -48,7 +49,7 @@ def summary_of(head: BudgetHead, data: BudgetData) -> FitSummary:
     n_ref = head.calibration.n_ref if head.calibration else None
     if n_ref is None:
         n_ref = reference_budget(data.split("train")[1], data.split("validation")[1])
-    given = head.inputs(pooled_QLD if head.has_weights else None)
+    given = head.inputs(head.predict(pooled_QLD) if head.has_weights else None)
     size, decision = len(data.dedup_keys(split)), head.record.decision
     return FitSummary.of(head.policy, given, pool, labels, n_ref, split, size, decision)
 

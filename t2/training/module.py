@@ -12,8 +12,8 @@ from torch import Tensor
 
 from t2.activations.layers import LayerChoice
 from t2.activations.pooling import pool_last_token
+from t2.checkpoint import CHECKPOINT_KEY
 from t2.errors import T2Error
-from t2.export import CHECKPOINT_KEY
 from t2.head_record import NO_DATA, HeadRecord
 from t2.heads.base import Head, HeadShape, Prediction, Targets
 from t2.training.data import data_of

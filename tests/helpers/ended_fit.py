@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 import torch
 from helpers.budget_data import NoBudgetData
+from helpers.graded_pools import graded_pool
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
@@ -36,21 +37,9 @@ def pool_of(name: str, num: int, seed: int) -> GradedPool:
     generator = torch.Generator().manual_seed(seed)
     shares_QC = torch.stack([torch.tensor([0.1, q / num + 0.05, 0.4, 0.2]) for q in range(num)])
     vote_QM = torch.multinomial(shares_QC, 16, replacement=True, generator=generator) - 1
-    none = torch.zeros(num, dtype=torch.long)
-    return GradedPool(
-        question_ids=tuple(f"{name}{q}" for q in range(num)),
-        dedup_keys=tuple(f"{name}{q}" for q in range(num)),
-        families=("",) * num,
-        sizes=(0,) * num,
-        vote_QM=vote_QM,
-        right_QM=vote_QM == 0,
-        tokens_QM=torch.randint(5, 200, (num, 16), generator=generator),
-        truncated_QM=torch.zeros(num, 16, dtype=torch.bool),
-        greedy_right_Q=none.bool(),
-        greedy_tokens_Q=none + 10,
-        prompt_tokens_Q=none + 5,
-        greedy_present_Q=~none.bool(),
-    )
+    names = tuple(f"{name}{q}" for q in range(num))
+    tokens_QM = torch.randint(5, 200, (num, 16), generator=generator)
+    return graded_pool(vote_QM.tolist(), tokens_QM.tolist(), question_ids=names, dedup_keys=names)
 
 
 class Splits(NoBudgetData):

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from t2.budget_head import BudgetHead
 from t2.cli import main
-from t2.export import BudgetHead
 from t2.judging.questions import HeadQuestions, load_questions
 from t2.pools.load import LoadedPool, load_pool
 

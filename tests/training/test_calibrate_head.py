@@ -11,10 +11,12 @@ import pytest
 import torch
 from helpers.ended_fit import SEEN, SHAPE, UTILITY, Run, Splits, pool_of, trained
 
+from t2.budget_head import BudgetHead
 from t2.calibration.betting import questions_needed
+from t2.checkpoint import export_checkpoint
 from t2.curves.labels import dataset_optimum
 from t2.errors import T2Error
-from t2.export import BudgetHead, export_checkpoint, key_digest
+from t2.export import key_digest
 from t2.heads import CurveHead, OrdinalHead
 from t2.heads.base import Head
 from t2.training.calibrate import CalibrateHead

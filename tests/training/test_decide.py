@@ -14,14 +14,15 @@ from helpers.ended_fit import SHAPE, UTILITY, Run, Splits, trained
 from helpers.graded_pools import mixed_pool
 
 import t2
+from t2.budget_head import BudgetHead
 from t2.calibration.betting import calibrate
+from t2.checkpoint import Checkpoint, export_checkpoint
 from t2.comparison.as_served import replay_as_served
 from t2.comparison.recommend import Candidate, Recommendation, Weighed
 from t2.comparison.slices import Slice
 from t2.comparison.tuning import Target
 from t2.curves.labels import budget_labels
 from t2.errors import T2Error
-from t2.export import BudgetHead, Checkpoint, export_checkpoint
 from t2.head_record import HeadRecord
 from t2.heads import PriorHead
 from t2.heads.base import Head
@@ -81,7 +82,8 @@ def test_what_held_out_questions_recommend_is_in_the_checkpoint(prior_head: Head
     assert "split calibration" not in run.data.asked
     export = BudgetHead.from_pretrained(export_checkpoint(run.path, tmp_path / "head"))
     pool, labels = run.data.split("validation")
-    given = export.inputs(run.data.features_of("validation") if export.has_weights else None)
+    pooled_QLD = run.data.features_of("validation")
+    given = export.inputs(export.predict(pooled_QLD) if export.has_weights else None)
     replay = replay_as_served(export.policy, Slice.of(pool, labels, seed=0), given)
     assert record.metrics is not None
     assert record.metrics.samples is not None

@@ -19,11 +19,10 @@ from t2.calibration.betting import MAX_SETTINGS, CalibrationResult, Form, calibr
 from t2.calibration.settings import (
     calibrate_settings,
     promise,
-    reference_budget,
     settings_dearest_first,
     why_not,
 )
-from t2.curves.labels import BudgetLabels
+from t2.curves.labels import BudgetLabels, reference_budget
 from t2.curves.majority import majority_accuracy
 from t2.heads.base import Prediction
 from t2.policies import POLICIES, FixedN, PredictedN, Utility

@@ -11,12 +11,13 @@ import torch
 from helpers.graded_pools import random_pool
 from torch import Tensor
 
+from t2.budget_head import BudgetHead
 from t2.comparison.fits import question_priors
 from t2.comparison.slices import Slice
 from t2.comparison.sources import Known
 from t2.curves.labels import budget_labels
 from t2.errors import T2Error
-from t2.export import BudgetHead, load_exactly, save_head
+from t2.export import load_exactly, save_head
 from t2.head_record import HeadRecord
 from t2.heads import CurveHead, HeadShape, PriorHead, Targets
 from t2.heads.answer_atoms import AnswerAtoms, answer_atoms, fitted_atoms, posterior, spread_over_questions, tempered

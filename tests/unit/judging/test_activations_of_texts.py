@@ -9,8 +9,8 @@ import pytest
 import torch
 from helpers.judged_heads import MODEL, MakeHead, World, asked
 
+from t2.budget_head import BudgetHead
 from t2.errors import T2Error
-from t2.export import BudgetHead
 
 
 def test_texts_give_what_the_pool_s_features_give(world: World, make_head: MakeHead) -> None:

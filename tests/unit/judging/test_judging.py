@@ -21,9 +21,9 @@ import t2.judging.command
 import t2.judging.questions
 from t2.activations.cache import FeatureSpec
 from t2.activations.features import computed
+from t2.budget_head import BudgetHead
 from t2.cli import main
 from t2.errors import T2Error
-from t2.export import BudgetHead
 from t2.judging.agreement import joint_level
 from t2.policies import ASC, Orders
 from t2.pools.load import LoadedPool
