@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 
 from data_modules import schedule
 from data_modules.live_pool import FillingPool
 from t2.activations.cache import FeatureSpec
 from t2.activations.features import pooled_features
 from t2.activations.layers import choose_layers
+from t2.activations.pooling import Padded, right_pad
 from t2.comparison.sources import FOLD_SEEDS, check_enough
 from t2.config import DataSettings
 from t2.curves.labels import BudgetLabels, First, budget_labels, check_grid, cut_grid
@@ -32,7 +33,7 @@ from t2.model_files import resolve_model
 from t2.pools.prepare import prepare
 from t2.spec import DEFAULT_GRID, LabelJob
 from t2.splits import labelling_order, split_of
-from t2.training.data import BudgetData
+from t2.training.data import BudgetData, Inputs, ReadPrompts
 
 MIN_QUESTIONS = {"train": 8, "validation": 4, "test": 4}
 """Fewest questions of a split for its numbers to mean anything at all."""
@@ -41,8 +42,10 @@ MIN_QUESTIONS = {"train": 8, "validation": 4, "test": 4}
 class BudgetDataModule(DataSettings, L.LightningDataModule):
     """Extracts features once, starts or joins a labeller if samples are missing, and serves batches as labels arrive.
 
-    Batches are (pooled_BLD float32, `Targets`). `fit` begins when the whole validation set is labelled; epoch e
-    trains on the first `ready(e)` train questions in labelling order. What can be configured are the fields of
+    Batches are (pooled_BLD float32, `Targets`); where the LLM is a part of the LightningModule (`backbone` is not
+    "cached"), they are (`Padded` prompts, `Targets`), and it reads features when somebody asks for them. `fit` begins
+    when the whole validation set is labelled; epoch e trains on the first `ready(e)` train questions in labelling
+    order. What can be configured are the fields of
     `DataSettings`; nothing is read before `prepare_data`.
     """
 
@@ -52,6 +55,7 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         most = self.pool.samples_per_question
         self.budgets = check_grid(self.grid if self.grid is not None else cut_grid(DEFAULT_GRID, most), most)
         self._filling: FillingPool | None = None
+        self._read: ReadPrompts | None = None
 
     @property
     def job(self) -> LabelJob:
@@ -69,7 +73,8 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
             self._rows = self._rows_by_split()
             if stage == "fit":
                 self._check_calibration()  # before the LLM is loaded and anything is labelled
-            self.feature_spec, self.features_QLD = self._features()
+            self.feature_spec = self._feature_spec()
+            self.features_QLD = self._cached_features() if self.backbone == "cached" else None
             self._labels: dict[str, tuple[GradedPool, BudgetLabels]] = {}
             self._filling = FillingPool(self.job, self.prepared, self.splits, self.stall_timeout_seconds)
         if stage != "cross_validate":  # which uses what is there
@@ -101,8 +106,17 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         return self._filling
 
     @property
+    def feature_layers(self) -> tuple[int, ...]:
+        return self.feature_spec.layers
+
+    def read_with(self, read: ReadPrompts) -> None:
+        """Where features are not cached, they are read so from now on."""
+        self._read = read
+
+    @property
     def head_shape(self) -> HeadShape:
-        width = self.features_QLD.shape[2]
+        # A cache knows better than a model's config, which is not at hand everywhere.
+        width = self._read_facts["width"] if self.features_QLD is None else self.features_QLD.shape[2]
         label_grid = cut_grid(self.budgets, max(1, self.job.samples_per_question // 2))
         return HeadShape(len(self.feature_spec.layers), width, self.budgets, label_grid)
 
@@ -132,13 +146,18 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
             seen_questions=tuple(sorted(map(key_digest, {*self.dedup_keys("train"), *self.dedup_keys("validation")}))),
         )
 
-    def train_set(self, epoch: int) -> tuple[Tensor, Targets]:
-        """Features and targets of the first `ready(epoch)` train questions; waits until they are labelled."""
+    def train_set(self, epoch: int) -> tuple[Inputs, Targets]:
+        """Inputs and targets of the first `ready(epoch)` train questions; waits until they are labelled."""
+        rows = self._train_rows(epoch)
+        targets = self._targets(f"train[:{len(rows)}]", rows)
+        return self._prompts(rows) if self.features_QLD is None else self.features_QLD[rows], targets
+
+    def _train_rows(self, epoch: int) -> list[int]:
         train = self._rows["train"]
         rows = train[: schedule.ready(epoch, len(train), self.max_epochs)]
         self.filling.wait_for(rows, in_training=True)
         self.filling.share_cores()
-        return self._tensors(f"train[:{len(rows)}]", rows)
+        return rows
 
     def is_stage_start(self, epoch: int) -> bool:
         return schedule.is_stage_start(epoch, len(self._rows["train"]), self.max_epochs)
@@ -150,15 +169,16 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         every = getattr(self.trainer, "reload_dataloaders_every_n_epochs", 1)  # no trainer, no epoch but the first
         if partial and every != 1:
             raise T2Error("Expected `trainer.reload_dataloaders_every_n_epochs: 1`, since the train set grows. Set it.")
-        pooled_QLD, targets = self.train_set(epoch)
-        order = torch.randperm(len(pooled_QLD), generator=torch.Generator().manual_seed(self.seed * 100_003 + epoch))
-        return self._loader(pooled_QLD[order], targets.take(order))
+        rows = self._train_rows(epoch)
+        targets = self._targets(f"train[:{len(rows)}]", rows)
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.seed * 100_003 + epoch))
+        return self._loader([rows[index] for index in order.tolist()], targets.take(order))
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return self._loader(*self._tensors("validation", self._rows["validation"]))
+        return self._loader(rows := self._rows["validation"], self._targets("validation", rows))
 
     def test_dataloader(self) -> DataLoader[Any]:
-        return self._loader(*self._tensors("test", self._rows["test"]))
+        return self._loader(rows := self._rows["test"], self._targets("test", rows))
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """The test set; use it with `trainer.predict`."""
@@ -169,11 +189,11 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         return self._labelled(name, self._rows[name])
 
     def features_of(self, name: str) -> Tensor:
-        return self.features_QLD[self._rows[name]]
+        return self._features(self._rows[name])
 
     def together(self, *names: str) -> tuple[GradedPool, BudgetLabels, Tensor]:
         rows = [row for name in names for row in self._rows[name]]
-        return *self._labelled(" and ".join(names), rows), self.features_QLD[rows]
+        return *self._labelled(" and ".join(names), rows), self._features(rows)
 
     def dedup_keys(self, name: str) -> list[str]:
         return [self.prepared.questions[row].dedup_key for row in self._rows[name]]
@@ -201,7 +221,7 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         rows = [row for row in self._rows[name] if row in complete]
         if len(rows) < max(fewest, 1):
             return None
-        return *self._labelled(f"{len(rows)} of {name}", rows), self.features_QLD[rows]
+        return *self._labelled(f"{len(rows)} of {name}", rows), self._features(rows)
 
     def complete_questions(
         self, fold_seeds: Sequence[int] = FOLD_SEEDS
@@ -215,7 +235,7 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         keys = [self.prepared.questions[row].dedup_key for row in rows]
         check_enough(keys, fold_seeds, f"questions with {self.job.samples_per_question} samples", self.job.path)
         pool, labels = self._labelled("complete", rows)
-        return pool, labels, self.features_QLD[rows], [self.prepared.questions[row].text for row in rows]
+        return pool, labels, self._features(rows), [self.prepared.questions[row].text for row in rows]
 
     def state_dict(self) -> dict[str, Any]:
         """What a run with this checkpoint must have in common with the one that wrote it."""
@@ -280,23 +300,45 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
                 "`calibration.alpha` or `calibration.delta`, or choose mode auto."
             )
 
-    def _features(self) -> tuple[FeatureSpec, Tensor]:
-        """From the cache, or from the LLM, which is freed before a labeller starts."""
+    def _feature_spec(self) -> FeatureSpec:
+        """What is read of the prompts, and by which LLM: the pool's own, or a proxy."""
         self._proxy_files = proxy = resolve_model(self.allow_proxy) if self.allow_proxy else None
-        facts = self.prepared.spec.model if proxy is None else proxy.as_json()
-        layers = choose_layers(self.layers, facts["num_layers"])
-        spec = FeatureSpec(facts["fingerprint"], layers)
+        self._read_facts = self.prepared.spec.model if proxy is None else proxy.as_json()
+        layers = choose_layers(self.layers, self._read_facts["num_layers"])
+        return FeatureSpec(self._read_facts["fingerprint"], layers, self.pooling)
 
-        def model_folder() -> Path:
-            files = proxy or self.prepared.model_files or resolve_model(self.job.model, self.job.revision)
-            if files.fingerprint != spec.model_fingerprint:
-                raise T2Error(
-                    f"Expected the LLM of the pool ({spec.model_fingerprint[:12]}...), got {files.id} "
-                    f"({files.fingerprint[:12]}...). Mend `model`, or set `data.allow_proxy` to use it on purpose."
-                )
-            return files.folder
+    def model_folder(self) -> Path:
+        """Of the LLM that is read.
 
-        return spec, pooled_features(self.features_root, spec, self.prepared.prompts, model_folder)
+        Raises:
+            T2Error: it is not here, or is another one.
+        """
+        files = self._proxy_files or self.prepared.model_files or resolve_model(self.job.model, self.job.revision)
+        expected = self.feature_spec.model_fingerprint
+        if files.fingerprint != expected:
+            raise T2Error(
+                f"Expected the LLM of the pool ({expected[:12]}...), got {files.id} "
+                f"({files.fingerprint[:12]}...). Mend `model`, or set `data.allow_proxy` to use it on purpose."
+            )
+        return files.folder
+
+    def _cached_features(self) -> Tensor:
+        """From the cache, or from the LLM, which is freed before a labeller starts."""
+        return pooled_features(self.features_root, self.feature_spec, self.prepared.prompts, self.model_folder)
+
+    def _prompts(self, rows: Sequence[int]) -> list[Sequence[int]]:
+        return [self.prepared.prompts[row] for row in rows]
+
+    def _features(self, rows: Sequence[int]) -> Tensor:
+        """Features of questions, (Q, L, D): from the cache, or read now."""
+        if self.features_QLD is not None:
+            return self.features_QLD[list(rows)]
+        if self._read is None:
+            raise T2Error(
+                f"Expected `model.backbone: cached` where no LightningModule reads prompts, got {self.backbone}. "
+                "Choose cached for `cross_validate`."
+            )
+        return self._read(self._prompts(rows))
 
     def _labelled(self, key: str, rows: Sequence[int]) -> tuple[GradedPool, BudgetLabels]:
         if key not in self._labels:
@@ -310,18 +352,19 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         complete = self.filling.graded(self.filling.complete())
         return "auto" if bool(complete.greedy_present_Q.all()) else "sampled"
 
-    def _tensors(self, key: str, rows: Sequence[int]) -> tuple[Tensor, Targets]:
+    def _targets(self, key: str, rows: Sequence[int]) -> Targets:
         pool, labels = self._labelled(key, rows)
-        return self.features_QLD[list(rows)], targets_of(labels, pool)
+        return targets_of(labels, pool)
 
-    def _loader(self, pooled_QLD: Tensor, targets: Targets) -> DataLoader[Any]:
-        dataset = TensorDataset(pooled_QLD, *targets)
-        return DataLoader(dataset, batch_size=self.batch_size, collate_fn=_collate)
+    def _loader(self, rows: Sequence[int], targets: Targets) -> DataLoader[Any]:
+        """Batches of these questions, in their order."""
 
+        def batch(positions: list[int]) -> tuple[Tensor | Padded, Targets]:
+            chosen = [rows[position] for position in positions]
+            inputs = right_pad(self._prompts(chosen)) if self.features_QLD is None else self.features_QLD[chosen]
+            return inputs, targets.take(torch.tensor(positions))
 
-def _collate(rows: list[tuple[Tensor, ...]]) -> tuple[Tensor, Targets]:
-    pooled, *targets = (torch.stack(column) for column in zip(*rows, strict=True))
-    return pooled, Targets(*targets)
+        return DataLoader(range(len(rows)), batch_size=self.batch_size, collate_fn=batch)  # type: ignore[arg-type]
 
 
 if TYPE_CHECKING:  # the type checker sees to it that training finds here what it asks for

@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from t2.activations.cache import FeatureSpec
+from t2.activations.learned import NOTHING_LEARNED, Learned
 from t2.comparison.as_served import rules_as_served
 from t2.errors import T2Error
 from t2.export import key_digest, read_head
@@ -28,11 +30,18 @@ class BudgetHead:
     A policy that needs no head may come without one: see `reads_activations`.
     """
 
-    def __init__(self, record: HeadRecord, head: Head | None, votes: TrainingVotes | None = None) -> None:
+    def __init__(
+        self,
+        record: HeadRecord,
+        head: Head | None,
+        votes: TrainingVotes | None = None,
+        learned: Learned = NOTHING_LEARNED,
+    ) -> None:
         if record.policy is None:
             raise T2Error("Expected a head with a policy, got a record without. Export the head again.")
         self.record, self.policy, self.votes = record, record.policy.policy(), votes
         self._head = None if head is None else head.eval()
+        self.learned = learned
         if head is None and self.reads_activations:
             raise T2Error(f"Expected a head for {in_words(self.policy)}, got none. Export the head again.")
         if isinstance(self.policy, Stopper) and self.policy.cap > self.grid[-1]:
@@ -53,7 +62,8 @@ class BudgetHead:
         Raises:
             T2Error: no such head, another format, or tensors that are missing or unexpected.
         """
-        return cls(*read_head(name, revision))
+        export = read_head(name, revision)
+        return cls(export.record, export.head, export.votes, export.learned)
 
     @property
     def has_weights(self) -> bool:
@@ -99,6 +109,12 @@ class BudgetHead:
     def layers(self) -> tuple[int, ...]:
         """Tapped layers, see `t2.activations.layers`."""
         return self.features.layers
+
+    @property
+    def feature_spec(self) -> FeatureSpec:
+        """What the head reads, as caches of features are named by it."""
+        features = self.features
+        return FeatureSpec(features.model_fingerprint, features.layers, features.pooling_name, self.learned.fingerprint)
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -148,7 +164,6 @@ class BudgetHead:
             T2Error: no such LLM, another one, or one with another chat template.
         """
         # Heavy, and not needed by those who have features: vLLM's, or a pool's.
-        from t2.activations.cache import FeatureSpec
         from t2.activations.features import computed
         from t2.prompts import load_tokenizer, prompt_fingerprint, render
 
@@ -162,7 +177,7 @@ class BudgetHead:
                 f"({fingerprint[:12]}...) in {files.folder}. Use the revision of the LLM that the head names."
             )
         prompts = [render(tokenizer, prompt, question) for question in questions]
-        return computed(files.folder, prompts, FeatureSpec(files.fingerprint, self.layers))
+        return computed(files.folder, prompts, self.feature_spec, self.learned)
 
     def predict(self, pooled_BLD: Tensor) -> Prediction:
         """What the head says of questions.

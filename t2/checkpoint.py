@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from t2.activations.learned import Learned
 from t2.errors import T2Error
 from t2.export import load_exactly, save_head
 from t2.head_record import HeadRecord
@@ -17,6 +18,8 @@ from t2.store.files import write_atomically
 
 CHECKPOINT_KEY = "t2"
 """Where a Lightning checkpoint holds what export needs, as primitives."""
+LEARNED_KEY = "t2_learned"
+"""Where it holds the weights of an adapter or of attention pooling, by the names of `Learned.tensors`."""
 _STATE_PREFIX = "head."
 _VOTES_KEY = "t2_votes"
 """Where it holds the train questions' votes."""
@@ -29,7 +32,7 @@ def export_checkpoint(checkpoint: str | Path, folder: str | Path) -> Path:
         T2Error: no such file, not a checkpoint of T2, or tensors that are missing or unexpected.
     """
     content = Checkpoint.read(checkpoint)
-    return save_head(content.head(), content.record, folder, content.votes)
+    return save_head(content.head(), content.record, folder, content.votes, content.learned)
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,12 @@ class Checkpoint:
         """Of the train questions, for plans without a head; None: the checkpoint is older than decisions."""
         tensors = self.content.get(_VOTES_KEY)
         return None if tensors is None else TrainingVotes.from_tensors(tensors, str(self.path))
+
+    @property
+    def learned(self) -> Learned:
+        """What was trained besides the head."""
+        lora = self.record.features.lora if self.record.features else None
+        return Learned.from_tensors(self.content.get(LEARNED_KEY, {}), lora)
 
     def rewrite(self, record: HeadRecord, votes: TrainingVotes | None = None) -> None:
         """Write the file anew with another record, whole or not at all; votes that it has stay if there are no new."""

@@ -11,15 +11,20 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from t2.activations.layers import LayerChoice
+from t2.activations.pooling import Pooling
 from t2.errors import T2Error, quoted
 from t2.spec import LabelJob
 from t2.splits import SplitFractions
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
+
+
+BackboneChoice = Literal["cached", "frozen", "lora"]
+"""Where a head's features come from: read once and kept, or from the LLM inside the LightningModule at each step."""
 
 
 @dataclass(eq=False)
@@ -30,6 +35,10 @@ class DataSettings:
     """where samples lie and how missing ones are drawn"""
     layers: LayerChoice = "every-4th"
     """tapped blocks; linked from `model.layers`"""
+    backbone: BackboneChoice = "cached"
+    """whether batches are features or token ids; linked from `model.backbone`"""
+    pooling: Pooling = "last-token"
+    """of a prompt's tokens; linked from `model.pooling`"""
     grid: list[int] | None = None
     """budgets in samples; None: 1, 3, 5, 7, 9, 12, 16, 24, 32 as far as the pool goes"""
     eps: float = 0.02
@@ -56,6 +65,11 @@ class DataSettings:
         """Reject what no command can use."""
         if not (isinstance(self.eps, float | int) and 0 <= self.eps < 1):  # a config may say null; NaN fails too
             raise T2Error(f"Expected `data.eps` in [0, 1), got {self.eps}.")
+        if self.backbone == "cached" and self.pooling == "attention":
+            raise T2Error(
+                "Expected `model.backbone: frozen` or `lora` for `model.pooling: attention`, whose queries are trained "
+                "on the activations of all tokens, got cached. Choose one of them, or another pooling."
+            )
 
     @property
     def features_root(self) -> Path:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import replace
+import shutil
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from t2.activations.learned import NOTHING_LEARNED, QUERY, Learned
+from t2.activations.lora import ADAPTER_FOLDER, ADAPTER_WEIGHTS_FILE, save_adapter
 from t2.errors import T2Error
 from t2.head_record import HeadRecord
 from t2.heads.base import Head
@@ -32,6 +35,8 @@ HEAD_FORMAT_VERSION = 2
 """2: a policy may look at answers, with a `decision` that says why it was chosen."""
 CONFIG_FILE, CARD_FILE = "config.json", "README.md"
 WEIGHTS_FILE, VOTES_FILE, SEEN_QUESTIONS_FILE = "model.safetensors", "votes.safetensors", "seen_questions.txt"
+POOLING_FILE = "pooling.safetensors"
+"""Learned queries of attention pooling."""
 
 
 def key_digest(dedup_key: str) -> str:
@@ -39,7 +44,26 @@ def key_digest(dedup_key: str) -> str:
     return hashlib.sha256(dedup_key.encode()).hexdigest()[:16]
 
 
-def save_head(head: Head, record: HeadRecord, folder: str | Path, votes: TrainingVotes | None = None) -> Path:
+@dataclass(frozen=True)
+class Export:
+    """What an export holds."""
+
+    record: HeadRecord
+    head: Head | None
+    """None: its policy needs none"""
+    votes: TrainingVotes | None = None
+    """of the training questions, for a plan without a head"""
+    learned: Learned = NOTHING_LEARNED
+    """how the LLM is read, as far as that was trained too"""
+
+
+def save_head(
+    head: Head,
+    record: HeadRecord,
+    folder: str | Path,
+    votes: TrainingVotes | None = None,
+    learned: Learned = NOTHING_LEARNED,
+) -> Path:
     """Write config, card, and what the policy needs: weights, unless it is a stopping rule that reads no head; votes.
 
     Args:
@@ -47,6 +71,7 @@ def save_head(head: Head, record: HeadRecord, folder: str | Path, votes: Trainin
         record: of it; without a policy the largest constant is recorded.
         folder: created; files of an earlier export are replaced.
         votes: of the train questions, for a plan without a head.
+        learned: adapter and queries that were trained with the head.
 
     Raises:
         T2Error: a number in the record is NaN or infinite, which JSON has no word for, or there are no votes where the
@@ -73,6 +98,7 @@ def save_head(head: Head, record: HeadRecord, folder: str | Path, votes: Trainin
     (folder / CONFIG_FILE).unlink(missing_ok=True)  # an earlier head's must never stand beside these weights
     _write_tensors(folder / WEIGHTS_FILE, weights if needs == "head" else None)
     _write_tensors(folder / VOTES_FILE, votes.tensors() if votes is not None and needs == "votes" else None)
+    _write_learned(folder, learned if needs == "head" else NOTHING_LEARNED, record.base_model.id)
     write_text_atomically(folder / CARD_FILE, model_card(record))
     if record.seen_questions is not None:
         lines = "".join(f"{digest}\n" for digest in sorted(set(record.seen_questions)))
@@ -84,7 +110,7 @@ def save_head(head: Head, record: HeadRecord, folder: str | Path, votes: Trainin
     return folder
 
 
-def read_head(name: str | Path, revision: str | None) -> tuple[HeadRecord, Head | None, TrainingVotes | None]:
+def read_head(name: str | Path, revision: str | None) -> Export:
     """What an export holds, from a folder or the hub: its record, and a head or votes as far as its policy needs them.
 
     Raises:
@@ -98,7 +124,8 @@ def read_head(name: str | Path, revision: str | None) -> tuple[HeadRecord, Head 
     if record.policy is not None and record.policy.name == PlanWithoutHead.name:
         tensors = _read_tensors(folder / VOTES_FILE, "the training questions' votes")
         votes = TrainingVotes.from_tensors(tensors, str(folder / VOTES_FILE))
-    return replace(record, seen_questions=_read_seen(folder / SEEN_QUESTIONS_FILE)), head, votes
+    record = replace(record, seen_questions=_read_seen(folder / SEEN_QUESTIONS_FILE))
+    return Export(record, head, votes, _read_learned(folder, record))
 
 
 def load_exactly(head: Head, state: dict[str, Tensor], where: str) -> None:
@@ -145,10 +172,31 @@ def _read_tensors(path: Path, what: str) -> dict[str, Tensor]:
     return tensors
 
 
+def _write_learned(folder: Path, learned: Learned, base_model: str | None) -> None:
+    """Adapter and queries; those of an earlier export must not stay."""
+    shutil.rmtree(folder / ADAPTER_FOLDER, ignore_errors=True)
+    if learned.lora is not None:
+        save_adapter(folder / ADAPTER_FOLDER, learned.lora, learned.adapter or {}, base_model)
+    query = None if learned.query_LD is None else {QUERY: learned.query_LD.contiguous()}
+    _write_tensors(folder / POOLING_FILE, query)
+
+
+def _read_learned(folder: Path, record: HeadRecord) -> Learned:
+    features = record.features
+    if features is None or record.head is None:
+        return NOTHING_LEARNED
+    adapter = query_LD = None
+    if features.lora is not None:
+        adapter = _read_tensors(folder / ADAPTER_FOLDER / ADAPTER_WEIGHTS_FILE, "the adapter's weights")
+    if features.pooling_name == "attention":
+        query_LD = _read_tensors(folder / POOLING_FILE, "the queries of attention pooling").get(QUERY)
+    return Learned(features.lora, adapter, query_LD)
+
+
 def _folder_of(name: str | Path, revision: str | None) -> Path:
     if (folder := Path(name)).is_dir():
         return folder
-    files = [CONFIG_FILE, WEIGHTS_FILE, VOTES_FILE, SEEN_QUESTIONS_FILE]
+    files = [CONFIG_FILE, WEIGHTS_FILE, VOTES_FILE, POOLING_FILE, SEEN_QUESTIONS_FILE, f"{ADAPTER_FOLDER}/*"]
     return download(str(name), revision, "a folder or hub id of an exported head", only=files)
 
 

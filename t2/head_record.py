@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from t2.activations.lora import LoraSettings
+from t2.activations.pooling import Pooling
 from t2.calibration.betting import Form
 from t2.errors import T2Error
 from t2.heads import HEADS
@@ -34,10 +36,22 @@ class Features(JsonRecord):
     model_fingerprint: str
     layers: tuple[int, ...]
     """see `t2.activations.layers`"""
-    pooling: str | None
+    pooling: Pooling | None
     model_id: str | None = None
     """of the proxy whose activations they are; None: they are the base model's"""
     model_revision: str | None = None
+    lora: LoraSettings | None = None
+    """the adapter that was trained with the head; None: the LLM is read as it is"""
+
+    @property
+    def pooling_name(self) -> Pooling:
+        """A head that does not say reads the last token."""
+        return self.pooling or "last-token"
+
+    @property
+    def costs_a_pass(self) -> bool:
+        """Whether serving takes a second pass over the prompt: what is read is not what the engine computes anyway."""
+        return self.lora is not None or self.pooling_name != "last-token"
 
     def as_json(self) -> dict[str, object]:
         # A proxy's revision is told even where it has none.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from t2.head_record import Calibration, Decision, HeadRecord
+from t2.head_record import Calibration, Decision, Features, HeadRecord
 from t2.policies.base import OneRound
 from t2.policies.one_round import FixedN
 from t2.policies.record import Policy, in_words, name_of
@@ -15,7 +15,7 @@ def model_card(record: HeadRecord) -> str:
     """Markdown with front matter: what the export is for, how to use it, what was measured. It must have a policy."""
     assert record.policy is not None, "`save_head` gives one to a record without"
     base, labels = record.base_model, record.labels
-    policy = record.policy.policy()
+    policy, promised = record.policy.policy(), _calibration(record.calibration, record.policy.name)
     return f"""---
 library_name: t2
 base_model: {json.dumps(base.id, ensure_ascii=False)}
@@ -34,7 +34,7 @@ Policy: {in_words(policy)}. Labels: {labels.samples_per_question} samples a ques
 {record.sampling}, eps {labels.eps}, grader {labels.grader}.
 Questions: {labels.questions}.
 
-{_decision(record.decision)}{_validation(record)}{_calibration(record.calibration, record.policy.name)}## Limits
+{_reading(record.features)}{_decision(record.decision)}{_validation(record)}{promised}## Limits
 
 One model, one prompt template, one distribution of questions: on others its budgets mean nothing until measured again.
 """
@@ -81,6 +81,27 @@ def _code(record: HeadRecord, policy: Policy) -> str:
     if policy.needs == "head":
         return f"{load}{read}(rule,) = head.rules(pooled_BLD)\n{ask}"
     return f"{load}(rule,) = head.rules(1)  # the number of questions\n{ask}"
+
+
+def _reading(features: Features | None) -> str:
+    """The section on how the LLM is read; empty where its last token is, as it is."""
+    if features is None or not features.costs_a_pass:
+        return ""
+    parts = []
+    if features.lora is not None:
+        parts.append(
+            f"A LoRA adapter (rank {features.lora.rank}, in `adapter/`) was trained with the head: the activations are "
+            "those of the\nLLM with it, the answers are drawn without."
+        )
+    if features.pooling_name != "last-token":
+        how = {"mean": "averaged", "attention": "weighted by learned queries (`pooling.safetensors`)"}
+        parts.append(
+            f"The activations of all prompt tokens are {how[features.pooling_name]}, not the last one's taken."
+        )
+    parts.append(
+        "**Serving it costs a second pass over the prompt**: an engine that answers computes neither on its way."
+    )
+    return "## How it reads the LLM\n\n" + "\n".join(parts) + "\n\n"
 
 
 def _decision(decision: Decision | None) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from t2.activations.layers import decoder_blocks
-from t2.activations.pooling import pool_last_token, right_pad, tapped
+from t2.activations.pooling import Pool, last_token, pool_prompts, right_pad, tapped
 from t2.hardware import emulates_16_bits
 
 TOKENS_PER_BATCH = 4096
@@ -51,14 +51,18 @@ def drop_blocks_above(model: Any, layer: int) -> None:
 
 
 def extract(
-    model: Any, prompts: Sequence[Sequence[int]], layers: Sequence[int], on_batch: Callable[[int], None] | None = None
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    layers: Sequence[int],
+    on_batch: Callable[[int], None] | None = None,
+    pool: Pool = last_token,
 ) -> Tensor:
-    """Activations at the last token of every prompt, (Q, L, D), on the CPU, in the model's dtype.
+    """Pooled activations of every prompt, (Q, L, D), on the CPU, in the dtype that the pool gives.
 
-    A prefix that all prompts share (system line, worked examples) is run once and kept in a KV cache. `on_batch` is
-    called after each batch with the number of prompts done.
+    A prefix that all prompts share (system line, worked examples) is run once and kept in a KV cache, where the last
+    token is all that is pooled. `on_batch` is called after each batch with the number of prompts done.
     """
-    prefix = shared_prefix(prompts)
+    prefix = shared_prefix(prompts) if pool is last_token else []
     # Longest first: rows of a batch pad little, and the first of a batch is its longest, which `_batches` relies on.
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
     result: Tensor | None = None
@@ -67,7 +71,7 @@ def extract(
         done = 0
         for rows in _batches(order, prompts, len(prefix)):
             if cache is None:
-                pooled_BLD = pool_last_token(model, [prompts[i] for i in rows], layers)
+                pooled_BLD = pool_prompts(model, [prompts[i] for i in rows], layers, pool)
             else:
                 pooled_BLD = _pool_after_prefix(model, [prompts[i][len(prefix) :] for i in rows], layers, cache)
             if result is None:
@@ -112,14 +116,14 @@ def _run_prefix(model: Any, prefix: list[int]) -> Any:
 
 
 def _pool_after_prefix(model: Any, rows: Sequence[Sequence[int]], layers: Sequence[int], prefix: Any) -> Tensor:
-    """`pool_last_token` of prefix + row; `prefix` is a cache that is copied, sliding windows and all."""
+    """`pool_prompts` of prefix + row, the last token; `prefix` is a cache that is copied, sliding windows and all."""
     device = next(model.parameters()).device
     ids_BT, mask_BT = (tensor.to(device) for tensor in right_pad(rows))
     # The model appends to the cache it is given, so each batch gets a copy, repeated for its rows.
     cache = copy.deepcopy(prefix)
     cache.batch_repeat_interleave(len(rows))
     prefix_mask_BT = mask_BT.new_ones(len(rows), prefix.get_seq_length())
-    with tapped(model, layers, mask_BT.sum(1) - 1) as pooled:
+    with tapped(model, layers, mask_BT) as pooled:
         model(
             input_ids=ids_BT,
             attention_mask=torch.cat([prefix_mask_BT, mask_BT], 1),

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from t2.activations.pooling import Pooling
 from t2.errors import T2Error
 from t2.hashing import digest
 from t2.store.files import write_atomically, write_text_atomically
@@ -27,12 +28,18 @@ class FeatureSpec:
 
     model_fingerprint: str
     layers: tuple[int, ...]
-    pooling: str = "last-token"
+    pooling: Pooling = "last-token"
+    learned: str = ""
+    """fingerprint of an adapter or of learned queries (`Learned.fingerprint`); empty: the frozen LLM alone"""
+
+    def as_json(self) -> dict[str, object]:
+        """As it stands in the cache's index; what most caches lack is left out, and so is no part of their names."""
+        return {name: value for name, value in asdict(self).items() if name != "learned" or value}
 
     @property
     def fingerprint(self) -> str:
         """Hash of the spec; the name of the cache's folder."""
-        return digest({**asdict(self), "version": FEATURES_FORMAT_VERSION})[:16]
+        return digest({**self.as_json(), "version": FEATURES_FORMAT_VERSION})[:16]
 
 
 def prompt_key(prompt: Sequence[int]) -> str:
@@ -71,7 +78,7 @@ class FeatureCache:
         stored = self._read()
         merged = {**dict(zip(*stored, strict=True)), **new} if stored is not None else new
         tensors = {"pooled_QLD": torch.stack(list(merged.values())).contiguous()}
-        index = {"format_version": FEATURES_FORMAT_VERSION, **asdict(self.spec), "prompt_keys": list(merged)}
+        index = {"format_version": FEATURES_FORMAT_VERSION, **self.spec.as_json(), "prompt_keys": list(merged)}
         # Features go first: rows that no index names yet are no harm, names without rows would be.
         write_atomically(self.folder / "features.safetensors", lambda path: save_file(tensors, path))
         write_text_atomically(self.folder / "index.json", json.dumps(index) + "\n")

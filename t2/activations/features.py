@@ -14,6 +14,7 @@ from torch import Tensor
 
 from t2.activations.backbone import drop_blocks_above, extract, load_frozen
 from t2.activations.cache import STORED_DTYPE, FeatureCache, FeatureSpec, cached_features
+from t2.activations.learned import NOTHING_LEARNED, Learned
 from t2.progress import progress
 
 PROMPTS_A_PART = 256
@@ -21,16 +22,26 @@ PROMPTS_A_PART = 256
 
 
 def pooled_features(
-    root: Path, spec: FeatureSpec, prompts: Sequence[Sequence[int]], find_model: Callable[[], Path]
+    root: Path,
+    spec: FeatureSpec,
+    prompts: Sequence[Sequence[int]],
+    find_model: Callable[[], Path],
+    learned: Learned = NOTHING_LEARNED,
 ) -> Tensor:
     """Features of `prompts` (token ids), (Q, L, D) float32, by way of the caches in the folder `root`.
 
-    `find_model` is called if features are missing: the LLM's folder, which it has checked to be that of `spec`.
+    Args:
+        root: of the caches.
+        spec: of the features.
+        prompts: token ids.
+        find_model: called if features are missing: the LLM's folder, which it has checked to be that of `spec`.
+        learned: weights whose fingerprint is that of `spec`.
     """
     for wider in wider_caches(root, spec):
         if (pooled_QLD := wider.load(prompts)) is not None:
             return pooled_QLD[:, [wider.spec.layers.index(layer) for layer in spec.layers]]
-    return cached_features(FeatureCache(root, spec), prompts, lambda missing: in_parts(find_model(), missing, spec))
+    cache = FeatureCache(root, spec)
+    return cached_features(cache, prompts, lambda missing: in_parts(find_model(), missing, spec, learned))
 
 
 def wider_caches(root: Path, spec: FeatureSpec) -> Iterator[FeatureCache]:
@@ -42,15 +53,19 @@ def wider_caches(root: Path, spec: FeatureSpec) -> Iterator[FeatureCache]:
         except (OSError, ValueError, KeyError, TypeError):
             continue  # whoever asks for exactly this cache is told that it is damaged
         wider = replace(spec, layers=layers)
-        same = (index.get("model_fingerprint"), index.get("pooling")) == (spec.model_fingerprint, spec.pooling)
+        same = all(index.get(name) == value for name, value in spec.as_json().items() if name != "layers")
         if same and set(spec.layers) < set(layers) and path.parent.name == wider.fingerprint:
             yield FeatureCache(root, wider)
 
 
-def in_parts(model_folder: Path, prompts: Sequence[Sequence[int]], spec: FeatureSpec) -> Iterator[Tensor]:
+def in_parts(
+    model_folder: Path, prompts: Sequence[Sequence[int]], spec: FeatureSpec, learned: Learned = NOTHING_LEARNED
+) -> Iterator[Tensor]:
     """Features from the LLM in `model_folder`, (B, L, D) in its dtype, in order; it is freed at the end."""
     model = load_frozen(model_folder)
     drop_blocks_above(model, spec.layers[-1])
+    width = model.config.get_text_config().hidden_size
+    model, pool = learned.reading(model, spec.pooling, spec.layers, width)
     with progress("features", len(prompts) if len(prompts) > PROMPTS_A_PART else 0, unit="prompts") as advance:
         advance(0)
         for start in range(0, len(prompts), PROMPTS_A_PART):
@@ -58,12 +73,19 @@ def in_parts(model_folder: Path, prompts: Sequence[Sequence[int]], spec: Feature
             def on_batch(done: int, before: int = start) -> None:
                 advance(before + done)
 
-            yield extract(model, prompts[start : start + PROMPTS_A_PART], spec.layers, on_batch)
+            yield extract(model, prompts[start : start + PROMPTS_A_PART], spec.layers, on_batch, pool)
     del model
     gc.collect()
     torch.cuda.empty_cache()
 
 
-def computed(model_folder: Path, prompts: Sequence[Sequence[int]], spec: FeatureSpec) -> Tensor:
-    """What a cache would give back, (Q, L, D) float32 by way of bf16; nothing is kept."""
-    return torch.cat(list(in_parts(model_folder, prompts, spec))).to(STORED_DTYPE).float()
+def computed(
+    model_folder: Path, prompts: Sequence[Sequence[int]], spec: FeatureSpec, learned: Learned = NOTHING_LEARNED
+) -> Tensor:
+    """What a cache would give back, (Q, L, D) float32; nothing is kept."""
+    return as_stored(torch.cat(list(in_parts(model_folder, prompts, spec, learned))))
+
+
+def as_stored(pooled_BLD: Tensor) -> Tensor:
+    """Rounded to what a cache gives back, float32 by way of bf16: training, labels and serving see the same numbers."""
+    return pooled_BLD.to(STORED_DTYPE).float()

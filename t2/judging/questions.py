@@ -8,7 +8,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from t2.activations.cache import FeatureSpec
 from t2.activations.features import pooled_features
 from t2.budget_head import BudgetHead
 from t2.comparison.sources import FOLD_SEEDS, check_enough
@@ -83,8 +82,9 @@ def load_questions(
         return HeadQuestions(loaded, pool, labels, questions, (), None, left_out, notes)
     reading = _reading(head, loaded, rows, questions, proxy)
     root = Path(features) if features else loaded.data.features_root if loaded.data else loaded.root / "features"
-    spec = FeatureSpec(head.features.model_fingerprint, head.layers, head.features.pooling or "last-token")
-    pooled_QLD = pooled_features(root, spec, reading.prompts, lambda: _folder(head, reading, root))
+    pooled_QLD = pooled_features(
+        root, head.feature_spec, reading.prompts, lambda: _folder(head, reading, root), head.learned
+    )
     notes = (*_notes(head, loaded, labels, reading, left_out), *loaded.notes)
     return HeadQuestions(loaded, pool, labels, questions, reading.prompts, pooled_QLD, left_out, notes)
 

@@ -75,7 +75,11 @@ class AccuracyCost(L.Callback):
         if trainer.sanity_checking or trainer.current_epoch % self.every_n_epochs:
             return
         assert isinstance(pl_module, BudgetProbe)
-        self.metrics = self._evaluate(trainer, pl_module).metrics
+        prediction = pl_module.validated
+        if len(prediction.log_tokens_B) < len(needed_data(trainer, self).dedup_keys("validation")):
+            # `trainer.limit_val_batches` leaves questions out; what checkpoints are chosen by is worth asking them all.
+            prediction = self._predicted(trainer, pl_module)
+        self.metrics = self._evaluation(trainer, pl_module, prediction).metrics
         for name, interval in self.metrics.intervals.items():
             pl_module.log(f"val/{name}", interval.value, prog_bar=name == "area")
 
@@ -90,10 +94,10 @@ class AccuracyCost(L.Callback):
         assert isinstance(pl_module, BudgetProbe)
         checkpoint = best_checkpoint(trainer)
         if checkpoint:
-            state = torch.load(checkpoint, map_location=pl_module.device, weights_only=True)["state_dict"]
-            pl_module.load_state_dict({k: v for k, v in state.items() if k.startswith("head.")}, strict=False)
-        evaluation = self._evaluate(trainer, pl_module)
+            content = torch.load(checkpoint, map_location=pl_module.device, weights_only=True)
+            pl_module.take_weights(content, checkpoint)
         data = needed_data(trainer, self)
+        evaluation = self._evaluation(trainer, pl_module, self._predicted(trainer, pl_module))
         data.wait_for("train")  # training may have ended before all were labelled
         frontiers = evaluation.all_frontiers(*data.split("train"))
         rows = table_rows(frontiers)
@@ -104,10 +108,12 @@ class AccuracyCost(L.Callback):
             log_table_and_figure(logger, rows, figure)
         Console(soft_wrap=True).print(evaluation.verdict(), style="bold", highlight=False)
 
-    def _evaluate(self, trainer: L.Trainer, pl_module: BudgetProbe) -> ValidationResult:
-        data = needed_data(trainer, self)
-        pool, labels = data.split("validation")
-        prediction = predict(pl_module.head, data.features_of("validation"), pl_module.device)
+    def _predicted(self, trainer: L.Trainer, pl_module: BudgetProbe) -> Prediction:
+        features_QLD = needed_data(trainer, self).features_of("validation")
+        return predict(pl_module.head, features_QLD, pl_module.device)
+
+    def _evaluation(self, trainer: L.Trainer, pl_module: BudgetProbe, prediction: Prediction) -> ValidationResult:
+        pool, labels = needed_data(trainer, self).split("validation")
         return ValidationResult(type(pl_module.head).__name__, self.policy, pool, labels, prediction)
 
 

@@ -175,7 +175,8 @@ def add_callbacks(parser: LightningArgumentParser) -> None:
             "checkpoint.auto_insert_metric_name": False,
         }
     )
-    parser.link_arguments("model.layers", "data.layers")
+    for shared in ("layers", "backbone", "pooling"):
+        parser.link_arguments(f"model.{shared}", f"data.{shared}")
     parser.link_arguments("trainer.max_epochs", "data.max_epochs")
     sources = ("calibration.mode", "calibration.alpha", "calibration.delta")
     parser.link_arguments(sources, "data.min_calibration", compute_fn=min_calibration)

@@ -51,7 +51,7 @@ def fit_head(make_head: MakeHead, shape: HeadShape, pooled_QLD: Tensor, targets:
     torch.manual_seed(how.seed)
     probe = BudgetProbe(make_head)
     head = probe.build(shape)
-    probe.train_pooled_QLD, probe.train_targets = pooled_QLD, targets
+    probe.train_inputs, probe.train_targets = pooled_QLD, targets
     probe.start_stage()
 
     def batch(rows: list[tuple[Tensor]]) -> Batch:

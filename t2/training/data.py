@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import lightning as L
@@ -15,6 +16,11 @@ from t2.head_record import DataRecord
 from t2.heads.base import HeadShape, Targets
 from t2.spec import LabelJob
 from t2.splits import SplitFractions
+
+Inputs = Tensor | Sequence[Sequence[int]]
+"""Of questions: features (Q, L, D), or prompts as token ids where the LLM is a part of the LightningModule."""
+ReadPrompts = Callable[[Sequence[Sequence[int]]], Tensor]
+"""Prompts (token ids) to their features (Q, L, D), on the CPU."""
 
 
 class BudgetData(Protocol):
@@ -39,8 +45,18 @@ class BudgetData(Protocol):
     def export_info(self) -> DataRecord:
         """What an exported head records of its data."""
 
-    def train_set(self, epoch: int) -> tuple[Tensor, Targets]:
-        """Features and targets of the questions that an epoch trains on; waits until they are labelled."""
+    @property
+    def feature_layers(self) -> tuple[int, ...]:
+        """Tapped blocks of the LLM, rising."""
+
+    def model_folder(self) -> Path:
+        """Of the LLM that is read."""
+
+    def read_with(self, read: ReadPrompts) -> None:
+        """Where features are not cached, they are read so from now on: by the LLM that the LightningModule holds."""
+
+    def train_set(self, epoch: int) -> tuple[Inputs, Targets]:
+        """Features or prompts, and targets, of the questions that an epoch trains on; waits until they are labelled."""
 
     def is_stage_start(self, epoch: int) -> bool:
         """Whether the head takes its statistics anew in this epoch."""

@@ -3,7 +3,8 @@
 The head that was trained has seen the train questions, so it cannot say what it is worth on them. Heads of its class,
 with its arguments, are trained anew on four fifths of train and validation questions as cross-validation trains them
 (default optimizer, all questions from the first epoch on, the last weights), each judged on the fifth that it has not
-seen.
+seen. Where an adapter or learned queries are trained too, these have seen the train questions as well, and training
+them five times more takes too long: then the validation questions alone are asked, of the head as it is.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ from t2.training.fit_summary import in_points
 from t2.training.module import BudgetProbe
 
 Mode = Literal["evidence", "configured"]
+HELD_OUT = "train and validation questions"
+BY_ITSELF = "validation questions, by the trained head, whose checkpoint they chose too,"
+"""Where what is read is trained too: to train adapters anew in each fold would take five times as long as `fit`."""
 MAX_ROUNDS = 2.0
 """Mean rounds of a question that a user is thought to wait for."""
 
@@ -84,25 +88,38 @@ class Decide(L.Callback):
         votes = TrainingVotes.of(train, train_labels)
         first: Literal["greedy", "sampled"] = "sampled" if train_labels.greedy_right_Q is None else "greedy"
         record = replace(record, labels=replace(record.labels, first=first))
+        head = checkpoint.head()
         if self.mode == "configured":
             decision = Decision("configured", f"{in_words(configured.policy())} is the policy of the configuration.")
             policy = configured
         else:
-            pool, labels, pooled_QLD = data.together("train", "validation")
-            found = self._recommended(trainer, pl_module, pool, labels, pooled_QLD)
-            decision, policy = decided(found, self.target, configured, labels, len(set(pool.dedup_keys)))
-        head = checkpoint.head()
+            # An adapter, or learned queries, have seen the train questions, whatever head is trained on top of them.
+            own = pl_module.trains_features
+            pool, labels, pooled_QLD = data.together(*(("validation",) if own else ("train", "validation")))
+            found = self._recommended(trainer, pl_module, head if own else None, pool, labels, pooled_QLD)
+            of = BY_ITSELF if own else HELD_OUT
+            decision, policy = decided(found, self.target, configured, labels, len(set(pool.dedup_keys)), of)
         metrics = metrics_of(head, policy.policy(), votes, data)
         record = replace(record, policy=policy, decision=decision, metrics=metrics, calibration=None)
         checkpoint.rewrite(record, votes)
 
     def _recommended(
-        self, trainer: L.Trainer, probe: BudgetProbe, pool: GradedPool, labels: BudgetLabels, pooled_QLD: Tensor
+        self,
+        trainer: L.Trainer,
+        probe: BudgetProbe,
+        trained: Head | None,
+        pool: GradedPool,
+        labels: BudgetLabels,
+        pooled_QLD: Tensor,
     ) -> Recommendation | None:
+        """What the questions say of heads that are trained without them, or of the one that has been trained so."""
         if not enough(pool.dedup_keys):
             return None
         fold_Q = folds_of(pool.dedup_keys)
         folds = torch.unique(fold_Q).tolist()
+        if trained is not None:
+            known = [Known.of_head(trained, pooled_QLD[fold_Q == fold]) for fold in folds]
+            return recommend(pool, labels, known, self.target, self.sweeps)
         most, own = TrainSettings().max_epochs, trainer.max_epochs
         how = TrainSettings(max_epochs=most if own is None or own < 1 else min(most, own))
         shape = HeadShape(pooled_QLD.shape[1], pooled_QLD.shape[2], labels.grid, labels.label_grid)
@@ -117,11 +134,16 @@ class Decide(L.Callback):
 
 
 def decided(
-    found: Recommendation | None, target: Target, configured: PolicyRecord, labels: BudgetLabels, num_keys: int
+    found: Recommendation | None,
+    target: Target,
+    configured: PolicyRecord,
+    labels: BudgetLabels,
+    num_keys: int,
+    of: str = HELD_OUT,
 ) -> tuple[Decision, PolicyRecord]:
     """What is recorded of a recommendation, and the policy: the best candidate, or FixedN(N_ref).
 
-    `labels` are of the train and validation questions, which have `num_keys` dedup keys.
+    `labels` are of the questions that were asked, in words `of`; they have `num_keys` dedup keys.
     """
     limit = None if math.isinf(target.max_rounds) else target.max_rounds
     aim = f"lose at most {in_points(100 * target.allowance)}"
@@ -129,14 +151,14 @@ def decided(
     if found is None:
         n_ref = reference_budget(labels)
         why = (
-            f"Nothing was weighed: that takes {FEWEST} train and validation questions of several keys, and there are "
+            f"Nothing was weighed: that takes {FEWEST} {of} of several keys, and there are "
             f"{len(labels.acc_QK)} of {num_keys}. One N for all is exported; `decision.mode: configured` keeps your "
             "own policy."
         )
         decision = Decision("no_evidence", why, target.allowance, limit, n_ref, configured=configured)
         return decision, PolicyRecord.of(FixedN(n_ref))
     weighed = tuple(rule_of(each.weighed, each.within) for each in found.candidates)
-    on = f"out of fold on {found.num_questions} train and validation questions"
+    on = f"out of fold on {found.num_questions} {of}"
     if found.best is None or found.chosen_like_this is None:
         decision = Decision(
             basis="out_of_fold",

@@ -18,7 +18,7 @@ from t2.heads.training_votes import TrainingVotes
 
 SHAPE = HeadShape(num_layers=3, width=16, grid=(1, 3, 5, 7), label_grid=(1, 3))
 FINGERPRINT = "f" * 64
-FEATURES = {"model_fingerprint": FINGERPRINT, "layers": [4, 8, 12], "pooling": "last"}
+FEATURES = {"model_fingerprint": FINGERPRINT, "layers": [4, 8, 12], "pooling": "last-token"}
 HEADS: dict[str, tuple[Callable[[], Head], dict[str, Any]]] = {
     "CurveHead": (lambda: CurveHead(SHAPE, num_atoms=6), {"name": "Utility", "arguments": {"price": 3.0}}),
     "OrdinalHead": (lambda: OrdinalHead(SHAPE, hidden=8), {"name": "PredictedN", "arguments": {"shift": 0.5}}),

@@ -195,28 +195,6 @@ def test_recorded_metrics_are_those_of_the_exported_weights(labelled_config: Mak
     assert exported.record.metrics.samples.value == pytest.approx(float(budgets.mean()))
 
 
-def test_a_frozen_backbone_predicts_the_same_from_token_ids_as_from_features(
-    labelled_config: Make, tiny_arith: str
-) -> None:
-    from t2.activations.backbone import load_frozen
-
-    config = labelled_config(num_questions=64)
-    job = job_of(config)
-    data = BudgetDataModule(job, layers="all", grid=config["data"]["grid"], max_epochs=1)
-    data.setup("validate")
-    data.teardown("validate")
-    probe = BudgetProbe(lambda shape: CurveHead(shape, num_atoms=8), layers="all")
-    probe.build(data.head_shape)
-    probe.head.eval()
-    probe.attach_backbone(load_frozen(tiny_arith, device="cpu"), data.feature_spec.layers)
-    rows = data._rows["validation"]
-    from_ids = probe([data.prepared.prompts[row] for row in rows])
-    from_features = probe(data.features_of("validation"))
-    torch.testing.assert_close(from_ids.accuracy_BK, from_features.accuracy_BK, atol=2e-3, rtol=0)
-    assert not any(name.startswith("backbone") for name in probe.state_dict())
-    assert all(not p.requires_grad for p in probe.backbone[0].parameters())
-
-
 def test_too_few_questions_for_a_split(scripted_config: Make) -> None:
     config = scripted_config(num_questions=6)
     data = BudgetDataModule(job_of(config), layers="all", grid=[1, 3], max_epochs=1)

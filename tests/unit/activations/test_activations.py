@@ -13,7 +13,7 @@ import t2.activations.cache
 from t2.activations.backbone import drop_blocks_above, extract, load_frozen, shared_prefix
 from t2.activations.cache import FeatureCache, FeatureSpec, cached_features
 from t2.activations.layers import choose_layers, decoder_blocks, hook_index
-from t2.activations.pooling import pool_last_token, right_pad, tapped
+from t2.activations.pooling import pool_prompts, right_pad, tapped
 from t2.errors import T2Error
 
 NUM_LAYERS, WIDTH, VOCAB = 4, 32, 100
@@ -96,7 +96,7 @@ def num_hooks(model):
 
 def test_pooling_with_padding_equals_unpadded_runs(any_model):
     prompts = prompts_of([3, 1, 40, 17])
-    pooled_BLD = pool_last_token(any_model, prompts, ALL)
+    pooled_BLD = pool_prompts(any_model, prompts, ALL)
     expected_BLD = torch.stack([reference(any_model, prompt) for prompt in prompts])
     torch.testing.assert_close(pooled_BLD, expected_BLD, rtol=0, atol=1e-5)
 
@@ -105,7 +105,7 @@ def test_the_last_layer_is_before_the_final_norm(model):
     prompt = prompts_of([5])[0]
     with torch.no_grad():
         after_norm = model(input_ids=torch.tensor([prompt])).last_hidden_state[0, -1]
-    pooled = pool_last_token(model, [prompt], [NUM_LAYERS])[0, 0]
+    pooled = pool_prompts(model, [prompt], [NUM_LAYERS])[0, 0]
     assert not torch.allclose(pooled, after_norm, atol=1e-2)
     torch.testing.assert_close(model.norm(pooled), after_norm, rtol=0, atol=1e-5)
 
@@ -113,13 +113,13 @@ def test_the_last_layer_is_before_the_final_norm(model):
 def test_layers_come_in_the_order_asked(model):
     prompts = prompts_of([4, 6])
     torch.testing.assert_close(
-        pool_last_token(model, prompts, [3, 1]), pool_last_token(model, prompts, ALL)[:, [2, 0]], rtol=0, atol=0
+        pool_prompts(model, prompts, [3, 1]), pool_prompts(model, prompts, ALL)[:, [2, 0]], rtol=0, atol=0
     )
 
 
 def test_only_the_last_tokens_are_kept(model):
     ids_BT, mask_BT = right_pad(prompts_of([9, 30, 4]))
-    with tapped(model, [2, 4], mask_BT.sum(1) - 1) as pooled:
+    with tapped(model, [2, 4], mask_BT) as pooled:
         model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
     assert {layer: tuple(kept.shape) for layer, kept in pooled.items()} == {2: (3, WIDTH), 4: (3, WIDTH)}
     # Not a view that keeps all positions alive.
@@ -127,11 +127,11 @@ def test_only_the_last_tokens_are_kept(model):
 
 
 def test_hooks_come_off(model):
-    with tapped(model, ALL, torch.tensor([0])):
+    with tapped(model, ALL, torch.ones(1, 1)):
         assert num_hooks(model) == NUM_LAYERS
     assert num_hooks(model) == 0
     with pytest.raises(IndexError):
-        pool_last_token(model, [[VOCAB + 5]], ALL)
+        pool_prompts(model, [[VOCAB + 5]], ALL)
     assert num_hooks(model) == 0
     with pytest.raises(IndexError):
         extract(model, [*prompts_of([2, 3], prefix=range(40)), [*range(40), VOCAB + 5]], ALL)
