@@ -18,7 +18,6 @@ from data_modules import schedule
 from data_modules.live_pool import FillingPool
 from t2.activations.cache import FeatureSpec
 from t2.activations.features import pooled_features
-from t2.activations.layers import choose_layers
 from t2.activations.pooling import Padded, right_pad
 from t2.comparison.sources import FOLD_SEEDS, check_enough
 from t2.config import DataSettings
@@ -29,8 +28,8 @@ from t2.export import key_digest
 from t2.grading.graded import GradedPool
 from t2.head_record import BaseModel, DataRecord, Features, Labels, Prompt
 from t2.heads.base import HeadShape, Targets, targets_of
-from t2.model_files import resolve_model
 from t2.pools.prepare import prepare
+from t2.pools.reading import Reading
 from t2.spec import DEFAULT_GRID, LabelJob
 from t2.splits import labelling_order, split_of
 from t2.training.data import BudgetData, Inputs, ReadPrompts
@@ -73,7 +72,7 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
             self._rows = self._rows_by_split()
             if stage == "fit":
                 self._check_calibration()  # before the LLM is loaded and anything is labelled
-            self.feature_spec = self._feature_spec()
+            self.reading = Reading.of(self.prepared, self)
             self.features_QLD = self._cached_features() if self.backbone == "cached" else None
             self._labels: dict[str, tuple[GradedPool, BudgetLabels]] = {}
             self._filling = FillingPool(self.job, self.prepared, self.splits, self.stall_timeout_seconds)
@@ -116,13 +115,13 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
     @property
     def head_shape(self) -> HeadShape:
         # A cache knows better than a model's config, which is not at hand everywhere.
-        width = self._read_facts["width"] if self.features_QLD is None else self.features_QLD.shape[2]
+        width = self.reading.width if self.features_QLD is None else self.features_QLD.shape[2]
         label_grid = cut_grid(self.budgets, max(1, self.job.samples_per_question // 2))
         return HeadShape(len(self.feature_spec.layers), width, self.budgets, label_grid)
 
     @property
     def export_info(self) -> DataRecord:
-        spec, reads = self.prepared.spec, self.feature_spec
+        spec, reads, proxy = self.prepared.spec, self.reading.spec, self.reading.proxy
         train = self.split("train") if self.all_labelled("train") else None
         return DataRecord(
             base_model=BaseModel(*(spec.model.get(name) for name in ("id", "revision", "fingerprint"))),
@@ -130,8 +129,8 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
                 model_fingerprint=reads.model_fingerprint,
                 layers=reads.layers,
                 pooling=reads.pooling,
-                model_id=self._proxy_files.id if self._proxy_files else None,
-                model_revision=self._proxy_files.revision if self._proxy_files else None,
+                model_id=proxy.id if proxy else None,
+                model_revision=proxy.revision if proxy else None,
             ),
             prompt=Prompt.from_json(spec.prompt, "the pool's spec"),
             sampling=spec.sampling,
@@ -300,27 +299,13 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
                 "`calibration.alpha` or `calibration.delta`, or choose mode auto."
             )
 
-    def _feature_spec(self) -> FeatureSpec:
-        """What is read of the prompts, and by which LLM: the pool's own, or a proxy."""
-        self._proxy_files = proxy = resolve_model(self.allow_proxy) if self.allow_proxy else None
-        self._read_facts = self.prepared.spec.model if proxy is None else proxy.as_json()
-        layers = choose_layers(self.layers, self._read_facts["num_layers"])
-        return FeatureSpec(self._read_facts["fingerprint"], layers, self.pooling)
+    @property
+    def feature_spec(self) -> FeatureSpec:
+        """What is read of the prompts, and by which LLM."""
+        return self.reading.spec
 
     def model_folder(self) -> Path:
-        """Of the LLM that is read.
-
-        Raises:
-            T2Error: it is not here, or is another one.
-        """
-        files = self._proxy_files or self.prepared.model_files or resolve_model(self.job.model, self.job.revision)
-        expected = self.feature_spec.model_fingerprint
-        if files.fingerprint != expected:
-            raise T2Error(
-                f"Expected the LLM of the pool ({expected[:12]}...), got {files.id} "
-                f"({files.fingerprint[:12]}...). Mend `model`, or set `data.allow_proxy` to use it on purpose."
-            )
-        return files.folder
+        return self.reading.model_folder()
 
     def _cached_features(self) -> Tensor:
         """From the cache, or from the LLM, which is freed before a labeller starts."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from t2.endings import keeping, one_line_endings
 
@@ -141,6 +141,28 @@ def report(
         print(path)
 
 
+def layers(
+    config: str, out: str = "layers", layers: Literal["every-4th", "every-2nd", "all", "last"] | list[int] = "all"
+) -> None:
+    """What each layer of the LLM knows of a question, out of fold, and which to put into `model.layers`.
+
+    Args:
+        config: of a labelled pool. Layers whose features are not cached are read by its LLM.
+        out: folder of layers.md, layers.json and layers.png.
+        layers: which to look at: "all", "every-2nd", "every-4th", "last", or numbers from 1.
+    """
+    from rich.console import Console
+
+    from t2.layers.command import layers_of
+    from t2.pages.terminal import rich_table
+
+    table, advice, files = layers_of(config, Path(out), layers)
+    Console().print(rich_table(table))
+    print(advice)
+    for path in files:
+        print(path)
+
+
 def evaluate(
     head: str,
     pool: str,
@@ -173,13 +195,14 @@ COMMANDS: dict[str, Any] = {
     "label": label,
     "import": import_samples,
     "curse": curse,
+    "layers": layers,
     "evaluate": evaluate,
     "report": report,
     "export": export,
 }
-POSITIONAL = {"import", "curse", "evaluate", "report", "export"}
+POSITIONAL = {"import", "curse", "layers", "evaluate", "report", "export"}
 """Commands whose required arguments are written without their names."""
-CONFIGURED = {"label": "config", "curse": "pool", "evaluate": "pool", "report": "pool"}
+CONFIGURED = {"label": "config", "curse": "pool", "layers": "config", "evaluate": "pool", "report": "pool"}
 """Commands that read a config, and the argument that names it (or the folder of a pool)."""
 
 

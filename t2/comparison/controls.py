@@ -89,27 +89,44 @@ def tfidf_ridge(texts: Sequence[str], level_Q: Tensor, log_tokens_Q: Tensor) -> 
     return fit_predict
 
 
-def best_layer_ridge(pooled_QLD: Tensor, level_Q: Tensor, log_tokens_Q: Tensor) -> FitPredict:
-    """Ridge regression on one layer's activations, the layer with the best leave-one-out error (scikit-learn)."""
-    from sklearn.linear_model import RidgeCV
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+class LayerRidge:
+    """Ridge regression on one layer's normalised activations (scikit-learn); its penalty by leave-one-out."""
 
-    x_QLD = rms_normalised(pooled_QLD).numpy()
-    target_Q2 = torch.stack([level_Q, log_tokens_Q], 1).double().numpy()
+    def __init__(self, width: int) -> None:
+        from sklearn.linear_model import RidgeCV
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        # Features are standardised, so useful penalties grow with their number.
+        self._model = make_pipeline(StandardScaler(), RidgeCV([alpha * width for alpha in ALPHAS]))
+
+    @classmethod
+    def fit(cls, x_QD: Tensor, target_Q: Tensor) -> LayerRidge:
+        """On targets (Q,), or several at once, (Q, targets), which then share the penalty."""
+        ridge = cls(x_QD.shape[1])
+        ridge._model.fit(x_QD.numpy(), target_Q.numpy())
+        return ridge
+
+    @property
+    def score(self) -> float:
+        """Minus the leave-one-out squared error."""
+        return float(self._model[-1].best_score_)
+
+    def predict(self, x_QD: Tensor) -> Tensor:
+        return torch.from_numpy(np.asarray(self._model.predict(x_QD.numpy()))).double()
+
+
+def best_layer_ridge(pooled_QLD: Tensor, level_Q: Tensor, log_tokens_Q: Tensor) -> FitPredict:
+    """Ridge regression on one layer's activations, the layer with the best leave-one-out error."""
+    x_QLD = rms_normalised(pooled_QLD)
+    target_Q2 = torch.stack([level_Q, log_tokens_Q], 1).double()
 
     def fit_predict(learn: Tensor, held: Tensor) -> Known:
-        rows = learn.numpy()
-        # Features are standardised, so useful penalties grow with their number.
-        alphas = [alpha * x_QLD.shape[2] for alpha in ALPHAS]
-        models = [make_pipeline(StandardScaler(), RidgeCV(alphas)) for _ in range(x_QLD.shape[1])]
-        for layer, model in enumerate(models):
-            model.fit(x_QLD[rows, layer], target_Q2[rows, 0])
-        best = max(range(len(models)), key=lambda layer: models[layer][-1].best_score_)
-        length = make_pipeline(StandardScaler(), RidgeCV(alphas)).fit(x_QLD[rows, best], target_Q2[rows, 1])
-        x_BD = x_QLD[held.numpy(), best]
-        level_B, log_tokens_B = models[best].predict(x_BD), length.predict(x_BD)
-        return _known(torch.from_numpy(np.asarray(level_B)), torch.from_numpy(np.asarray(log_tokens_B)))
+        models = [LayerRidge.fit(x_QLD[learn, layer], target_Q2[learn, 0]) for layer in range(x_QLD.shape[1])]
+        best = max(range(len(models)), key=lambda layer: models[layer].score)
+        length = LayerRidge.fit(x_QLD[learn, best], target_Q2[learn, 1])
+        x_BD = x_QLD[held, best]
+        return _known(models[best].predict(x_BD), length.predict(x_BD))
 
     return fit_predict
 

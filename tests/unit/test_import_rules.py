@@ -15,7 +15,7 @@ ORDER = (
     *("errors", "hashing", "hardware", "json_record", "json_lines", "progress", "endings", "voting", "spec", "splits"),
     *("model_files", "prompts"),
     *("store", "grading", "sampling", "tasks", "curves", "activations", "config", "importing", "pools"),
-    *("heads", "policies", "stats", "pages", "curse", "calibration", "comparison"),
+    *("heads", "policies", "stats", "pages", "curse", "calibration", "comparison", "layers"),
     *("head_record", "model_card", "export", "checkpoint", "budget_head", "judging", "training", "cli"),
 )
 """Rooms in data order: a module imports its own room and earlier ones, so there is no circle among rooms."""
@@ -26,6 +26,7 @@ SHELLS = {
         *("command", "frontier_figure", "growth_command", "growth_figure", "ladder_figure", "plane_figure"),
         *("predicted", "predictions", "report"),
     ),
+    "layers": ("command", "figure"),
     "curse": ("command", "figures", "report"),
     "judging": ("command", "live_command", "live_run", "questions", "report"),
 }

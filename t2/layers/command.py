@@ -1,0 +1,87 @@
+"""From a config to `layers.json`, `layers.md` and `layers.png`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from t2.activations.features import pooled_features
+from t2.activations.layers import LayerChoice
+from t2.comparison.sources import FOLD_SEEDS, check_enough
+from t2.curves.labels import budget_labels, cut_grid
+from t2.errors import T2Error
+from t2.hardware import one_thread
+from t2.layers.figure import TITLES, layer_figure
+from t2.layers.measure import GAIN, LEVEL, LayerReport, layer_report
+from t2.pages.pictures import png_of
+from t2.pages.table import Table
+from t2.pages.text import span
+from t2.pools.load import load_pool
+from t2.pools.prepare import prepare
+from t2.pools.reading import Reading
+from t2.progress import progress
+from t2.spec import DEFAULT_GRID
+from t2.splits import split_of
+from t2.store.files import write_bytes_atomically, write_text_atomically
+
+FORMAT, FORMAT_VERSION = "t2-layers", 1
+CHOOSE = ("train", "validation")
+"""Splits whose questions may choose layers."""
+
+
+@one_thread()
+def layers_of(config: str, out: Path, layers: LayerChoice = "all") -> tuple[Table, str, list[Path]]:
+    """Measure, and write into the folder `out`; the table, what to put into the config, and the files.
+
+    Train and validation questions are asked alone: a layer that test questions have chosen flatters on them.
+
+    Raises:
+        T2Error: no config, too few questions, or neither features nor the LLM.
+    """
+    if (data := (loaded := load_pool(config)).data) is None:
+        raise T2Error(f"Expected a config, which says by which LLM the pool is read, got the folder {config}.")
+    prepared = prepare(data.pool, data.allow_proxy)
+    reading = Reading.of(prepared, replace(data, layers=layers))
+    chosen = [row for row, key in enumerate(loaded.pool.dedup_keys) if split_of(key, data.splits) in CHOOSE]
+    pool = loaded.pool.take(chosen)
+    check_enough(pool.dedup_keys, FOLD_SEEDS[:1], "labelled train and validation questions", loaded.root)
+    row_of = {question.id: row for row, question in enumerate(prepared.questions)}
+    prompts = [prepared.prompts[row_of[question_id]] for question_id in pool.question_ids]
+    pooled_QLD = pooled_features(data.features_root, reading.spec, prompts, reading.model_folder)
+    fewest = int(pool.present_QM.sum(1).min())
+    labels = budget_labels(pool, tuple(data.grid or cut_grid(DEFAULT_GRID, fewest)), data.eps)
+    with progress("layers", len(reading.spec.layers), unit="layers") as advance:
+        report = layer_report(pooled_QLD, reading.spec.layers, labels, pool.dedup_keys, advance)
+    table, advice = layer_table(report), _advice(report)
+    return table, advice, _write(report, f"{loaded.name}, {len(pool)} questions", table, advice, out)
+
+
+def layer_table(report: LayerReport) -> Table:
+    """A row a layer, the suggested ones marked, and one for these together."""
+    rows = [(str(one.layer), span(one.level), span(one.gain)) for one in report.layers]
+    rows.append(("suggested together", span(report.together.level), span(report.together.gain)))
+    marked = [place for place, one in enumerate(report.layers) if one.layer in report.suggested]
+    return Table(
+        ("layer", f"{TITLES[LEVEL]} (level)", f"{TITLES[GAIN]} (gain)"), tuple(rows), marked_rows=tuple(marked)
+    )
+
+
+def _advice(report: LayerReport) -> str:
+    return (
+        f"For the config: `model.layers: {list(report.suggested)}`. Rank correlations out of fold on "
+        f"{report.num_questions} train and validation questions, 95% intervals; the list was chosen by the same "
+        "questions, so its own row is slightly too good. What a head makes of it, `fit` and `t2 report` say."
+    )
+
+
+def _write(report: LayerReport, title: str, table: Table, advice: str, out: Path) -> list[Path]:
+    head = {"format": FORMAT, "format_version": FORMAT_VERSION, "title": title}
+    files = {name: out / name for name in ("layers.json", "layers.md", "layers.png")}
+    try:
+        write_text_atomically(files["layers.json"], json.dumps({**head, **report.as_json()}, indent=1) + "\n")
+        write_text_atomically(files["layers.md"], f"# Layers: {title}\n\n{table.markdown()}\n\n{advice}\n")
+        write_bytes_atomically(files["layers.png"], png_of(layer_figure(report, title)))
+    except OSError as error:
+        raise T2Error(f"Expected a folder to write into, got {out}: {error}. Choose another `--out`.") from error
+    return list(files.values())
