@@ -26,7 +26,7 @@ def ours() -> Figures:
     """`extract` with four tapped layers."""
     from t2.activations.backbone import extract
 
-    model, prompts = _inputs()
+    model, prompts = inputs()
     extract(model, prompts[:8], (2, 4, 6, 8))
     started = time.perf_counter()
     extract(model, prompts, (2, 4, 6, 8))
@@ -39,7 +39,7 @@ def bare() -> Figures:
 
     from t2.activations.backbone import TOKENS_PER_BATCH
 
-    model, prompts = _inputs()
+    model, prompts = inputs()
     size = TOKENS_PER_BATCH // TOKENS
     with torch.inference_mode():
         model(input_ids=torch.tensor(prompts[:8]), use_cache=False)
@@ -50,7 +50,7 @@ def bare() -> Figures:
     return {"seconds": time.perf_counter() - started, "peak_mib": peak_mib()}
 
 
-def _inputs() -> tuple[Any, list[list[int]]]:
+def inputs() -> tuple[Any, list[list[int]]]:
     """A random Llama large enough that the forward pass dominates, and prompts without a shared prefix."""
     import torch
     from transformers import LlamaConfig, LlamaModel

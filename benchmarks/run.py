@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 
+import backbone
 import batch_budget
 import bootstrap
 import curse
@@ -18,7 +19,9 @@ import label
 import planner
 from measure import cpu_name
 
-PARTS = {part.__name__: part.rows for part in (curves, features, label, batch_budget, bootstrap, curse, planner)}
+PARTS = {
+    part.__name__: part.rows for part in (curves, features, backbone, label, batch_budget, bootstrap, curse, planner)
+}
 
 
 def main() -> None:
