@@ -55,8 +55,8 @@ def extract(
 ) -> Tensor:
     """Activations at the last token of every prompt, (Q, L, D), on the CPU, in the model's dtype.
 
-    A prefix that all prompts share (system line, worked examples) is run once and kept in a KV cache. `on_batch` is
-    called after each batch with the number of prompts done.
+    A prefix that all prompts share (system line, worked examples) is run once and kept in a KV cache, where the model
+    keeps one of all its layers. `on_batch` is called after each batch with the number of prompts done.
     """
     prefix = shared_prefix(prompts)
     # Longest first: rows of a batch pad little, and the first of a batch is its longest, which `_batches` relies on.
@@ -64,6 +64,7 @@ def extract(
     result: Tensor | None = None
     with torch.inference_mode():
         cache = _run_prefix(model, prefix) if prefix else None
+        prefix = prefix if cache is not None else []
         done = 0
         for rows in _batches(order, prompts, len(prefix)):
             if cache is None:
@@ -102,13 +103,24 @@ def _batches(order: list[int], prompts: Sequence[Sequence[int]], prefix_length: 
 
 
 def _run_prefix(model: Any, prefix: list[int]) -> Any:
-    """The KV cache of the shared prefix, batch size 1."""
-    from transformers import DynamicCache
+    """The KV cache of the shared prefix, batch size 1; None: the model keeps more than keys and values, or elsewhere.
 
-    device = next(model.parameters()).device
+    Convolutions, linear attention and state spaces keep a state that cannot be repeated for the rows of a batch, and
+    some models (RWKV, RecurrentGemma) leave a cache that they are given unused without a word.
+    """
+    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+    def only_attends() -> bool:
+        return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
+
     cache = DynamicCache(config=model.config)
+    if not only_attends():
+        return None
+    device = next(model.parameters()).device
     model(input_ids=torch.tensor([prefix], device=device), past_key_values=cache, use_cache=True)
-    return cache
+    is_full = len(cache.layers) == len(decoder_blocks(model)) and only_attends()
+    return cache if is_full and all(layer.get_seq_length() == len(prefix) for layer in cache.layers) else None
 
 
 def _pool_after_prefix(model: Any, rows: Sequence[Sequence[int]], layers: Sequence[int], prefix: Any) -> Tensor:

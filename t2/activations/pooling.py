@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from t2.activations.layers import decoder_blocks, hook_index
+from t2.errors import T2Error
 
 
 @contextmanager
@@ -26,6 +27,11 @@ def tapped(model: Any, layers: Sequence[int], last_B: Tensor) -> Iterator[dict[i
 
     def keep(layer: int, module: nn.Module, args: Any, output: Any) -> None:
         hidden_BTD = output[0] if isinstance(output, tuple) else output
+        if hidden_BTD.dim() != 3 or len(hidden_BTD) != len(last_B):  # as in Gemma 3n, which keeps several streams
+            raise T2Error(
+                f"Expected (prompts, tokens, width) after block {layer} of {type(model).__name__}, got activations of "
+                f"shape {tuple(hidden_BTD.shape)}. This architecture is not supported yet."
+            )
         pooled[layer] = hidden_BTD[torch.arange(len(last_B), device=hidden_BTD.device), last_B]
 
     handles = [blocks[hook_index(k)].register_forward_hook(partial(keep, k)) for k in layers]

@@ -227,6 +227,14 @@ def test_an_unknown_architecture_is_refused(model):
         decoder_blocks(odd)
 
 
+def test_lists_inside_blocks_are_no_blocks(model):
+    """A model with as many experts as blocks was refused."""
+    mixture = copy.deepcopy(model)
+    for block in decoder_blocks(mixture):
+        block.experts = torch.nn.ModuleList(torch.nn.Identity() for _ in range(NUM_LAYERS))
+    assert decoder_blocks(mixture) is mixture.layers
+
+
 # Cache
 
 SPEC = FeatureSpec("f" * 64, (1, 3))
