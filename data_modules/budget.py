@@ -296,7 +296,8 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
                 )
             return files.folder
 
-        return spec, pooled_features(self.features_root, spec, self.prepared.prompts, model_folder)
+        names = [question.id for question in self.prepared.questions]
+        return spec, pooled_features(self.features_root, spec, self.prepared.prompts, model_folder, names)
 
     def _labelled(self, key: str, rows: Sequence[int]) -> tuple[GradedPool, BudgetLabels]:
         if key not in self._labels:

@@ -20,8 +20,8 @@ from t2.errors import T2Error
 from t2.head_record import HeadRecord
 from t2.heads.base import Head
 from t2.heads.training_votes import TrainingVotes
+from t2.hub import download
 from t2.model_card import model_card
-from t2.model_files import download
 from t2.policies.one_round import FixedN
 from t2.policies.record import PolicyRecord, in_words
 from t2.policies.stoppers import STOPPERS, PlanWithoutHead

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from t2.activations.layers import decoder_blocks
 from t2.activations.pooling import pool_last_token, right_pad, tapped
+from t2.errors import T2Error, in_a_line
 from t2.hardware import emulates_16_bits
 
 TOKENS_PER_BATCH = 4096
@@ -25,6 +26,9 @@ def load_frozen(model_folder: str | Path, device: str | None = None) -> Any:
     """A decoder without its LM head, in eval mode, without gradients; on the GPU where there is one.
 
     Weights and activations are in the model's own type, but in float32 on a CPU that only emulates 16 bits.
+
+    Raises:
+        T2Error: transformers cannot load it (says what it said), or weights are missing.
     """
     from transformers import AutoModel
     from transformers.utils import logging
@@ -34,11 +38,20 @@ def load_frozen(model_folder: str | Path, device: str | None = None) -> Any:
     logging.set_verbosity_error()  # it would report the LM head, left out on purpose, as unexpected
     logging.disable_progress_bar()
     try:
-        model = AutoModel.from_pretrained(model_folder, dtype=dtype)
+        model, info = AutoModel.from_pretrained(model_folder, dtype=dtype, output_loading_info=True)
+    except Exception as error:  # of many kinds: a package that is missing, weights that do not fit, memory
+        raise T2Error(
+            f"Expected an LLM that transformers loads, got {model_folder}, which it does not: {in_a_line(error)}"
+        ) from error
     finally:
         logging.set_verbosity(verbosity)
         if with_bars:
             logging.enable_progress_bar()
+    if missing := sorted(set(info["missing_keys"]) & {name for name, _ in model.named_parameters()}):
+        raise T2Error(  # transformers draws them at random and goes on
+            f"Expected all weights of {type(model).__name__} in {model_folder}, got none for {len(missing)} (first: "
+            f"{missing[0]}). Download the model again."
+        )
     model.requires_grad_(False)
     return model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 

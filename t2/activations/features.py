@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ import torch
 from torch import Tensor
 
 from t2.activations.backbone import drop_blocks_above, extract, load_frozen
-from t2.activations.cache import STORED_DTYPE, FeatureCache, FeatureSpec, cached_features
+from t2.activations.cache import STORED_DTYPE, FeatureCache, FeatureSpec, cached_features, check_finite, numbered
+from t2.model_files import quantization_note, quantization_of
 from t2.progress import progress
 
 PROMPTS_A_PART = 256
@@ -21,16 +23,22 @@ PROMPTS_A_PART = 256
 
 
 def pooled_features(
-    root: Path, spec: FeatureSpec, prompts: Sequence[Sequence[int]], find_model: Callable[[], Path]
+    root: Path,
+    spec: FeatureSpec,
+    prompts: Sequence[Sequence[int]],
+    find_model: Callable[[], Path],
+    names: Sequence[str] | None = None,
 ) -> Tensor:
     """Features of `prompts` (token ids), (Q, L, D) float32, by way of the caches in the folder `root`.
 
     `find_model` is called if features are missing: the LLM's folder, which it has checked to be that of `spec`.
+    `names` are of the prompts, for errors: question ids.
     """
     for wider in wider_caches(root, spec):
-        if (pooled_QLD := wider.load(prompts)) is not None:
+        if (pooled_QLD := wider.load(prompts, names)) is not None:
             return pooled_QLD[:, [wider.spec.layers.index(layer) for layer in spec.layers]]
-    return cached_features(FeatureCache(root, spec), prompts, lambda missing: in_parts(find_model(), missing, spec))
+    cache = FeatureCache(root, spec)
+    return cached_features(cache, prompts, lambda missing: in_parts(find_model(), missing, spec), names)
 
 
 def wider_caches(root: Path, spec: FeatureSpec) -> Iterator[FeatureCache]:
@@ -50,6 +58,8 @@ def wider_caches(root: Path, spec: FeatureSpec) -> Iterator[FeatureCache]:
 def in_parts(model_folder: Path, prompts: Sequence[Sequence[int]], spec: FeatureSpec) -> Iterator[Tensor]:
     """Features from the LLM in `model_folder`, (B, L, D) in its dtype, in order; it is freed at the end."""
     model = load_frozen(model_folder)
+    if method := quantization_of(model.config):
+        print(quantization_note(model_folder.name, method), file=sys.stderr, flush=True)
     drop_blocks_above(model, spec.layers[-1])
     with progress("features", len(prompts) if len(prompts) > PROMPTS_A_PART else 0, unit="prompts") as advance:
         advance(0)
@@ -66,4 +76,6 @@ def in_parts(model_folder: Path, prompts: Sequence[Sequence[int]], spec: Feature
 
 def computed(model_folder: Path, prompts: Sequence[Sequence[int]], spec: FeatureSpec) -> Tensor:
     """What a cache would give back, (Q, L, D) float32 by way of bf16; nothing is kept."""
-    return torch.cat(list(in_parts(model_folder, prompts, spec))).to(STORED_DTYPE).float()
+    pooled_QLD = torch.cat(list(in_parts(model_folder, prompts, spec)))
+    check_finite(pooled_QLD, spec.layers, numbered(prompts))
+    return pooled_QLD.to(STORED_DTYPE).float()

@@ -84,7 +84,8 @@ def load_questions(
     reading = _reading(head, loaded, rows, questions, proxy)
     root = Path(features) if features else loaded.data.features_root if loaded.data else loaded.root / "features"
     spec = FeatureSpec(head.features.model_fingerprint, head.layers, head.features.pooling or "last-token")
-    pooled_QLD = pooled_features(root, spec, reading.prompts, lambda: _folder(head, reading, root))
+    names = [question.id for question in questions]
+    pooled_QLD = pooled_features(root, spec, reading.prompts, lambda: _folder(head, reading, root), names)
     notes = (*_notes(head, loaded, labels, reading, left_out), *loaded.notes)
     return HeadQuestions(loaded, pool, labels, questions, reading.prompts, pooled_QLD, left_out, notes)
 

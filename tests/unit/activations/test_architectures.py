@@ -41,7 +41,7 @@ LINEAR = {
     "linear_value_head_dim": 8,
 }
 
-ATTENTION = {
+ATTENTION: dict[str, dict[str, object]] = {
     "llama": SIZES,
     "qwen2": SIZES,
     "qwen3": SIZES | HEADS,
@@ -55,7 +55,7 @@ ATTENTION = {
     "falcon": SIZES,
     "gpt_oss": SIZES | HEADS | SLIDING | {"num_local_experts": 4, "num_experts_per_tok": 2},
 }
-HYBRIDS = {
+HYBRIDS: dict[str, dict[str, object]] = {
     "lfm2": SIZES | {"layer_types": ["conv", "full_attention"] * 2, "block_auto_adjust_ff_dim": False},
     "qwen3_next": SIZES | HEADS | EXPERTS | LINEAR | {"shared_expert_intermediate_size": WIDTH},
     "qwen3_5_text": SIZES | HEADS | LINEAR,
@@ -190,5 +190,5 @@ def test_an_architecture_with_several_streams_is_refused():
     """Gemma 3n keeps four residual streams: the hook indexed them as if they were prompts."""
     model = copy.deepcopy(built("llama"))
     decoder_blocks(model)[1].register_forward_hook(lambda module, args, output: output.expand(4, *output.shape))
-    with pytest.raises(T2Error, match=r"after block 2 of LlamaDecoderLayer, got activations of shape \(4, "):
+    with pytest.raises(T2Error, match=r"after block 2 of LlamaModel, got activations of shape \(4, "):
         pool_last_token(model, PROMPTS, (2,))
