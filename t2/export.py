@@ -39,6 +39,26 @@ def key_digest(dedup_key: str) -> str:
     return hashlib.sha256(dedup_key.encode()).hexdigest()[:16]
 
 
+def check_export_folder(folder: str | Path) -> None:
+    """Make sure that an export replaces nothing but an earlier export.
+
+    Raises:
+        T2Error: the folder has a config.json of something else, such as the LLM.
+    """
+    place = Path(folder) / CONFIG_FILE
+    if not place.exists():
+        return
+    try:
+        config = json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        config = None
+    if not (isinstance(config, dict) and config.get("format") == HEAD_FORMAT):
+        raise T2Error(
+            f"Expected a new folder for the head, or one of an earlier export, got {folder}, whose {CONFIG_FILE} is of "
+            "something else. Choose another folder: nothing was written."
+        )
+
+
 def save_head(head: Head, record: HeadRecord, folder: str | Path, votes: TrainingVotes | None = None) -> Path:
     """Write config, card, and what the policy needs: weights, unless it is a stopping rule that reads no head; votes.
 
@@ -49,9 +69,10 @@ def save_head(head: Head, record: HeadRecord, folder: str | Path, votes: Trainin
         votes: of the train questions, for a plan without a head.
 
     Raises:
-        T2Error: a number in the record is NaN or infinite, which JSON has no word for, or there are no votes where the
-            policy needs them; nothing is written.
+        T2Error: the folder is of something else, a number in the record is NaN or infinite, which JSON has no word for,
+            or there are no votes where the policy needs them; nothing is written.
     """
+    check_export_folder(folder)
     folder, policy = Path(folder), record.policy or PolicyRecord.of(FixedN(head.shape.grid[-1]))
     needs = STOPPERS[policy.name].needs if policy.name in STOPPERS else "head"
     record = replace(record, policy=policy)

@@ -3,6 +3,7 @@
 import copy
 import inspect
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from t2.errors import T2Error
 
 NUM_LAYERS, WIDTH, VOCAB, WINDOW = 4, 32, 100, 16
 ALL = (1, 2, 3, 4)
-SIZES = {
+SIZES: dict[str, Any] = {
     "hidden_size": WIDTH,
     "intermediate_size": 64,
     "num_hidden_layers": NUM_LAYERS,
@@ -26,14 +27,14 @@ SIZES = {
     "initializer_range": 0.1,  # large enough for attention to matter
     "pad_token_id": 0,
 }
-GPT_SIZES = {"n_layer": NUM_LAYERS, "n_head": 4, "vocab_size": VOCAB, "initializer_range": 0.1}
+GPT_SIZES: dict[str, Any] = {"n_layer": NUM_LAYERS, "n_head": 4, "vocab_size": VOCAB, "initializer_range": 0.1}
 HEADS = {"head_dim": 8}
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": WIDTH}
 SLIDING = {"sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention"] * 2}
 STATE_SPACE = {
     "mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1, "mamba_chunk_size": 16,
 }  # fmt: skip
-LINEAR = {
+LINEAR: dict[str, Any] = {
     "layer_types": ["linear_attention", "full_attention"] * 2,
     "linear_num_value_heads": 4,
     "linear_num_key_heads": 2,
@@ -41,7 +42,7 @@ LINEAR = {
     "linear_value_head_dim": 8,
 }
 
-ATTENTION: dict[str, dict[str, object]] = {
+ATTENTION: dict[str, dict[str, Any]] = {
     "llama": SIZES,
     "qwen2": SIZES,
     "qwen3": SIZES | HEADS,
@@ -55,7 +56,7 @@ ATTENTION: dict[str, dict[str, object]] = {
     "falcon": SIZES,
     "gpt_oss": SIZES | HEADS | SLIDING | {"num_local_experts": 4, "num_experts_per_tok": 2},
 }
-HYBRIDS: dict[str, dict[str, object]] = {
+HYBRIDS: dict[str, dict[str, Any]] = {
     "lfm2": SIZES | {"layer_types": ["conv", "full_attention"] * 2, "block_auto_adjust_ff_dim": False},
     "qwen3_next": SIZES | HEADS | EXPERTS | LINEAR | {"shared_expert_intermediate_size": WIDTH},
     "qwen3_5_text": SIZES | HEADS | LINEAR,

@@ -104,7 +104,7 @@ def test_every_report_says_that_weights_are_quantised(labelled: Callable[..., Pa
     root = labelled(a=(GREEDY_DRAW, 0, 1))
     spec = json.loads((root / "pool.json").read_text())
     (root / "pool.json").write_text(json.dumps(spec | {"model": spec["model"] | {"quantization": "awq"}}))
-    loaded = load_pool(root)
+    loaded = load_pool(root, "numeric")
     assert loaded.notes[0].startswith("The weights of m are quantised (awq): ")
     assert loaded.source_notes == loaded.notes
     # It says what the config says, which the fingerprint is of: a pool that is older goes on.
