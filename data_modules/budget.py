@@ -309,7 +309,9 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
 
     def _cached_features(self) -> Tensor:
         """From the cache, or from the LLM, which is freed before a labeller starts."""
-        return pooled_features(self.features_root, self.feature_spec, self.prepared.prompts, self.model_folder)
+        names = [question.id for question in self.prepared.questions]
+        spec, prompts = self.feature_spec, self.prepared.prompts
+        return pooled_features(self.features_root, spec, prompts, self.model_folder, names)
 
     def _prompts(self, rows: Sequence[int]) -> list[Sequence[int]]:
         return [self.prepared.prompts[row] for row in rows]

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from t2.endings import keeping, one_line_endings
 
 
-def label(config: str, preview: int = 0) -> None:
+def label(config: str, preview: int = 0, try_features: bool = True) -> None:
     """Draw the samples that a pool lacks; resumable at any time.
 
     Args:
-        config: YAML file; its `data.pool` and `data.splits` are used, the rest belongs to train.py.
+        config: YAML file; its `data` and `model.layers` are used, the rest belongs to train.py.
         preview: look at this many questions in a scratch pool instead, and estimate the whole job.
+        try_features: before the first sample, see whether the LLM's features can be had, on two prompts: transformers
+            loads the LLM once and frees it again, unless the feature cache holds some already.
     """
     from t2.config import read_data
     from t2.pools.fill import fill
+    from t2.pools.trial import try_features as tried
     from t2.progress import progress
 
     data = read_data(config)
@@ -29,9 +33,11 @@ def label(config: str, preview: int = 0) -> None:
         for line in look(job, preview).lines():
             print(line)
         return
-    nothing_new = keeping(lambda: f"no sample was drawn yet; what {job.path} holds is kept")
-    with nothing_new, progress("labelling", unit="samples") as advance:
-        done = fill(job, fractions, lambda now: advance(now.samples_finished, now.samples_total, now.length))
+    with keeping(lambda: f"no sample was drawn yet; what {job.path} holds is kept"):
+        if try_features:
+            tried(data, partial(print, flush=True))
+        with progress("labelling", unit="samples") as advance:
+            done = fill(job, fractions, lambda now: advance(now.samples_finished, now.samples_total, now.length))
     print(f"Pool {job.path}: {done.samples_done} samples ({done.tokens} tokens) drawn, {done.resumed} were there")
 
 

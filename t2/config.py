@@ -96,6 +96,9 @@ def read_data(config: str | Path) -> DataSettings:
         settings: DataSettings = parser.instantiate_classes(parser.parse_object({"data": data})).data
     except ArgumentError as error:
         raise T2Error(complaint(str(error), config, known_keys(parser))) from error
+    model = content.get("model")
+    if isinstance(model, dict) and "layers" in model:  # linked in train.py, which `check_config` has asked about it
+        settings.layers = model["layers"]
     return settings
 
 

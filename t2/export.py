@@ -23,8 +23,8 @@ from t2.errors import T2Error
 from t2.head_record import HeadRecord
 from t2.heads.base import Head
 from t2.heads.training_votes import TrainingVotes
+from t2.hub import download
 from t2.model_card import model_card
-from t2.model_files import download
 from t2.policies.one_round import FixedN
 from t2.policies.record import PolicyRecord, in_words
 from t2.policies.stoppers import STOPPERS, PlanWithoutHead
@@ -42,6 +42,26 @@ POOLING_FILE = "pooling.safetensors"
 def key_digest(dedup_key: str) -> str:
     """What stands for a question in `seen_questions.txt`: the first 16 hex digits of its key's SHA-256."""
     return hashlib.sha256(dedup_key.encode()).hexdigest()[:16]
+
+
+def check_export_folder(folder: str | Path) -> None:
+    """Make sure that an export replaces nothing but an earlier export.
+
+    Raises:
+        T2Error: the folder has a config.json of something else, such as the LLM.
+    """
+    place = Path(folder) / CONFIG_FILE
+    if not place.exists():
+        return
+    try:
+        config = json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        config = None
+    if not (isinstance(config, dict) and config.get("format") == HEAD_FORMAT):
+        raise T2Error(
+            f"Expected a new folder for the head, or one of an earlier export, got {folder}, whose {CONFIG_FILE} is of "
+            "something else. Choose another folder: nothing was written."
+        )
 
 
 @dataclass(frozen=True)
@@ -74,9 +94,10 @@ def save_head(
         learned: adapter and queries that were trained with the head.
 
     Raises:
-        T2Error: a number in the record is NaN or infinite, which JSON has no word for, or there are no votes where the
-            policy needs them; nothing is written.
+        T2Error: the folder is of something else, a number in the record is NaN or infinite, which JSON has no word for,
+            or there are no votes where the policy needs them; nothing is written.
     """
+    check_export_folder(folder)
     folder, policy = Path(folder), record.policy or PolicyRecord.of(FixedN(head.shape.grid[-1]))
     needs = STOPPERS[policy.name].needs if policy.name in STOPPERS else "head"
     record = replace(record, policy=policy)

@@ -155,7 +155,7 @@ def _validation(record: HeadRecord) -> str:
 |---|---|---|
 {rows}
 
-{area}Validation chose the checkpoint, so these figures are slightly optimistic; test figures are those of
+{area}Where validation chose the checkpoint, these figures are slightly optimistic; test figures are those of
 cross-validation.
 
 """

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from t2.errors import T2Error
+from t2.errors import T2Error, quoted
 from t2.hashing import digest, sha256_of_file
+from t2.hub import download
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "chat_template.jinja")
 """Files that decide tokenisation and template, hashed whole where they exist."""
 _VOLATILE_CONFIG_KEYS = ("_name_or_path", "transformers_version", "torch_dtype", "dtype")
 _PROBES, _PROBE_BYTES = 16, 4096
+_FROM_GGUF = " A GGUF file becomes one by transformers' `from_pretrained(folder, gguf_file=...)` and `save_pretrained`."
 
 
 @dataclass(frozen=True)
@@ -32,57 +34,102 @@ class ModelFiles:
     """decoder blocks"""
     width: int
     """hidden width"""
+    quantization: str | None = None
+    """how the weights are quantised, as "gptq"; None: they are not"""
 
     def as_json(self) -> dict[str, Any]:
-        """What a pool records of its model; never the folder."""
-        return {name: value for name, value in vars(self).items() if name != "folder"}
+        """What a pool records of its model; never the folder, and no quantisation where there is none."""
+        known = {name: value for name, value in vars(self).items() if name != "folder"}
+        return known if self.quantization else {name: value for name, value in known.items() if name != "quantization"}
 
 
 def resolve_model(model: str, revision: str | None = None) -> ModelFiles:
     """Find or download a model.
 
     Raises:
-        T2Error: neither a folder with a config nor a model that the hub can serve.
+        T2Error: neither a folder with a config nor a model that the hub can serve, or one that is no decoder-only LLM.
     """
     folder = Path(model)
-    if folder.is_dir():
+    if _is_there(folder) and not folder.is_dir():
+        raise T2Error(
+            f"Expected a model folder or hub id, got the file {folder}. Name the folder with its config.json and "
+            f"safetensors.{_FROM_GGUF if folder.suffix == '.gguf' else ''}"
+        )
+    if _is_there(folder):
         if not (folder / "config.json").is_file():
-            raise T2Error(f"Expected config.json in the model folder, got {folder} without one. Check `model`.")
+            gguf = any(folder.glob("*.gguf"))
+            raise T2Error(
+                f"Expected config.json in the model folder, got {folder} without one. Check `model`."
+                f"{_FROM_GGUF if gguf else ''}"
+            )
         return _described(folder, folder.resolve().name, None)
     snapshot = download(model, revision, "a model folder or hub id", without=["*.pth", "*.gguf", "original/*"])
     return _described(snapshot, model, snapshot.name)
 
 
-def download(
-    name: str, revision: str | None, expected: str, only: list[str] | None = None, without: list[str] | None = None
-) -> Path:
-    """Folder of a hub repository's files, by their patterns.
-
-    Raises:
-        T2Error: the hub does not serve it; `expected` says what it should have been.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
+def _is_there(path: Path) -> bool:
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=only, ignore_patterns=without))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise T2Error(
-            f"Expected {expected}, got {name!r}: no such folder, and the hub did not serve it "
-            f"({type(error).__name__}). Check the spelling, your network or HF_TOKEN."
-        ) from error
+        return path.exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _described(folder: Path, model_id: str, revision: str | None) -> ModelFiles:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        text = config.get("text_config", config)  # a model that also sees keeps its decoder's sizes a level below
-        num_layers, width = int(text["num_hidden_layers"]), int(text["hidden_size"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    config = _decoder_config(folder)
+    sizes: dict[str, Any] = {name: getattr(config, name, None) for name in ("num_hidden_layers", "hidden_size")}
+    if missing := [name for name, value in sizes.items() if not isinstance(value, int)]:
         raise T2Error(
-            f"Expected num_hidden_layers and hidden_size in {folder / 'config.json'}, got {type(error).__name__}."
+            f"Expected {' and '.join(missing)} in {folder / 'config.json'}, got none: transformers knows none of "
+            f"a model of type {quoted(config.model_type)}. This architecture is not supported yet."
+        )
+    num_layers, width = sizes.values()
+    return ModelFiles(folder, model_id, revision, fingerprint(folder), num_layers, width, quantization_of(config))
+
+
+def quantization_of(config: Any) -> str | None:
+    """How the weights of a model with this config of transformers are quantised; None: they are not."""
+    settings = getattr(config, "quantization_config", None)
+    if not settings:
+        return None
+    method = settings.get("quant_method") if isinstance(settings, dict) else getattr(settings, "quant_method", None)
+    return str(getattr(method, "value", method) or "in a way that its config does not name")
+
+
+def quantization_note(model: str, method: str) -> str:
+    """What a reader of numbers must know of quantised weights."""
+    return (
+        f"The weights of {model} are quantised ({method}): transformers, which features come from, and vLLM, which "
+        "draws samples and serves, compute with them in ways of their own, so their activations may differ."
+    )
+
+
+def _decoder_config(folder: Path) -> Any:
+    """The config of a decoder-only LLM as transformers reads it, which knows what each architecture calls its sizes.
+
+    Raises:
+        T2Error: transformers does not know it, or it is another kind of model.
+    """
+    from transformers import AutoConfig, __version__
+
+    place = folder / "config.json"
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # a class of its own for each kind of bad value
+        reason = ". ".join(" ".join(str(error).split()).split(". ")[:2])  # what follows is about other programs
+        raise T2Error(
+            f"Expected {place} of an LLM that transformers {__version__} knows, got: {reason[:300].rstrip('.')}. Check "
+            "`model`; code that comes with a model is not run."
         ) from error
-    return ModelFiles(folder, model_id, revision, fingerprint(folder), num_layers, width)
+    kind = quoted(config.model_type)
+    if config.is_encoder_decoder:
+        raise T2Error(f"Expected a decoder-only LLM in {place}, got {kind}, an encoder with a decoder. Take another.")
+    if config.get_text_config() is not config:
+        parts = ", ".join(sorted(name for name in config.sub_configs if name != "text_config"))
+        raise T2Error(
+            f"Expected a text-only LLM in {place}, got {kind}, which wraps one for other input"
+            f"{f' ({parts})' if parts else ''}. Save its text decoder to a folder of its own, or take another model."
+        )
+    return config
 
 
 def fingerprint(folder: Path) -> str:

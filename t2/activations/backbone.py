@@ -13,6 +13,7 @@ from torch import Tensor
 
 from t2.activations.layers import decoder_blocks
 from t2.activations.pooling import Pool, last_token, pool_prompts, right_pad, tapped
+from t2.errors import T2Error, in_a_line
 from t2.hardware import emulates_16_bits
 
 TOKENS_PER_BATCH = 4096
@@ -25,6 +26,9 @@ def load_frozen(model_folder: str | Path, device: str | None = None) -> Any:
     """A decoder without its LM head, in eval mode, without gradients; on the GPU where there is one.
 
     Weights and activations are in the model's own type, but in float32 on a CPU that only emulates 16 bits.
+
+    Raises:
+        T2Error: transformers cannot load it (says what it said), or weights are missing.
     """
     from transformers import AutoModel
     from transformers.utils import logging
@@ -34,11 +38,20 @@ def load_frozen(model_folder: str | Path, device: str | None = None) -> Any:
     logging.set_verbosity_error()  # it would report the LM head, left out on purpose, as unexpected
     logging.disable_progress_bar()
     try:
-        model = AutoModel.from_pretrained(model_folder, dtype=dtype)
+        model, info = AutoModel.from_pretrained(model_folder, dtype=dtype, output_loading_info=True)
+    except Exception as error:  # of many kinds: a package that is missing, weights that do not fit, memory
+        raise T2Error(
+            f"Expected an LLM that transformers loads, got {model_folder}, which it does not: {in_a_line(error)}"
+        ) from error
     finally:
         logging.set_verbosity(verbosity)
         if with_bars:
             logging.enable_progress_bar()
+    if missing := sorted(set(info["missing_keys"]) & {name for name, _ in model.named_parameters()}):
+        raise T2Error(  # transformers draws them at random and goes on
+            f"Expected all weights of {type(model).__name__} in {model_folder}, got none for {len(missing)} (first: "
+            f"{missing[0]}). Download the model again."
+        )
     model.requires_grad_(False)
     return model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
@@ -60,7 +73,8 @@ def extract(
     """Pooled activations of every prompt, (Q, L, D), on the CPU, in the dtype that the pool gives.
 
     A prefix that all prompts share (system line, worked examples) is run once and kept in a KV cache, where the last
-    token is all that is pooled. `on_batch` is called after each batch with the number of prompts done.
+    token is all that is pooled and the model keeps one of all its layers. `on_batch` is called after each batch with
+    the number of prompts done.
     """
     prefix = shared_prefix(prompts) if pool is last_token else []
     # Longest first: rows of a batch pad little, and the first of a batch is its longest, which `_batches` relies on.
@@ -68,6 +82,7 @@ def extract(
     result: Tensor | None = None
     with torch.inference_mode():
         cache = _run_prefix(model, prefix) if prefix else None
+        prefix = prefix if cache is not None else []
         done = 0
         for rows in _batches(order, prompts, len(prefix)):
             if cache is None:
@@ -106,13 +121,24 @@ def _batches(order: list[int], prompts: Sequence[Sequence[int]], prefix_length: 
 
 
 def _run_prefix(model: Any, prefix: list[int]) -> Any:
-    """The KV cache of the shared prefix, batch size 1."""
-    from transformers import DynamicCache
+    """The KV cache of the shared prefix, batch size 1; None: the model keeps more than keys and values, or elsewhere.
 
-    device = next(model.parameters()).device
+    Convolutions, linear attention and state spaces keep a state that cannot be repeated for the rows of a batch, and
+    some models (RWKV, RecurrentGemma) leave a cache that they are given unused without a word.
+    """
+    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+    def only_attends() -> bool:
+        return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
+
     cache = DynamicCache(config=model.config)
+    if not only_attends():
+        return None
+    device = next(model.parameters()).device
     model(input_ids=torch.tensor([prefix], device=device), past_key_values=cache, use_cache=True)
-    return cache
+    is_full = len(cache.layers) == len(decoder_blocks(model)) and only_attends()
+    return cache if is_full and all(layer.get_seq_length() == len(prefix) for layer in cache.layers) else None
 
 
 def _pool_after_prefix(model: Any, rows: Sequence[Sequence[int]], layers: Sequence[int], prefix: Any) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,16 @@ import torch
 from torch import Tensor
 
 from t2.activations.backbone import drop_blocks_above, extract, load_frozen
-from t2.activations.cache import STORED_DTYPE, FeatureCache, FeatureSpec, cached_features
+from t2.activations.cache import (
+    FeatureCache,
+    FeatureSpec,
+    as_stored,
+    cached_features,
+    check_finite,
+    numbered,
+)
 from t2.activations.learned import NOTHING_LEARNED, Learned
+from t2.model_files import quantization_note, quantization_of
 from t2.progress import progress
 
 PROMPTS_A_PART = 256
@@ -26,6 +35,7 @@ def pooled_features(
     spec: FeatureSpec,
     prompts: Sequence[Sequence[int]],
     find_model: Callable[[], Path],
+    names: Sequence[str] | None = None,
     learned: Learned = NOTHING_LEARNED,
 ) -> Tensor:
     """Features of `prompts` (token ids), (Q, L, D) float32, by way of the caches in the folder `root`.
@@ -35,13 +45,14 @@ def pooled_features(
         spec: of the features.
         prompts: token ids.
         find_model: called if features are missing: the LLM's folder, which it has checked to be that of `spec`.
+        names: of the prompts, for errors: question ids.
         learned: weights whose fingerprint is that of `spec`.
     """
     for wider in wider_caches(root, spec):
-        if (pooled_QLD := wider.load(prompts)) is not None:
+        if (pooled_QLD := wider.load(prompts, names)) is not None:
             return pooled_QLD[:, [wider.spec.layers.index(layer) for layer in spec.layers]]
     cache = FeatureCache(root, spec)
-    return cached_features(cache, prompts, lambda missing: in_parts(find_model(), missing, spec, learned))
+    return cached_features(cache, prompts, lambda missing: in_parts(find_model(), missing, spec, learned), names)
 
 
 def wider_caches(root: Path, spec: FeatureSpec) -> Iterator[FeatureCache]:
@@ -63,6 +74,8 @@ def in_parts(
 ) -> Iterator[Tensor]:
     """Features from the LLM in `model_folder`, (B, L, D) in its dtype, in order; it is freed at the end."""
     model = load_frozen(model_folder)
+    if method := quantization_of(model.config):
+        print(quantization_note(model_folder.name, method), file=sys.stderr, flush=True)
     drop_blocks_above(model, spec.layers[-1])
     width = model.config.get_text_config().hidden_size
     model, pool = learned.reading(model, spec.pooling, spec.layers, width)
@@ -83,9 +96,6 @@ def computed(
     model_folder: Path, prompts: Sequence[Sequence[int]], spec: FeatureSpec, learned: Learned = NOTHING_LEARNED
 ) -> Tensor:
     """What a cache would give back, (Q, L, D) float32; nothing is kept."""
-    return as_stored(torch.cat(list(in_parts(model_folder, prompts, spec, learned))))
-
-
-def as_stored(pooled_BLD: Tensor) -> Tensor:
-    """Rounded to what a cache gives back, float32 by way of bf16: training, labels and serving see the same numbers."""
-    return pooled_BLD.to(STORED_DTYPE).float()
+    pooled_QLD = torch.cat(list(in_parts(model_folder, prompts, spec, learned)))
+    check_finite(pooled_QLD, spec.layers, numbered(prompts))
+    return as_stored(pooled_QLD)

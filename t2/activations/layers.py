@@ -47,14 +47,20 @@ def hook_index(layer: int) -> int:
 def decoder_blocks(model: Any) -> nn.ModuleList:
     """The decoder blocks of a transformers model, found by structure.
 
+    Lists inside a block do not count: as many experts as there are blocks are no blocks.
+
     Raises:
-        T2Error: not exactly one ModuleList of `num_hidden_layers` modules.
+        T2Error: not exactly one outermost ModuleList of `num_hidden_layers` modules.
     """
     expected = model.config.get_text_config().num_hidden_layers
-    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == expected]
+    lists: dict[str, nn.ModuleList] = {}
+    for name, module in model.named_modules():  # parents come before what is inside them
+        inside = any(name.startswith(f"{outer}.") for outer in lists)
+        if isinstance(module, nn.ModuleList) and len(module) == expected and not inside:
+            lists[name] = module
     if len(lists) != 1:
         raise T2Error(
             f"Expected one list of {expected} decoder blocks in {type(model).__name__}, got {len(lists)}. "
             "This architecture is not supported yet."
         )
-    return lists[0]
+    return next(iter(lists.values()))

@@ -21,6 +21,7 @@ from torch.nn.functional import rms_norm
 from torch.nn.utils.rnn import pad_sequence
 
 from t2.activations.layers import decoder_blocks, hook_index
+from t2.errors import T2Error
 
 Pooling = Literal["last-token", "mean", "attention"]
 
@@ -88,7 +89,13 @@ def tapped(model: Any, layers: Sequence[int], mask_BT: Tensor, pool: Pool = last
     blocks = decoder_blocks(model)
 
     def keep(layer: int, module: nn.Module, args: Any, output: Any) -> None:
-        pooled[layer] = pool(layer, output[0] if isinstance(output, tuple) else output, mask_BT)
+        hidden_BTD = output[0] if isinstance(output, tuple) else output
+        if hidden_BTD.dim() != 3 or len(hidden_BTD) != len(mask_BT):  # as in Gemma 3n, which keeps several streams
+            raise T2Error(
+                f"Expected (prompts, tokens, width) after block {layer} of {type(model).__name__}, got activations of "
+                f"shape {tuple(hidden_BTD.shape)}. This architecture is not supported yet."
+            )
+        pooled[layer] = pool(layer, hidden_BTD, mask_BT)
 
     handles = [blocks[hook_index(k)].register_forward_hook(partial(keep, k)) for k in layers]
     try:

@@ -82,8 +82,9 @@ def load_questions(
         return HeadQuestions(loaded, pool, labels, questions, (), None, left_out, notes)
     reading = _reading(head, loaded, rows, questions, proxy)
     root = Path(features) if features else loaded.data.features_root if loaded.data else loaded.root / "features"
+    names = [question.id for question in questions]
     pooled_QLD = pooled_features(
-        root, head.feature_spec, reading.prompts, lambda: _folder(head, reading, root), head.learned
+        root, head.feature_spec, reading.prompts, lambda: _folder(head, reading, root), names, head.learned
     )
     notes = (*_notes(head, loaded, labels, reading, left_out), *loaded.notes)
     return HeadQuestions(loaded, pool, labels, questions, reading.prompts, pooled_QLD, left_out, notes)

@@ -12,6 +12,7 @@ from t2.errors import T2Error
 from t2.grading.given import GivenGrader, grader_named, grader_of_pool
 from t2.grading.graded import GradedPool
 from t2.importing.notes import source_notes
+from t2.model_files import quantization_note
 from t2.pools.grader import PoolGrader
 from t2.pools.questions import merge_questions
 from t2.spec import Grader, LabelJob, Question
@@ -204,6 +205,8 @@ def _cut(most: int, limit: int, max_samples: int | None) -> Iterator[str]:
 
 
 def _source_notes(pool: GradedPool, spec: PoolSpec, grader: Grader) -> Iterator[str]:
+    if method := spec.model.get("quantization"):
+        yield quantization_note(spec.model["id"], method)
     if spec.source is not None:
         yield from source_notes(spec.source, spec.cost_unit, regraded=not isinstance(grader, GivenGrader))
         unknown = int((pool.prompt_tokens_Q == 0).sum())

@@ -82,7 +82,7 @@ def _prepare_labelled(job: LabelJob, paths: PoolPaths, wanted: list[Question]) -
     old, old_prompts = _stored_questions(paths)
     questions = merge_questions(old, wanted)
     sampling = job.sampler.settings.as_json()
-    if questions == old and not Path(job.model).is_dir() and _is_finished(paths, wanted, job):
+    if questions == old and not Path(job.model).is_dir() and is_finished(paths, wanted, job):
         stored = read_spec(paths)
         _check_model(job, stored, paths)
         prompt = {**asdict(job.prompt), "fingerprint": stored.prompt["fingerprint"]}
@@ -189,7 +189,8 @@ def _prepare_imported(
     return Prepared(paths, spec, None, usable, questions, renderer.render(questions), read_prompt_tokens(paths))
 
 
-def _is_finished(paths: PoolPaths, wanted: list[Question], job: LabelJob) -> bool:
+def is_finished(paths: PoolPaths, wanted: list[Question], job: LabelJob) -> bool:
+    """Whether a pool lacks no sample of these questions."""
     complete = complete_ids(held_draws(_read_shards(paths)), needed_draws(job.samples_per_question))
     return all(question.id in complete for question in wanted)
 

@@ -10,7 +10,7 @@ from t2.errors import T2Error
 from t2.store.files import write_text_atomically
 from t2.store.schema import IMPORTED_FORMAT_VERSION, POOL_FORMAT, POOL_FORMAT_VERSION, PoolPaths
 
-_DESCRIPTIVE = {"model": {"id", "revision", "num_layers", "width"}, "prompt": {"template"}}
+_DESCRIPTIVE = {"model": {"id", "revision", "num_layers", "width", "quantization"}, "prompt": {"template"}}
 """Keys that are recorded for people but not compared: the fingerprints beside them are."""
 
 
@@ -19,7 +19,7 @@ class PoolSpec:
     """What every sample of a pool has in common."""
 
     model: dict[str, Any]
-    """`ModelFiles.as_json()`: id, revision, fingerprint, num_layers, width"""
+    """`ModelFiles.as_json()`: id, revision, fingerprint, num_layers, width; quantization where there is one"""
     prompt: dict[str, Any]
     """template, system, shots, fingerprint"""
     sampling: dict[str, Any]

@@ -90,8 +90,16 @@ class AccuracyCost(L.Callback):
         record["metrics"] = self.metrics.as_json() if self.metrics else {}
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Table, picture and verdict of the best checkpoint (of the last weights if there is none)."""
+        """Table, picture and verdict of the best checkpoint (of the last weights if there is none).
+
+        Raises:
+            T2Error: nothing was trained.
+        """
         assert isinstance(pl_module, BudgetProbe)
+        if not trainer.global_step:
+            raise T2Error(
+                "Expected at least one step of training, got none: there is no head. Raise `trainer.max_epochs`."
+            )
         checkpoint = best_checkpoint(trainer)
         if checkpoint:
             content = torch.load(checkpoint, map_location=pl_module.device, weights_only=True)
@@ -106,7 +114,7 @@ class AccuracyCost(L.Callback):
         figure = frontier_figure(pictured(lines, own), f"validation, {len(evaluation.pool)} questions")
         for logger in trainer.loggers:
             log_table_and_figure(logger, rows, figure)
-        Console(soft_wrap=True).print(evaluation.verdict(), style="bold", highlight=False)
+        Console(soft_wrap=True).print(evaluation.verdict(was_chosen(trainer)), style="bold", highlight=False)
 
     def _predicted(self, trainer: L.Trainer, pl_module: BudgetProbe) -> Prediction:
         features_QLD = needed_data(trainer, self).features_of("validation")
@@ -129,11 +137,22 @@ def predict(head: Head | None, pooled_QLD: Tensor, device: torch.device) -> Pred
 
 
 def best_checkpoint(trainer: L.Trainer) -> str:
-    """Path of the best checkpoint by `val/area`; empty if none was written."""
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.monitor == "val/area":
-            return callback.best_model_path
-    return ""
+    """Path of the best checkpoint, by `val/area` or by what the config monitors instead; empty if none was written."""
+    callback = _of_best(trainer)
+    return callback.best_model_path if callback else ""
+
+
+def was_chosen(trainer: L.Trainer) -> bool:
+    """Whether validation chose the best checkpoint; else it has the last weights."""
+    callback = _of_best(trainer)
+    return callback is not None and callback.best_model_score is not None
+
+
+def _of_best(trainer: L.Trainer) -> ModelCheckpoint | None:
+    """The callback that has written the best checkpoint; the configuration may have others."""
+    callbacks = [each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
+    with_best = [each for each in callbacks if each.best_model_path]
+    return min(with_best, key=lambda each: (each.monitor != "val/area", each.monitor is None), default=None)
 
 
 class ValidationResult:
@@ -169,17 +188,22 @@ class ValidationResult:
         train = Slice.of(train_pool, train_labels, seed=0)
         return [*reference_frontiers(train, self.on, self.n_ref), *self.frontiers]
 
-    def verdict(self) -> str:
-        """One line: the policy against the best constant of about its cost."""
+    def verdict(self, chose_checkpoint: bool = True) -> str:
+        """One line: the policy against the best constant of about its cost.
+
+        Args:
+            chose_checkpoint: whether the questions have chosen the checkpoint, which flatters it.
+        """
         # Distances of costs are ratios, hence the logarithms: half the tokens are as far away as twice the tokens.
         constant = int((self.fixed.tokens_P.log() - self.replay.generated_tokens.mean().log()).abs().argmin())
         other: Replay = self.fixed.replays[constant]
         gap, ratio = self.resampled.difference(self.replay, other), self.resampled.ratio(self.replay, other)
         area_points = self.resampled.area(self.own, self.fixed, self.n_ref)
         knobs = ", ".join(f"{name}={value}" for name, value in vars(self.policy).items())
+        chose = " that chose the checkpoint" if chose_checkpoint else ""
         at, of = float(self.replay.generated_tokens.mean()), float(other.generated_tokens.mean())
         return (
-            f"Verdict on the {len(self.pool)} validation questions that chose the checkpoint: "
+            f"Verdict on the {len(self.pool)} validation questions{chose}: "
             f"{self.head} + {type(self.policy).__name__}({knobs}): "
             f"accuracy {float(self.replay.correct.mean()):.3f} at {at:.0f} generated tokens; constant of that cost "
             f"N={self.labels.grid[constant]}: {float(other.correct.mean()):.3f} at {of:.0f}; "

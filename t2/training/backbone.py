@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from t2.activations.backbone import drop_blocks_above, extract, load_frozen
-from t2.activations.cache import prompt_key
-from t2.activations.features import as_stored
+from t2.activations.cache import as_stored, prompt_key
 from t2.activations.learned import Learned, learned_of, set_query
 from t2.activations.lora import LoraSettings, put_weights, with_adapter
 from t2.activations.pooling import AttentionPool, Padded, Pooling, last_token, pool_named, right_pad, tapped

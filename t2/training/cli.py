@@ -6,22 +6,25 @@ import inspect
 import logging
 import re
 import sys
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import yaml
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_warn
+from rich.console import Console
 
 import t2.policies  # noqa: F401  # its classes must be imported to be named in a config without a module path
 from t2.calibration.betting import questions_needed
 from t2.config import DataSettings, complaint, known_keys, name_classes, read_data, read_yaml
 from t2.endings import one_line_endings
-from t2.errors import T2Error
+from t2.errors import T2Error, in_a_line
+from t2.export import check_export_folder
 from t2.heads import HEADS
 from t2.policies import POLICIES
 from t2.training.accuracy_cost import AccuracyCost
@@ -32,9 +35,16 @@ from t2.training.export_head import ExportHead
 from t2.training.module import BudgetProbe
 from t2.training.trainer import T2Trainer
 
+TRUE_HALF = ("bf16-true", "16-true")
+NOTHING_IS_TRAINED = ("max_epochs", "max_steps", "limit_train_batches")
+"""Settings of the trainer that must not be 0 where a head is to be trained."""
+
 
 class BestCheckpoint(ModelCheckpoint):
-    """The best checkpoint by `val/area`, and the last; a resumed run in another folder remembers the best so far."""
+    """The best checkpoint by `val/area`, and the last; a resumed run in another folder remembers the best so far.
+
+    Where no epoch was validated, the last weights are the best there are.
+    """
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Lightning writes the last checkpoint where it has just written a better one, and only there.
@@ -44,6 +54,26 @@ class BestCheckpoint(ModelCheckpoint):
         super().on_train_epoch_end(trainer, pl_module)
         if not self._should_skip_saving_checkpoint(trainer):  # it is skipped where this step has been saved
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Without a validated epoch Lightning keeps no best checkpoint: `fit` ended without a head and without a word.
+
+        That is so where `max_steps` ends the first epoch early, and with `limit_val_batches: 0` or a
+        `check_val_every_n_epoch` beyond the last epoch.
+        """
+        if trainer.fast_dev_run or not trainer.global_step:  # type: ignore[attr-defined]  # a flag of Trainer
+            return
+        super().on_train_end(trainer, pl_module)
+        if self.best_model_score is not None or self.save_top_k == 0:
+            return
+        candidates = self._monitor_candidates(trainer)
+        self.best_model_path = self._get_metric_interpolated_filepath_name(candidates, trainer, self.best_model_path)
+        self._save_checkpoint(trainer, self.best_model_path)
+        Console(soft_wrap=True).print(
+            f"No epoch was validated by `{self.monitor}` (see `trainer.max_steps`, `limit_val_batches` and "
+            f"`check_val_every_n_epoch`): the head has the weights of step {trainer.global_step}, which nothing chose.",
+            highlight=False,
+        )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Lightning forgets the best so far when the folder differs, as it does for every resumed run."""
@@ -69,14 +99,29 @@ class OneLineParser(LightningArgumentParser):
 class LoggedConfig(SaveConfigCallback):
     """Keeps the parsed configuration beside a run, and in the run of every logger: runs are compared by it.
 
-    Nothing of it is in a checkpoint.
+    Nothing of it is in a checkpoint. No file is replaced: without a folder of the run's own (`logger: false`, W&B) it
+    would be `config.yaml` in the working folder, which may be the very file that was read.
     """
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Write it as config.yaml, or config-2.yaml, config-3.yaml, ... where there is another of that name."""
+        self.save_to_log_dir = bool(trainer.loggers)  # without one there is no run to be beside
+        if not self.already_saved and trainer.log_dir and trainer.is_global_zero:
+            self.config_filename = config_name(trainer.log_dir, self.parser.dump(self.config, skip_none=False))
+        super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Give each logger the whole configuration as plain values: head, data, policy, optimizer, trainer, seed."""
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         for logger in trainer.loggers:
             logger.log_hyperparams(config)
+
+
+def config_name(folder: str, content: str) -> str:
+    """The first of config.yaml, config-2.yaml, config-3.yaml, ... that is not in a folder or has just this content."""
+    names = (f"config{f'-{number}' if number > 1 else ''}.yaml" for number in count(1))
+    paths = (Path(folder) / name for name in names)
+    return next(p.name for p in paths if not p.exists() or (p.is_file() and p.read_bytes() == content.encode()))
 
 
 class T2CLI(LightningCLI):
@@ -106,8 +151,23 @@ class T2CLI(LightningCLI):
         add_callbacks(parser)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """Add what every run has, whatever callbacks the config names."""
-        trainer = super().instantiate_trainer(**kwargs)
+        """Add what every run has, whatever callbacks the config names.
+
+        Raises:
+            T2Error: settings of the trainer that do not go together; in Lightning's words.
+        """
+        precision = self._get(self.config_init, "trainer", default={}).get("precision")
+        if precision in TRUE_HALF:
+            kwargs["precision"] = "32-true"
+            Console(soft_wrap=True).print(
+                f"`trainer.precision: {precision}` leaves the head in float32: it is small, and its statistics and "
+                "targets need it. The LLM computes in its own type in any case.",
+                highlight=False,
+            )
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except (MisconfigurationException, ValueError, TypeError) as error:
+            raise T2Error(f"Expected settings of `trainer` that go together, got: {in_a_line(error)}") from error
         trainer.callbacks += callbacks()  # type: ignore[attr-defined]  # a list that Lightning sets up itself
         return trainer
 
@@ -119,6 +179,8 @@ class T2CLI(LightningCLI):
             POLICIES.get(policy, POLICIES["Utility"]).check(HEADS[head].gives_curve, head)
         if config.calibration.mode == "required" and config.decision.mode == "configured":
             check_policy(policy)
+        if self.subcommand == "fit":
+            check_that_a_head_comes_of_it(config)
 
     def instantiate_classes(self) -> None:
         """Build what the configuration names.
@@ -136,6 +198,28 @@ class T2CLI(LightningCLI):
                 f"Expected the package {package}, which a class of the configuration needs, got none ({words}). "
                 f"Install it (`pip install {package}`), or take the class out."
             ) from error
+
+
+def check_that_a_head_comes_of_it(config: Namespace) -> None:
+    """Refuse settings of `fit` with which it would end without a head, hours later, and exports that destroy a model.
+
+    Raises:
+        T2Error: names the first such setting.
+    """
+    for key in NOTHING_IS_TRAINED:
+        if (value := config.get(f"trainer.{key}")) is not None and value == 0:
+            raise T2Error(
+                f"Expected `trainer.{key}` other than 0, got {value}: nothing would be trained. Leave it out, or use "
+                "`validate` with a checkpoint."
+            )
+    for key, keeps_none in (("checkpoint.save_top_k", 0), ("trainer.enable_checkpointing", False)):
+        if (value := config.get(key)) is not None and value == keeps_none:
+            raise T2Error(
+                f"Expected a best checkpoint to be kept, which the exported head comes from, got `{key}: {value}`. "
+                "Leave it out."
+            )
+    if folder := config.get("export.folder"):
+        check_export_folder(folder)
 
 
 def missing_module(error: BaseException | None) -> ModuleNotFoundError | None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from t2.budget_head import BudgetHead
 from t2.checkpoint import export_checkpoint
 from t2.curves.labels import reference_budget
-from t2.training.accuracy_cost import FIGURE_FILE, best_checkpoint
+from t2.training.accuracy_cost import FIGURE_FILE, best_checkpoint, was_chosen
 from t2.training.data import BudgetData, needed_data
 from t2.training.fit_summary import MIN_TEST, FitSummary
 
@@ -29,19 +29,26 @@ class ExportHead(L.Callback):
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export the best checkpoint, read the export back, and say what it is worth and where everything lies."""
         checkpoint = best_checkpoint(trainer)
-        if not (self.folder and checkpoint and trainer.is_global_zero):
+        if not (self.folder and trainer.is_global_zero):
+            return
+        if not checkpoint:
+            reason = "`fast_dev_run` keeps none" if trainer.fast_dev_run else "no checkpoint was kept"  # type: ignore[attr-defined]  # a flag of Trainer
+            Console(soft_wrap=True).print(f"No head was exported: {reason}.", highlight=False)
             return
         folder = export_checkpoint(checkpoint, self.folder)
         head = BudgetHead.from_pretrained(folder)
-        lines = ["", *summary_of(head, needed_data(trainer, self)).lines()]
+        lines = ["", *summary_of(head, needed_data(trainer, self), was_chosen(trainer)).lines()]
         if head.calibration:
             lines += ["", f"Promise  {head.calibration.promise}"]
         lines += places(folder, Path(trainer.log_dir) if trainer.log_dir else None)
         Console(soft_wrap=True).print("\n".join(lines), highlight=False, markup=False)
 
 
-def summary_of(head: BudgetHead, data: BudgetData) -> FitSummary:
-    """An exported head on test questions, as far as they are labelled; with too few of them on validation questions."""
+def summary_of(head: BudgetHead, data: BudgetData, chose_checkpoint: bool = True) -> FitSummary:
+    """An exported head on test questions, as far as they are labelled; with too few of them on validation questions.
+
+    `chose_checkpoint`: validation questions did.
+    """
     if (part := data.labelled_part("test", MIN_TEST)) is not None:
         split, (pool, labels, pooled_QLD) = "test", part
     else:
@@ -51,7 +58,7 @@ def summary_of(head: BudgetHead, data: BudgetData) -> FitSummary:
         n_ref = reference_budget(data.split("train")[1], data.split("validation")[1])
     given = head.inputs(head.predict(pooled_QLD) if head.has_weights else None)
     size, decision = len(data.dedup_keys(split)), head.record.decision
-    return FitSummary.of(head.policy, given, pool, labels, n_ref, split, size, decision)
+    return FitSummary.of(head.policy, given, pool, labels, n_ref, split, size, decision, chose_checkpoint)
 
 
 def places(folder: Path, log_dir: Path | None) -> list[str]:

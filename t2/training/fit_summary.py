@@ -39,6 +39,8 @@ class FitSummary:
     """"test" or "validation": whose questions these are"""
     decision: Decision | None = None
     """why it was exported, and what was weighed; None: unknown"""
+    chose_checkpoint: bool = True
+    """validation questions chose the checkpoint; else it has the last weights"""
 
     @classmethod
     def of(
@@ -51,6 +53,7 @@ class FitSummary:
         split: str,
         split_size: int,
         decision: Decision | None = None,
+        chose_checkpoint: bool = True,
     ) -> FitSummary:
         """Replay both on a split.
 
@@ -63,12 +66,13 @@ class FitSummary:
             split: name of the split that the questions are from.
             split_size: its questions, also those without labels.
             decision: of the export.
+            chose_checkpoint: validation questions chose the checkpoint.
         """
         # The reference was settled on train and validation questions: N_D of these very ones would flatter it.
         on = Slice.of(pool, labels, seed=0)
         fixed = replay_fixed(n_ref, labels, pool, on.axes)
         exported = as_exported(policy, replay_as_served(policy, on, given), fixed, pool)
-        return cls(exported, fixed, n_ref, split_size, split, decision)
+        return cls(exported, fixed, n_ref, split_size, split, decision, chose_checkpoint)
 
     def lines(self) -> Iterator[str]:
         """The block up to where things lie."""
@@ -78,8 +82,10 @@ class FitSummary:
         count = f"{some} {self.split} questions"
         if self.split == "test":
             yield f"What the export is worth, on {count}, which have decided nothing so far:"
-        else:
+        elif self.chose_checkpoint:
             yield f"What the export is worth, on {count}, which chose the checkpoint: slightly too good:"
+        else:
+            yield f"What the export is worth, on {count}; no checkpoint was chosen, it has the last weights:"
         yield from (
             _row(f"one N for all, {in_words(FixedN(self.n_ref))}", float(fixed.samples.mean()), fixed.correct),
             _row(exported.policy, exported.samples, exported.accuracy.value),

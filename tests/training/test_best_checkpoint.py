@@ -35,7 +35,7 @@ class Scripted(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(folder: Path, epochs: int, resume: Path | None = None) -> BestCheckpoint:
+def fit(folder: Path, epochs: int, resume: Path | None = None, **settings: Any) -> BestCheckpoint:
     best = BestCheckpoint(
         dirpath=folder, monitor="val/area", mode="max", filename="best", save_last=True, auto_insert_metric_name=False
     )
@@ -48,6 +48,7 @@ def fit(folder: Path, epochs: int, resume: Path | None = None) -> BestCheckpoint
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        **settings,
     )
     trainer.fit(Scripted(), data, data, ckpt_path=resume)
     return best
@@ -62,6 +63,10 @@ def test_replays_are_an_epoch_apart_or_more(every: int) -> None:
 
 def epoch_of(best: BestCheckpoint) -> int:
     return torch.load(best.best_model_path, weights_only=True)["epoch"]
+
+
+def steps_of(best: BestCheckpoint) -> int:
+    return torch.load(best.best_model_path, weights_only=True)["global_step"]
 
 
 def test_a_resumed_run_keeps_the_best_of_before(tmp_path: Path) -> None:
@@ -96,3 +101,14 @@ def test_the_last_checkpoint_is_that_of_the_last_epoch(tmp_path: Path) -> None:
     fit(tmp_path, epochs=4)
     last, best = (torch.load(tmp_path / f"{name}.ckpt", weights_only=True)["epoch"] for name in ("last", "best"))
     assert (last, best) == (3, 1)
+
+
+def test_the_last_weights_are_the_best_where_nothing_is_validated(tmp_path: Path) -> None:
+    best = fit(tmp_path / "first", 2, limit_val_batches=0)
+    assert (steps_of(best), best.best_model_score) == (2, None)
+    # The weights of a run that goes on are newer, validated or not.
+    still = fit(tmp_path / "second", 3, tmp_path / "first" / "last.ckpt", limit_val_batches=0)
+    assert (steps_of(still), Path(still.best_model_path).parent.name) == (3, "second")
+    validated = fit(tmp_path / "third", 4, tmp_path / "first" / "last.ckpt")
+    assert (steps_of(validated), float(validated.best_model_score)) == (3, pytest.approx(AREAS[2]))
+    assert (tmp_path / "first" / "best.ckpt").is_file()

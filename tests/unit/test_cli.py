@@ -132,7 +132,9 @@ def test_a_config_that_is_no_yaml_is_named(fails, tmp_path, content):
 def test_missing_vllm_names_the_command(pool, config, fails, monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
     monkeypatch.setattr("t2.sampling.vllm_sampler._set_environment", lambda *_: None)
-    assert "pip install 't2-budget[vllm]'" in fails("label", "--config", config(pool | {"sampler": "VLLMSampler"}))
+    assert "pip install 't2-budget[vllm]'" in fails(
+        "label", "--config", config(pool | {"sampler": "VLLMSampler"}), "--try_features", "false"
+    )
 
 
 @pytest.mark.parametrize("args", [["labels"], ["label"], ["label", "--no-such-option", "1"], []])
@@ -147,9 +149,9 @@ def test_jsonargparse_refuses_a_wrong_command(capsys, args):
 
 
 def test_label_fills_the_pool_and_resumes(pool, config, capsys):
-    main(["label", "--config", config(pool)])
+    main(["label", "--config", config(pool), "--try_features", "false"])
     assert f"{NUM_QUESTIONS * 4} samples" in capsys.readouterr().out
-    main(["label", "--config", config(pool | {"samples_per_question": 5})])
+    main(["label", "--config", config(pool | {"samples_per_question": 5}), "--try_features", "false"])
     assert "8 samples (32 tokens) drawn, 16 were there" in " ".join(capsys.readouterr().out.split())
     reader = ShardReader(PoolPaths(Path(pool["path"])))
     reader.refresh()

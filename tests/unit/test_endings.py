@@ -165,7 +165,7 @@ def test_labelling_that_is_piped_writes_lines(
     """It was silent until its end."""
     for name in ("FIRST_SECONDS", "EVERY_SECONDS", "LOOK_SECONDS"):
         monkeypatch.setattr(f"t2.progress.{name}", 0.02)
-    main(["label", "--config", str(pool_config(tmp_path, 0.002))])
+    main(["label", "--config", str(pool_config(tmp_path, 0.002)), "--try_features", "false"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("labelling: ")
     counts = [int(line.split()[1]) for line in lines if " left, " in line]

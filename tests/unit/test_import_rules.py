@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ORDER = (
     *("errors", "hashing", "hardware", "json_record", "json_lines", "progress", "endings", "voting", "spec", "splits"),
-    *("model_files", "prompts"),
+    *("hub", "model_files", "prompts"),
     *("store", "grading", "sampling", "tasks", "curves", "activations", "config", "importing", "pools"),
     *("heads", "policies", "stats", "pages", "curse", "calibration", "comparison", "layers"),
     *("head_record", "model_card", "export", "checkpoint", "budget_head", "judging", "training", "cli"),

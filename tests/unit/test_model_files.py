@@ -105,14 +105,73 @@ def test_a_folder_without_config_is_refused(tmp_path):
     assert str(tmp_path) in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ["{", '{"n_layer": 12, "n_embd": 768}'])
-def test_an_unreadable_config_is_refused(copy, content):
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "is not a valid JSON file"),
+        ("[]", "Should have a `model_type` key"),
+        ('{"n_layer": 12, "n_embd": 768}', "Should have a `model_type` key"),
+        ('{"model_type": "no-such-type"}', "does not recognize this architecture"),
+        ('{"model_type": "x", "auto_map": {"AutoConfig": "a.B"}}', "contains custom code .* is not run"),
+        ('{"model_type": "llama", "hidden_size": null}', "'hidden_size' expected int, got NoneType"),
+        ('{"model_type": "blt"}', "got none: transformers knows none of a model of type 'blt'"),
+    ],
+)
+def test_an_unreadable_config_is_refused(copy, content, words):
+    """The message said "KeyError" where a number had another name."""
     (copy / "config.json").write_text(content)
-    with pytest.raises(T2Error, match=r"config\.json"):
+    with pytest.raises(T2Error, match=rf"config\.json.*{words}") as caught:
+        resolve_model(str(copy))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"model_type": "gpt2", "n_layer": 3, "n_embd": 48},
+        {"model_type": "bloom", "n_layer": 3, "n_embed": 48},
+        {"model_type": "mpt", "n_layers": 3, "d_model": 48},
+        {"model_type": "gemma3_text", "num_hidden_layers": 3, "hidden_size": 48},
+    ],
+)
+def test_sizes_go_by_the_names_of_each_architecture(copy, content):
+    (copy / "config.json").write_text(json.dumps(content))
+    model = resolve_model(str(copy))
+    assert (model.num_layers, model.width, model.quantization) == (3, 48, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"model_type": "gemma3"}, r"text-only LLM in .*, got 'gemma3', .*\(vision_config\)\. Save its text decoder"),
+        ({"model_type": "llava"}, "text-only LLM in .*, got 'llava'"),
+        ({"model_type": "qwen2_5_vl"}, "text-only LLM in .*, got 'qwen2_5_vl'"),
+        ({"model_type": "t5"}, "decoder-only LLM in .*, got 't5', an encoder with a decoder"),
+        ({"model_type": "whisper"}, "decoder-only LLM in .*, got 'whisper'"),
+    ],
+)
+def test_what_is_no_text_decoder_is_refused_by_name(copy, content, words):
+    (copy / "config.json").write_text(json.dumps(content))
+    with pytest.raises(T2Error, match=words):
         resolve_model(str(copy))
 
 
-@pytest.mark.parametrize("name", ["nobody/has-this-model", "no-such-model", "three/part/name", "no/such/folder/"])
+def test_quantised_weights_are_recorded(copy):
+    edit_json(copy / "config.json", quantization_config={"quant_method": "gptq", "bits": 4})
+    model = resolve_model(str(copy))
+    assert model.quantization == "gptq"
+    assert model.as_json()["quantization"] == "gptq"
+
+
+def test_a_gguf_file_is_told_what_to_become(tmp_path):
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF")
+    for model in (file, tmp_path):
+        with pytest.raises(T2Error, match=r"config\.json.*gguf_file=\.\.\..*save_pretrained"):
+            resolve_model(str(model))
+
+
+@pytest.mark.parametrize("name", ["nobody/has-this-model", "no-such-model"])
 def test_an_unknown_id_is_refused_offline(name):
     assert huggingface_hub.constants.HF_HUB_OFFLINE
     with pytest.raises(T2Error, match="model folder or hub id") as caught:

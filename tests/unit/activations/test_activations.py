@@ -1,6 +1,7 @@
 """Pooled activations: against unpadded runs of the whole model, with and without a shared prefix, and their cache."""
 
 import copy
+import re
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ import t2.activations.backbone
 import t2.activations.cache
 from t2.activations.backbone import drop_blocks_above, extract, load_frozen, shared_prefix
 from t2.activations.cache import FeatureCache, FeatureSpec, cached_features
+from t2.activations.features import computed
 from t2.activations.layers import choose_layers, decoder_blocks, hook_index
 from t2.activations.pooling import pool_prompts, right_pad, tapped
 from t2.errors import T2Error
@@ -227,6 +229,14 @@ def test_an_unknown_architecture_is_refused(model):
         decoder_blocks(odd)
 
 
+def test_lists_inside_blocks_are_no_blocks(model):
+    """A model with as many experts as blocks was refused."""
+    mixture = copy.deepcopy(model)
+    for block in decoder_blocks(mixture):
+        block.experts = torch.nn.ModuleList(torch.nn.Identity() for _ in range(NUM_LAYERS))
+    assert decoder_blocks(mixture) is mixture.layers
+
+
 # Cache
 
 SPEC = FeatureSpec("f" * 64, (1, 3))
@@ -361,3 +371,54 @@ def test_a_16_bit_model_runs_in_float32_where_16_bits_are_emulated(tmp_path, mon
     LlamaModel(LlamaConfig(**SIZES)).bfloat16().save_pretrained(tmp_path)
     monkeypatch.setattr(t2.activations.backbone, "emulates_16_bits", lambda: emulated)
     assert load_frozen(tmp_path, device="cpu").dtype == expected
+
+
+def test_weights_that_are_missing_are_not_drawn_at_random(tmp_path):
+    """Transformers only says so, and not even that at the level of its words that is used here."""
+    model = LlamaModel(LlamaConfig(**SIZES))
+    weights = model.state_dict()
+    weights.pop("layers.1.mlp.up_proj.weight")
+    model.save_pretrained(tmp_path, state_dict=weights)
+    with pytest.raises(T2Error, match=r"all weights of LlamaModel in .*, got none for 1 \(first: layers\.1\.mlp"):
+        load_frozen(tmp_path, device="cpu")
+
+
+def test_an_llm_that_cannot_be_loaded_is_one_line(tmp_path):
+    LlamaModel(LlamaConfig(**SIZES)).save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(T2Error, match=r"Expected an LLM that transformers loads, got .*: ") as caught:
+        load_frozen(tmp_path, device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), 3.4e38])
+def test_a_feature_that_is_no_number_is_refused_before_it_is_stored(tmp_path, value):
+    """It was stored and came back with every run; the last one is finite until it is rounded to bf16."""
+    cache, prompts = FeatureCache(tmp_path, SPEC), [(1,), (2,), (3,)]
+
+    def compute(missing):
+        pooled_QLD = features_of(missing)
+        pooled_QLD[1, 1, 5] = value
+        yield from pooled_QLD.split(1)
+
+    with pytest.raises(T2Error, match=r"finite features, got .* at layer 3 of question 'q2' .* out of `model\.layers`"):
+        cached_features(cache, prompts, compute, ["q1", "q2", "q3"])
+    assert cache.load(prompts[:1]) is not None
+    assert cache.load(prompts[1:2]) is None
+
+
+def test_a_cache_that_has_taken_one_says_so(tmp_path):
+    cache = FeatureCache(tmp_path, SPEC)
+    cache.store([(1,), (2,)], torch.tensor([1.0, float("inf")]).view(2, 1, 1).expand(2, 2, 8))
+    assert cache.load([(1,)]) is not None
+    with pytest.raises(T2Error, match=r"got inf at layer 1 of question 'q2' .* Delete .* in any case"):
+        cached_features(cache, [(1,), (2,)], counting([]), ["q1", "q2"])
+
+
+def test_features_of_quantised_weights_come_with_a_warning(tmp_path, capsys, monkeypatch):
+    """`quantization_config` in the config of weights that transformers loads without a package of its own."""
+    model = LlamaModel(LlamaConfig(**SIZES))
+    model.config.quantization_config = {"quant_method": "awq"}
+    monkeypatch.setattr("t2.activations.features.load_frozen", lambda folder: model)
+    computed(tmp_path, prompts_of([3, 4]), FeatureSpec("model", (1,)))
+    assert re.search(r"weights of .* are quantised \(awq\): .* activations may differ", capsys.readouterr().err)

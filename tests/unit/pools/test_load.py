@@ -100,6 +100,17 @@ def test_a_labelled_pool_from_its_folder(labelled: Callable[..., Path]) -> None:
     assert loaded.pool.prompt_tokens_Q.tolist() == [3, 3]
 
 
+def test_every_report_says_that_weights_are_quantised(labelled: Callable[..., Path]) -> None:
+    root = labelled(a=(GREEDY_DRAW, 0, 1))
+    spec = json.loads((root / "pool.json").read_text())
+    (root / "pool.json").write_text(json.dumps(spec | {"model": spec["model"] | {"quantization": "awq"}}))
+    loaded = load_pool(root, "numeric")
+    assert loaded.notes[0].startswith("The weights of m are quantised (awq): ")
+    assert loaded.source_notes == loaded.notes
+    # It says what the config says, which the fingerprint is of: a pool that is older goes on.
+    check_or_create_spec(PoolPaths(root), SPEC)
+
+
 def test_unfinished_questions_of_a_live_pool_are_left_out(labelled: Callable[..., Path]) -> None:
     pool = labelled(a=FULL, b=(GREEDY_DRAW, 0, 1), c=(0, 1, 2, 3), d=(), e=FULL)
     loaded = load_pool(pool, "numeric")

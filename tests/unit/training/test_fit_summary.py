@@ -22,9 +22,11 @@ LABELS = budget_labels(POOL, GRID, 0.02, first="sampled")
 KNOWS = Prediction(LABELS.log_tokens_Q.float(), accuracy_BK=LABELS.acc_QK.float())
 
 
-def summary(split: str = "test", policy: Utility | FixedN | None = None, split_size: int = 60) -> FitSummary:
+def summary(
+    split: str = "test", policy: Utility | FixedN | None = None, split_size: int = 60, chose: bool = True
+) -> FitSummary:
     given = StopInputs(prediction=KNOWS)
-    return FitSummary.of(policy or Utility(2.0), given, POOL, LABELS, 7, split, split_size)
+    return FitSummary.of(policy or Utility(2.0), given, POOL, LABELS, 7, split, split_size, chose_checkpoint=chose)
 
 
 def test_the_numbers_are_plain_means() -> None:
@@ -48,6 +50,8 @@ def test_the_numbers_are_plain_means() -> None:
 def test_validation_questions_are_said_to_flatter() -> None:
     title = next(summary("validation").lines())
     assert title.endswith("on 60 validation questions, which chose the checkpoint: slightly too good:")
+    title = next(summary("validation", chose=False).lines())
+    assert title.endswith("on 60 validation questions; no checkpoint was chosen, it has the last weights:")
 
 
 def test_a_split_that_is_labelled_in_part_is_said_to_be() -> None:
