@@ -303,8 +303,8 @@ def test_fields_by_other_names(tmp_path: Path) -> None:
 
 
 def test_fields_that_are_not_there(tmp_path: Path) -> None:
-    twice = jsonl(tmp_path, {"question": "Same?", "answer": "1"}, {"question": "Same?", "answer": "2"})
-    with pytest.raises(T2Error, match=r"unique questions where ids are made from them .*'Same\?' on lines 1 and 2"):
+    twice = jsonl(tmp_path, {"question": "Same?", "answer": "1"}, {"question": "Same?", "answer": "1.0"})
+    with pytest.raises(T2Error, match=r"Expected each question of .* once, .*'Same\?' in rows 1 and 2"):
         JsonlTask(str(twice), fields=Fields(id=None)).questions()
     unmarked = jsonl(tmp_path, {"question": "Sum?", "answer": "It is 3."})
     with pytest.raises(
