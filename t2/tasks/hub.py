@@ -114,6 +114,7 @@ class HubTask(Task):
             return
         if self.data.revision is None:
             self.data = replace(self.data, revision=recorded)
+            self.__dict__.pop("_read", None)  # of what the hub has now, if that has been read
         elif (mine := self._read[1]) != recorded:
             raise T2Error(
                 f"Expected revision {recorded} of {self.data.path}, which this pool was filled from, got "
@@ -122,7 +123,8 @@ class HubTask(Task):
 
     @property
     def _address(self) -> dict[str, str]:
-        return {"path": self.data.path, "name": self.data.name or "", "split": self.data.split}
+        named = {"path": self.data.path, "name": self.data.name, "split": self.data.split}
+        return {key: value for key, value in named.items() if value}
 
     def _recorded(self, origins: Sequence[Mapping[str, str]]) -> str | None:
         """The commit of this data set among those that a pool has recorded."""
