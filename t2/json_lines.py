@@ -108,6 +108,11 @@ def object_of(values: Mapping[str, object], where: str, number: int) -> JsonObje
     return JsonObject({key: _as_written(value) for key, value in values.items()}, where, number)
 
 
+def object_of_cells(cells: Mapping[str, str], where: str, number: int) -> JsonObject:
+    """A row of a table that has texts alone, as CSV: a whole number is one where one is asked for."""
+    return JsonObject({key: _Number(cell) if cell.isdecimal() else cell for key, cell in cells.items()}, where, number)
+
+
 def _as_written(value: object) -> object:
     """Numbers as their texts, in lists too; what JSON has no text for (NaN, dates, bytes) stays, and is refused."""
     if isinstance(value, list):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from t2.errors import T2Error, quoted
-from t2.json_lines import JsonObject, object_of, read_list, read_objects
+from t2.json_lines import JsonObject, object_of, object_of_cells, read_list, read_objects
 
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 """Files that are read; whatever ends in one is meant as a file."""
@@ -107,7 +107,7 @@ def _csv_rows(path: Path) -> Iterator[JsonObject]:
                 if cells and len(cells) != len(names):
                     raise T2Error(f"Expected {len(names)} cells, got {len(cells)} at {where}. Quote texts with commas.")
                 if cells:
-                    yield object_of(dict(zip(names, cells, strict=True)), where, lines.line_num)
+                    yield object_of_cells(dict(zip(names, cells, strict=True)), where, lines.line_num)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise T2Error(f"Expected a CSV file in UTF-8, got {path}: {_one_line(error)}.") from error
 
@@ -178,12 +178,11 @@ def _checked(rows: Iterable[JsonObject], columns: Sequence[str], source: str) ->
 @contextlib.contextmanager
 def _as_one_line(source: str) -> Iterator[None]:
     """What `datasets` says of a data set that it cannot read, as one line."""
-    from datasets.exceptions import DatasetsError
-    from huggingface_hub.errors import HfHubHTTPError
-
     try:
         yield
-    except (OSError, ValueError, DatasetsError, HfHubHTTPError) as error:
+    except T2Error:
+        raise
+    except Exception as error:  # of `datasets`, the hub's client, its HTTP library, pyarrow: they share no base
         raise T2Error(
             f"Expected a data set, got {quoted(source, 200)}: {_one_line(error.__cause__ or error)}. Check path, name, "
             "split and revision, the network, and whether the data set wants HF_TOKEN."
