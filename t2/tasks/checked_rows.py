@@ -89,23 +89,20 @@ def checked_questions(
             "ones in a file of your own."
         )
     if rules.unusable == "refuse":
-        _refuse(unusable, repeated, rules.source)
+        _refuse(unusable, repeated, len(questions), rules.source)
     if not questions:
         raise T2Error(f"Expected questions in {rules.source}, got none. Check the path, the split and its fields.")
     dropped = [f"row {number} ({error})" for number, error in unusable] + [f"{pair}, asked twice" for pair in repeated]
     return CheckedRows(questions, dropped)
 
 
-def _refuse(unusable: list[tuple[int, T2Error]], repeated: list[str], source: str) -> None:
+def _refuse(unusable: list[tuple[int, T2Error]], repeated: list[str], usable: int, source: str) -> None:
     if unusable:
-        _, error = unusable[0]
-        if others := unusable[1:]:
-            rows = ", ".join(str(number) for number, _ in others[: SHOWN - 1])
-            raise T2Error(
-                f"{error} {len(others)} more rows cannot be used, the next: {rows}. `unusable_rows: drop` leaves them "
-                "out."
-            ) from error
-        raise error
+        (_, error), *others = unusable
+        rows = ", ".join(str(number) for number, _ in others[: SHOWN - 1])
+        more = f" {len(others)} more rows cannot be used, the next: {rows}." if others else ""
+        advice = " `unusable_rows: drop` leaves them out." if others and usable else ""
+        raise T2Error(f"{error}{more}{advice}") from error
     if repeated:
         raise T2Error(
             f"Expected each question of {source} once, got {len(repeated)} again, with the same answer: "
