@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from t2.config import read_data
 from t2.errors import T2Error
 from t2.spec import Question
 from t2.tasks import HubTask
@@ -195,6 +196,21 @@ def test_notes_say_what_was_left_out(tmp_path: Path) -> None:
     assert dropped.startswith("2 unusable rows were left out, the first: row 7 (Expected the field 'answer'")
     assert "in rows 1 and 6, asked twice" in dropped
     assert task.origin() is None
+
+
+@pytest.mark.parametrize(
+    ("grader", "version"),
+    [
+        ("exact", "exact-"),
+        ("{class_path: t2.grading.exact.ExactGrader, init_args: {marker: '=>'}}", "exact-1-=>"),
+        ("t2.grading.exact.ExactGrader", "exact-"),
+    ],
+)
+def test_a_config_names_a_grader_or_brings_its_own(grader: str, version: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    task = f"{{class_path: HubTask, init_args: {{path: a/b, grader: {grader}}}}}"
+    path.write_text(f"data: {{pool: {{path: p, model: m, task: {task}}}}}", encoding="utf-8")
+    assert read_data(path).pool.task.grader.version.startswith(version)
 
 
 ON_THE_HUB = """

@@ -6,9 +6,11 @@ import math
 import pickle
 import re
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
+from t2.config import read_data
 from t2.errors import T2Error
 from t2.tasks import ReasoningGymTask
 from t2.tasks.reasoning_gym import GENERATORS, SEED_STRIDE
@@ -94,6 +96,19 @@ def test_tasks_are_sent_to_labellers() -> None:
 def test_impossible_tasks(generators: dict[str, dict[str, object] | None], message: str) -> None:
     with pytest.raises(T2Error, match=message):
         ReasoningGymTask(generators).questions()
+
+
+def test_a_config_names_generators_and_settings(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    generators = "{chain_sum: {min_terms: 3, max_terms: 3}, gcd: {}, lcm: null}"
+    task = f"{{class_path: ReasoningGymTask, init_args: {{num_questions: 9, generators: {generators}}}}}"
+    path.write_text(f"data: {{pool: {{path: p, model: m, task: {task}}}}}", encoding="utf-8")
+    task_of_config = read_data(path).pool.task
+    assert isinstance(task_of_config, ReasoningGymTask)
+    assert (
+        task_of_config.questions()
+        == ReasoningGymTask({"chain_sum": {"min_terms": 3, "max_terms": 3}, "gcd": {}, "lcm": {}}, 9).questions()
+    )
 
 
 def test_seeds_out_of_range() -> None:
