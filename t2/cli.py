@@ -29,7 +29,10 @@ def label(config: str, preview: int = 0, try_features: bool = True) -> None:
     job, fractions = data.pool, data.splits
     if preview:
         from t2.pools.preview import preview as look
+        from t2.pools.question_notes import question_notes
 
+        for line in question_notes(job, fractions):
+            print(line)
         for line in look(job, preview).lines():
             print(line)
         return
@@ -38,6 +41,8 @@ def label(config: str, preview: int = 0, try_features: bool = True) -> None:
             tried(data, partial(print, flush=True))
         with progress("labelling", unit="samples") as advance:
             done = fill(job, fractions, lambda now: advance(now.samples_finished, now.samples_total, now.length))
+    for line in job.task.notes():
+        print(line)
     print(f"Pool {job.path}: {done.samples_done} samples ({done.tokens} tokens) drawn, {done.resumed} were there")
 
 

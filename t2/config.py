@@ -18,6 +18,7 @@ from t2.activations.pooling import Pooling
 from t2.errors import T2Error, quoted
 from t2.spec import LabelJob
 from t2.splits import SplitFractions
+from t2.yaml_files import is_yaml, read_yaml
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -85,7 +86,7 @@ def read_data(config: str | Path) -> DataSettings:
     """
     from jsonargparse import ArgumentError, ArgumentParser
 
-    content = read_yaml(config)
+    content = read_config(config)
     data = content.get("data")
     if not isinstance(data, dict) or "pool" not in data:
         raise T2Error(f"Expected the key `data.pool` in {config}, got none. See configs/ for examples.")
@@ -102,21 +103,36 @@ def read_data(config: str | Path) -> DataSettings:
     return settings
 
 
-def read_yaml(config: str | Path) -> dict[str, Any]:
-    """The content of a config file.
+def read_config(config: str | Path) -> dict[str, Any]:
+    """The content of a config, with the content of another file in place of its name where `data.pool.task` names one.
+
+    The name is relative to the config's folder, or where there is no such file to the working folder.
 
     Raises:
-        T2Error: no such file, or no YAML with keys.
+        T2Error: see `read_yaml`; or the file of the task is not there.
     """
-    import yaml
-
-    try:
-        content = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise T2Error(f"Expected a YAML config, got {config}: {_one_line(str(error))}") from error
-    if not isinstance(content, dict):
-        raise T2Error(f"Expected keys and values, as `data.pool`, in the config {config}, got {quoted(str(content))}.")
+    content = read_yaml(config)
+    if (file := task_file(content, config)) is not None:
+        content["data"]["pool"]["task"] = read_yaml(file)
     return content
+
+
+def task_file(content: dict[str, Any], config: str | Path) -> Path | None:
+    """The file that `data.pool.task` of a config names; None: the task stands in the config itself.
+
+    Raises:
+        T2Error: it is not there.
+    """
+    pool = data.get("pool") if isinstance(data := content.get("data"), dict) else None
+    if not (isinstance(pool, dict) and is_yaml(name := pool.get("task"))):
+        return None
+    places = [Path(config).parent / name, Path(name)]
+    if (file := next((place for place in places if place.is_file()), None)) is None:
+        raise T2Error(
+            f"Expected the file of a task as `data.pool.task` in {config}, got {quoted(name)}: neither beside the "
+            "config nor in the working folder. Mend the path; configs/tasks/ has some."
+        )
+    return file
 
 
 def name_classes() -> None:

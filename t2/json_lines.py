@@ -1,14 +1,17 @@
 """JSON Lines as people write them: one reader for question files and sample files, which says what is wrong and where.
 
-Numbers stay as they are written, so that 0.50 is not 0.5 and 5,000 digits are a text like any other.
+Numbers stay as they are written, so that 0.50 is not 0.5 and 5,000 digits are a text like any other. Rows of other
+sources (`object_of`) are checked by the same code.
 """
 
 from __future__ import annotations
 
 import codecs
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +53,23 @@ class JsonObject:
             T2Error: it is of another type, or holds half a surrogate pair.
         """
         value = self.row.get(key)
-        if value is None:
-            return None
+        return None if value is None else self._checked(key, value)
+
+    def texts(self, key: str) -> list[str]:
+        """A list of texts, or of numbers as they are written, each more than blanks.
+
+        Raises:
+            T2Error: it is missing, or something in it is empty or of another type.
+        """
+        value = self.row.get(key)
+        if not isinstance(value, list):
+            raise T2Error(f"Expected a list of texts as `{key}`, got {short(value)} in {self.where}.")
+        texts = [self._checked(key, each) for each in value]
+        if not all(text.strip() for text in texts):
+            raise T2Error(f"Expected texts as `{key}`, got an empty one in {self.where}.")
+        return texts
+
+    def _checked(self, key: str, value: object) -> str:
         if not isinstance(value, str):
             raise T2Error(f"Expected a text as `{key}`, got {short(value)} in {self.where}.")
         if not value.isascii():
@@ -79,6 +97,35 @@ class JsonObject:
         return int(value)
 
 
+def object_of(values: Mapping[str, object], where: str, number: int) -> JsonObject:
+    """A row of another source than JSON, as one of Parquet, with its numbers as Python writes them.
+
+    Args:
+        values: of the row, by column.
+        where: it stands, for errors.
+        number: of the row, from 1.
+    """
+    return JsonObject({key: _as_written(value) for key, value in values.items()}, where, number)
+
+
+def object_of_cells(cells: Mapping[str, str], where: str, number: int) -> JsonObject:
+    """A row of a table that has texts alone, as CSV: a whole number is one where one is asked for."""
+    return JsonObject({key: _Number(cell) if cell.isdecimal() else cell for key, cell in cells.items()}, where, number)
+
+
+def _as_written(value: object) -> object:
+    """Numbers as their texts, in lists too; what JSON has no text for (NaN, dates, bytes) stays, and is refused."""
+    if isinstance(value, list):
+        return [_as_written(each) for each in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _Number(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return _Number(repr(value))
+    if isinstance(value, Decimal) and value.is_finite():
+        return _Number(format(value, "f"))
+    return value
+
+
 def read_objects(path: Path, what: str) -> Iterator[JsonObject]:
     """The objects of a file, one a line; blank lines are skipped, a byte order mark at the start too.
 
@@ -102,10 +149,33 @@ def read_objects(path: Path, what: str) -> Iterator[JsonObject]:
         raise T2Error(f"Expected at least one question, got an empty file: {path}.")
 
 
+def read_list(path: Path, what: str) -> Iterator[JsonObject]:
+    """The objects of a file that is one JSON list; of any other file those of `read_objects`.
+
+    Raises:
+        T2Error: as by `read_objects`; names the object of the list by its number.
+    """
+    try:
+        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    except OSError as error:
+        raise T2Error(f"Expected a file of {what}, got {path}: {error.strerror}. Check the path.") from error
+    if not content.lstrip().startswith(b"["):
+        yield from read_objects(path, what)
+        return
+    rows = _value(content, str(path))
+    if not (isinstance(rows, list) and rows):
+        raise T2Error(f"Expected at least one question, got an empty list: {path}.")
+    for number, row in enumerate(rows, 1):
+        where = f"{path}, row {number}"
+        if not isinstance(row, dict):
+            raise T2Error(f"Expected a JSON object, got {short(row)} at {where}.")
+        yield JsonObject(row, where, number)
+
+
 class Unique:
     """Sees to it that no two lines of a file have the same of something."""
 
-    def __init__(self, path: Path, what: str = "ids") -> None:
+    def __init__(self, path: Path | str, what: str = "ids") -> None:
         self._path, self._what, self._line_of = path, what, dict[str, int]()
 
     def add(self, value: str, line: int) -> None:
@@ -129,22 +199,27 @@ def short(value: object) -> str:
 
 
 def _object(raw: bytes, where: str, number: int) -> JsonObject:
+    row = _value(raw, where)
+    if not isinstance(row, dict):
+        raise T2Error(f"Expected a JSON object, got {short(raw.decode().rstrip())} at {where}.")
+    return JsonObject(row, where, number)
+
+
+def _value(raw: bytes, where: str) -> object:
     try:
-        line = raw.decode("utf-8").rstrip("\r\n")
+        text = raw.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise T2Error(
             f"Expected UTF-8, got byte {raw[error.start]:#04x} at offset {error.start} of {where}. "
             "Convert the file: iconv -f LATIN1 -t UTF-8"
         ) from error
     try:
-        row: object = json.loads(line, parse_int=_Number, parse_float=_Number, object_pairs_hook=_once)
+        value: object = json.loads(text, parse_int=_Number, parse_float=_Number, object_pairs_hook=_once)
     except _KeyTwiceError as error:
         raise T2Error(f"Expected each key once, got {short(str(error))} twice at {where}. Keep one of them.") from error
     except (ValueError, RecursionError) as error:
-        raise T2Error(f"Expected a JSON object, got {short(line)} at {where}: {error}.") from error
-    if not isinstance(row, dict):
-        raise T2Error(f"Expected a JSON object, got {short(line)} at {where}.")
-    return JsonObject(row, where, number)
+        raise T2Error(f"Expected a JSON object, got {short(text)} at {where}: {error}.") from error
+    return value
 
 
 class _KeyTwiceError(Exception):

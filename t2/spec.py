@@ -70,6 +70,21 @@ class Task(ABC):
     def questions(self) -> list[Question]:
         """All questions, in a fixed order; a larger task has the smaller one as a prefix."""
 
+    def notes(self) -> list[str]:
+        """What a user should know of the questions, as sentences, once they have been asked for."""
+        return []
+
+    def origin(self) -> dict[str, str] | None:
+        """Where the questions came from, as a pool records it; None where the config alone decides them."""
+        return None
+
+    def pin(self, origins: Sequence[Mapping[str, str]]) -> None:  # noqa: B027  # most have nothing that moves
+        """Ask for the very questions of a pool that has recorded these origins; before `questions`.
+
+        Raises:
+            T2Error: the task asks for other ones.
+        """
+
 
 @dataclass(frozen=True)
 class Shot:

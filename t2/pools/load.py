@@ -16,6 +16,7 @@ from t2.model_files import quantization_note
 from t2.pools.grader import PoolGrader
 from t2.pools.questions import merge_questions
 from t2.spec import Grader, LabelJob, Question
+from t2.store.origins import read_origins
 from t2.store.pool_spec import PoolSpec, read_spec
 from t2.store.reader import ShardReader, read_prompt_tokens, read_questions
 from t2.store.schema import PoolPaths
@@ -176,6 +177,7 @@ def _data_of(path: Path) -> DataSettings | None:
 
 def _questions_of_task(job: LabelJob, stored: _Stored) -> tuple[int, _Stored]:
     """How many questions the config's task has, and those of them that are in the pool, in its order."""
+    job.task.pin(read_origins(PoolPaths(Path(job.path))))
     wanted = job.task.questions()
     merged = {question.id: question for question in merge_questions(stored.questions, wanted)}
     names = {question.id for question in wanted}

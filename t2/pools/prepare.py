@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from t2.errors import T2Error, quoted
-from t2.grading.grade import gold_of
+from t2.grading.grade import check_golds
 from t2.model_files import ModelFiles, resolve_model
 from t2.pools.complete import complete_ids, held_draws, needed_draws
 from t2.pools.questions import merge_questions
 from t2.prompts import load_tokenizer, prompt_fingerprint, render
 from t2.spec import GREEDY_DRAW, LabelJob, Question
 from t2.store.lock import adding_questions
+from t2.store.origins import add_origin, read_origins
 from t2.store.pool_spec import PoolSpec, check_or_create_spec, read_spec
 from t2.store.reader import ShardReader, read_prompt_tokens, read_questions
 from t2.store.schema import PoolPaths
@@ -61,19 +62,20 @@ def prepare(job: LabelJob, proxy: str | None = None) -> Prepared:
     tokenizer, since token ids of another one mean nothing to it.
 
     Raises:
-        T2Error: unreadable gold answer, other model, prompt or sampling settings, changed question, or a proxy without
+        T2Error: unreadable gold answers, other model, prompt or sampling settings, changed question, or a proxy without
             a tokenizer.
     """
     if job.samples_per_question < 1:
         raise T2Error(f"Expected `samples_per_question` of at least 1, got {job.samples_per_question}.")
-    wanted = job.task.questions()
-    for question in wanted:
-        gold_of(job.task.grader, question.answer, question.id)
     paths = PoolPaths(Path(job.path))
+    job.task.pin(read_origins(paths))
+    wanted = job.task.questions()
+    check_golds(job.task.grader, wanted)
     if paths.spec.exists() and (stored := read_spec(paths)).imported:
         _check_model(job, stored, paths)
         return _prepare_imported(job, proxy, paths, stored, wanted)
     prepared = _prepare_labelled(job, paths, wanted)
+    add_origin(paths, job.task.origin())
     return prepared if proxy is None else _read_by(resolve_model(proxy), prepared, job)
 
 

@@ -58,6 +58,8 @@ class PoolPaths:
         """model, prompt and sampling of the pool; written once"""
         self.questions = root / "questions.parquet"
         """questions with their prompts; replaced whole when questions are added"""
+        self.origins = root / "origins.jsonl"
+        """where questions came from that the config alone does not decide: a data set's commit on the hub"""
         self.shards = root / "shards"
         """immutable sample shards; only those that a manifest names count"""
         self.manifests = root / "manifests"

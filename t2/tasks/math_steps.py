@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from random import Random
 
 from t2.spec import Question
 from t2.tasks.generated import GeneratedTask
+from t2.tasks.keys import unordered_key
 from t2.tasks.math_families import FAMILIES
 
 
@@ -28,9 +28,4 @@ class MathStepsTask(GeneratedTask):
 
     def question(self, index: int, family: str, size: int) -> Question:
         text, answer = FAMILIES[family][0](Random(f"{self.seed}/{index}"), size)
-        return Question(f"math-{self.seed}-{index:06d}", text, str(answer), _dedup_key(family, text), family, size)
-
-
-def _dedup_key(family: str, text: str) -> str:
-    """Equal for questions that ask the same: the sorted words and signs, so that 12 * 34 and 34 * 12 stay together."""
-    return f"{family}:{' '.join(sorted(re.findall(r'[a-zA-Z0-9_]+|[^a-zA-Z0-9_ ]', text)))}"
+        return Question(f"math-{self.seed}-{index:06d}", text, str(answer), unordered_key(family, text), family, size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import re
 import sys
 from itertools import count, pairwise
@@ -21,7 +22,7 @@ from rich.console import Console
 
 import t2.policies  # noqa: F401  # its classes must be imported to be named in a config without a module path
 from t2.calibration.betting import questions_needed
-from t2.config import DataSettings, complaint, known_keys, name_classes, read_data, read_yaml
+from t2.config import DataSettings, complaint, known_keys, name_classes, read_config, read_data, task_file
 from t2.endings import one_line_endings
 from t2.errors import T2Error, in_a_line
 from t2.export import check_export_folder
@@ -34,6 +35,7 @@ from t2.training.endings import callbacks
 from t2.training.export_head import ExportHead
 from t2.training.module import BudgetProbe
 from t2.training.trainer import T2Trainer
+from t2.yaml_files import is_yaml, read_yaml
 
 TRUE_HALF = ("bf16-true", "16-true")
 NOTHING_IS_TRAINED = ("max_epochs", "max_steps", "limit_train_batches")
@@ -136,11 +138,11 @@ class T2CLI(LightningCLI):
         """Parse; what does not fit is one line.
 
         Raises:
-            T2Error: an unknown or ill-typed key, in a config or on the command line.
+            T2Error: an unknown or ill-typed key, in a config or on the command line, or a file that is no config.
         """
         words = args if isinstance(args, list) else sys.argv[1:]
         try:
-            super().parse_arguments(parser, args)
+            self.config = parser.parse_args([_whole_config(word) for word in words])
         except ArgumentError as error:
             chosen = next((word for word in words if word in self.subcommands()), None)
             own = parser._subcommands_action._name_parser_map[chosen] if chosen else parser  # type: ignore[union-attr]
@@ -283,12 +285,26 @@ def check_config(config: str) -> None:
     add_callbacks(parser)
     parser.add_argument("--ckpt_path", type=str | None, default=None)
     parser.add_method_arguments(T2Trainer, "cross_validate", skip={"model", "datamodule"})
-    content = read_yaml(config)
+    content = read_config(config)
     content["model"] = {"head": next(iter(HEADS)), **(content.get("model") or {})}
     try:
         parser.parse_object(content)
     except ArgumentError as error:
         raise T2Error(complaint(str(error), config, known_keys(parser))) from error
+
+
+def _whole_config(word: str) -> str:
+    """A word of the command line; for a config whose task stands in another file the whole of both instead, as YAML.
+
+    Lightning's parser would look for that file in the config's folder alone. It reads other configs by itself, but only
+    after `read_config` has found nothing in them that would grow without end.
+    """
+    option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    if not (is_yaml(value) and os.path.isfile(value)):
+        return word
+    if task_file(read_yaml(value), value) is None:
+        return word
+    return f"{option}{equals}{yaml.safe_dump(read_config(value), default_flow_style=True)}"
 
 
 def _source(words: list[str]) -> str:

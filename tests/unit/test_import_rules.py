@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ORDER = (
-    *("errors", "hashing", "hardware", "json_record", "json_lines", "progress", "endings", "voting", "spec", "splits"),
+    *("errors", "hashing", "hardware", "json_record", "json_lines", "yaml_files", "progress", "endings", "voting"),
+    *("spec", "splits"),
     *("hub", "model_files", "prompts"),
     *("store", "grading", "sampling", "tasks", "curves", "activations", "config", "importing", "pools"),
     *("heads", "policies", "stats", "pages", "curse", "calibration", "comparison", "layers"),
