@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from t2.errors import T2Error, quoted
-from t2.grading.grade import gold_of
+from t2.grading.grade import golds_of
 from t2.model_files import ModelFiles, resolve_model
 from t2.pools.complete import complete_ids, held_draws, needed_draws
 from t2.pools.questions import merge_questions
@@ -67,8 +67,7 @@ def prepare(job: LabelJob, proxy: str | None = None) -> Prepared:
     if job.samples_per_question < 1:
         raise T2Error(f"Expected `samples_per_question` of at least 1, got {job.samples_per_question}.")
     wanted = job.task.questions()
-    for question in wanted:
-        gold_of(job.task.grader, question.answer, question.id)
+    golds_of(job.task.grader, wanted)  # refuses those that cannot be read, before samples are paid for
     paths = PoolPaths(Path(job.path))
     if paths.spec.exists() and (stored := read_spec(paths)).imported:
         _check_model(job, stored, paths)

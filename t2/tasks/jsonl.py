@@ -40,13 +40,16 @@ class JsonlTask(Task):
     """Reads `{"id", "question", "answer"}` a line; `family`, `size` and `dedup_key` are optional."""
 
     def __init__(
-        self, path: str, grader: Literal["numeric", "exact"] | Grader = "numeric", fields: Fields | None = None
+        self,
+        path: str,
+        grader: Literal["numeric", "exact", "math", "choice"] | Grader = "numeric",
+        fields: Fields | None = None,
     ) -> None:
         """Choose file, grader and names of fields.
 
         Args:
             path: a UTF-8 file of JSON lines.
-            grader: "numeric" (number after `####`), "exact" (text after `####`), or a grader of your own.
+            grader: "numeric" (number after `####`), "exact" (text), "math" (LaTeX), "choice" (a letter), or your own.
             fields: names of the fields of a line, where they are others than id, question and answer.
         """
         self.path, self.fields = Path(path), fields or Fields()
