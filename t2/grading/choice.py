@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from t2.errors import T2Error
 from t2.grading.exact import normalise
-from t2.grading.extraction import bare, final_answer, visible
+from t2.grading.extraction import LONGEST_ANSWER, bare, final_answer, visible
 from t2.spec import Grade, Grader
 
 LETTERS = "ABCDEFGHIJ"
@@ -66,8 +66,7 @@ class ChoiceGrader(Grader):
         if found.answer is not None:
             answer_class, how = self._read(found.answer)
             return Grade(answer_class, f"{found.how}, {how}" if answer_class else f"{found.how}: {how}")
-        answer = bare(found.shown)
-        if found.how == "no marker" and (letter := self._whole(answer)):
+        if found.how == "no marker" and (letter := self._whole(bare(found.shown[: LONGEST_ANSWER + 1]))):
             return Grade(letter, "whole text")
         return Grade(None, found.how)
 
@@ -81,6 +80,8 @@ class ChoiceGrader(Grader):
 
     def _read(self, answer: str) -> tuple[str | None, str]:
         """The letter that a bare answer names, and how it was read or why not."""
+        if len(answer) > LONGEST_ANSWER:
+            return None, "too long"
         answer = bare(_TEXT.sub(r"\1", " ".join(visible(answer).split()))).strip("{} ")
         answer = bare(answer)
         if letter := self._whole(answer):

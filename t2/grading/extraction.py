@@ -15,6 +15,8 @@ BOX = "\\boxed{"
 """The marker of a grader that reads boxes alone."""
 
 _THINK = re.compile(r"<(/?)(?:think|thinking|thought|reasoning|seed:think)>|\[(/?)THINK\]|◁(/?)think▷", re.IGNORECASE)
+LONGEST_ANSWER = 2000
+"""Characters beyond which a line is a looping model's, not an answer: nothing in it is looked at."""
 _MARKUP = re.compile("[<[◁]")
 """What a tag or a token begins with: most outputs have none, and need no closer look."""
 _END = re.compile(
@@ -109,6 +111,8 @@ def bare(answer: str) -> str:
     """An answer without what is put around it: bold, code and mathematics marks, quotes, a closing full stop."""
     if _PLAIN.fullmatch(answer):
         return answer
+    if len(answer) > LONGEST_ANSWER:
+        return answer.strip()
     answer = _EMPHASIS.sub(r"\2", answer.strip().lstrip(":").strip())
     before = None
     while answer != before:
@@ -134,11 +138,12 @@ def _shown(text: str) -> tuple[str, bool]:
     if not _MARKUP.search(text):
         return text, False
     text, open_think = _without_thinking(text) if _THINK.search(text) else (text, False)
+    start = 0
     for end in _END.finditer(text):
-        if text[: end.start()].strip():
-            return text[: end.start()], open_think
-        text = " " * end.end() + text[end.end() :]  # an answer may begin with the token that opens its turn
-    return text, open_think
+        if text[start : end.start()].strip():
+            return text[start : end.start()], open_think
+        start = end.end()  # an answer may begin with the token that opens its turn
+    return text[start:], open_think
 
 
 def _without_thinking(text: str) -> tuple[str, bool]:
@@ -189,19 +194,19 @@ def _boxes(text: str) -> list[_Sign]:
 
 def _answer_of(text: str, signs: list[_Sign]) -> tuple[str | None, str]:
     """The answer at the last sign that is no heading, and how it was found or why there is none."""
+    stop = len(text)
     for index in range(len(signs) - 1, -1, -1):
         sign = signs[index]
         if sign.box is not None:
             return _boxed(text, sign)
-        following = next((later for later in signs[index + 1 :] if later.box is None), None)
-        segment = text[sign.end : following.start if following else len(text)]
-        line, rest = _line_and_rest(segment)
+        line, rest = _line_and_rest(text[sign.end : stop])
+        stop = sign.start
         if not line:
             # Behind an answer on the same line a marker is decoration: "1200 ####".
             if index and "\n" not in text[signs[index - 1].end : sign.start].strip():
                 continue
             return None, "nothing after the marker"
-        if _PLAIN.fullmatch(line) and not line.isalpha():
+        if len(line) > LONGEST_ANSWER or (_PLAIN.fullmatch(line) and not line.isalpha()):
             return line, "marker"
         if _ANSWER_HEADING.fullmatch(line):
             below = _first_line(rest)

@@ -17,7 +17,7 @@ from t2.pages.text import clean
 from t2.pools.load import LoadedPool, load_pool
 from t2.regrading.measure import QuestionChange, QuestionGrades, changes
 from t2.regrading.samples import graded_questions
-from t2.regrading.tables import classes_table, questions_table, sums_table, ways_table
+from t2.regrading.tables import classes_table, questions_table, sums_table, turns_table, ways_table
 from t2.spec import DEFAULT_GRID, Grader
 
 EPS = 0.02
@@ -81,7 +81,7 @@ def _difference(
         yield Text("No sample changes: grades by both are the same.")
         return
     yield rich_table(questions_table(found, *labels))
-    yield rich_table(ways_table([change.after for change in found if change.changed], "Questions that change, how"))
+    yield rich_table(turns_table(found))
     yield from islice(_examples(found), examples)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from t2.curves.labels import BudgetLabels
@@ -57,19 +58,11 @@ def sums_table(
 ) -> Table:
     """What changes in sum."""
     samples = sum(len(change.before.samples) for change in found)
-    abstain = (
-        [
-            sum(sample.grade.answer_class is None for sample in grades.samples)
-            for grades in (change.before for change in found)
-        ],
-        [
-            sum(sample.grade.answer_class is None for sample in grades.samples)
-            for grades in (change.after for change in found)
-        ],
-    )
+    sides = [change.before for change in found], [change.after for change in found]
+    abstain = [sum(s.grade.answer_class is None for grades in side for s in grades.samples) for side in sides]
     rows = [
         ("samples, greedy answers too", f"{samples:,}", f"{samples:,}", ""),
-        _row("abstain", sum(abstain[0]), sum(abstain[1]), sum(change.gained + change.lost for change in found)),
+        _row("abstain", abstain[0], abstain[1], sum(change.gained + change.lost for change in found)),
         _row(
             "right",
             sum(change.right_before for change in found),
@@ -115,6 +108,15 @@ def questions_table(found: Sequence[QuestionChange], before: BudgetLabels, after
     note = f"The first {len(rows)} of {len(changed):,} questions." if len(rows) < len(changed) else ""
     columns = ("question", "samples changed", "abstain now", "read now", "right", "N*")
     return Table(columns, tuple(rows), caption="By question", note=note)
+
+
+def turns_table(found: Sequence[QuestionChange]) -> Table:
+    """How the changed samples were read before and after."""
+    turns = Counter(
+        (pair.before.grade.how, pair.after.grade.how) for change in found for pair in change.changed
+    ).most_common()
+    rows = tuple((before, after, f"{count:,}") for (before, after), count in turns)
+    return Table(("read before by", "and now by", "samples"), rows, caption="How they change", text_columns=(0, 1))
 
 
 def _row(name: str, before: int, after: int, differ: int) -> tuple[str, str, str, str]:
