@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -87,7 +86,8 @@ def test_other_names_of_classes_are_no_change() -> None:
     assert (len(merged.changed), merged.gained, merged.lost, merged.moved) == (2, 0, 1, 1)
     righted = changes([before], [graded("7", "7", "7", "8", "9", None)])[0]
     assert (righted.right_before, righted.right_after, righted.flipped, righted.moved) == (2, 3, 1, 1)
-    assert [(way.how, way.samples, way.right, way.abstain) for way in ways([before])][0] == ("how 7", 2, 2, 0)
+    first = ways([before])[0]
+    assert (first.how, first.samples, first.right, first.abstain) == ("how 7", 2, 2, 0)
 
 
 MY_GRADER = """
