@@ -70,7 +70,8 @@ def import_samples(
     Args:
         path: file of {"id", "question", "answer", "samples": [{"text" or "answer", "correct"?, "tokens"?}]} lines.
         pool: folder of the new pool.
-        grader: "numeric" or "exact" grades again; by default the file's flags or string equality count.
+        grader: numeric, exact, math, choice or the path of a class grades again; by default the file's flags or string
+            equality count.
         tokenizer: folder or hub id of the tokenizer that counts tokens which the file does not give.
         model: what produced the samples, for the record.
     """
@@ -94,7 +95,7 @@ def curse(
     Args:
         pool: folder of a pool, or a config.
         out: folder of curse.json, figures and index.html.
-        grader: "numeric", "exact" or "given"; by default the config's or the pool's own.
+        grader: numeric, exact, math, choice, given, or the path of a class; by default the config's or the pool's own.
         eps: accuracy given up to call N enough; by default the config's `data.eps`, else 0.02.
         min_samples: leave out questions with fewer samples.
     """
@@ -106,6 +107,29 @@ def curse(
     Console().print(answer.text)
     for path in answer.files:
         print(path)
+
+
+def grade(
+    pool: str,
+    grader: str | None = None,
+    diff: bool = False,
+    against: str | None = None,
+    examples: int = 5,
+) -> None:
+    """What a grader makes of a pool's samples and how it got there, or what it would change before it is used.
+
+    Args:
+        pool: folder of a pool, or a config.
+        grader: numeric, exact, math, choice, given, or the path of a class; by default the config's or the pool's own.
+        diff: show what the grader changes from the config's or the pool's own: votes, abstentions, what is right, N*.
+        against: the grader that `--diff` starts from.
+        examples: questions, and changed samples, that are shown in full.
+    """
+    from rich.console import Console
+
+    from t2.regrading.command import grades_of
+
+    Console().print(grades_of(pool, grader, diff, against, examples))
 
 
 def report(
@@ -124,7 +148,7 @@ def report(
         pool: folder of a pool, or a config.
         out: folder of report.md, key.md, report.json, index.html and the pictures.
         predictions: file of `train.py cross_validate`; by default `predictions.safetensors` inside the pool.
-        grader: "numeric", "exact" or "given"; by default the config's or the pool's own.
+        grader: numeric, exact, math, choice, given, or the path of a class; by default the config's or the pool's own.
         new_after: make the claims once more on the questions that came into the pool after so many (rows of its
             questions.parquet), because the first ones may have led to the choice of a method.
         cap: largest budget, in samples, by default the grid's: what all rules and FixedN(N_ref) may draw at most.
@@ -193,7 +217,7 @@ def evaluate(
         live: ask this many of the questions anew through the engine of the config, policy by policy.
         proxy: hub id or folder of the LLM that the head reads, where the pool does not lead to it (imported pools).
         features: folder of the feature caches; by default the config's, else `features` inside the pool.
-        grader: "numeric", "exact" or "given"; by default the config's or the pool's own.
+        grader: numeric, exact, math, choice, given, or the path of a class; by default the config's or the pool's own.
         min_samples: leave out questions with fewer samples.
     """
     from t2.judging.command import evaluate_head
@@ -207,18 +231,30 @@ COMMANDS: dict[str, Any] = {
     "import": import_samples,
     "curse": curse,
     "layers": layers,
+    "grade": grade,
     "evaluate": evaluate,
     "report": report,
     "export": export,
 }
-POSITIONAL = {"import", "curse", "layers", "evaluate", "report", "export"}
+POSITIONAL = {"import", "curse", "layers", "grade", "evaluate", "report", "export"}
 """Commands whose required arguments are written without their names."""
-CONFIGURED = {"label": "config", "curse": "pool", "layers": "config", "evaluate": "pool", "report": "pool"}
+FLAGS = ("--diff",)
+"""Options that mean true where no value follows."""
+CONFIGURED = {
+    "label": "config",
+    "curse": "pool",
+    "layers": "config",
+    "grade": "pool",
+    "evaluate": "pool",
+    "report": "pool",
+}
 """Commands that read a config, and the argument that names it (or the folder of a pool)."""
 
 
 def main(args: list[str] | None = None) -> None:
     """Entry point of the console script; a mistake of the user ends with one line and exit code 2."""
+    if os.getcwd() not in sys.path:  # classes of the user's own beside the config, as train.py finds them
+        sys.path.append(os.getcwd())
     with one_line_endings("t2", *(sys.argv[1:] if args is None else args)):
         from jsonargparse import ArgumentParser
 
@@ -228,11 +264,20 @@ def main(args: list[str] | None = None) -> None:
             subparser = ArgumentParser(description=(function.__doc__ or "").split("\n")[0])
             subparser.add_function_arguments(function, as_group=False, as_positional=name in POSITIONAL)
             subcommands.add_subcommand(name, subparser, help=subparser.description)
-        parsed = parser.parse_args(args)
+        parsed = parser.parse_args(_with_flags(sys.argv[1:] if args is None else args))
         options = parsed[parsed.subcommand].as_dict()
         if parsed.subcommand in CONFIGURED:
             _check_config(options[CONFIGURED[parsed.subcommand]])
         COMMANDS[parsed.subcommand](**options)
+
+
+def _with_flags(args: list[str]) -> list[str]:
+    """`--diff` alone as `--diff=true`: jsonargparse wants a value for every option of a function."""
+    values = [*args[1:], ""]
+    return [
+        f"{arg}=true" if arg in FLAGS and value not in ("true", "false") else arg
+        for arg, value in zip(args, values, strict=True)
+    ]
 
 
 def _check_config(source: str) -> None:

@@ -41,6 +41,17 @@ class Question:
     """generator difficulty within the family; 0 where unknown"""
 
 
+@dataclass(frozen=True)
+class Grade:
+    """What a grader makes of an output."""
+
+    answer_class: str | None
+    """what the output votes for; None: it abstains"""
+    how: str
+    """what gave the answer away ("marker", "box"), or why there is none ("marker: several numbers"); few and short, so
+    that they can be counted"""
+
+
 class Grader(ABC):
     """Maps an answer's text to its equivalence class. Voting counts classes; correct means the gold answer's class."""
 
@@ -56,6 +67,11 @@ class Grader(ABC):
     @abstractmethod
     def gold_class(self, answer: str) -> str | None:
         """The class of a gold answer (bare, without a final-answer marker), or None if it cannot be read."""
+
+    def grade(self, text: str) -> Grade:
+        """`answer_class` of an output, and how it was reached; a grader that can say more overrides this."""
+        answer_class = self.answer_class(text)
+        return Grade(answer_class, "no answer" if answer_class is None else "read")
 
 
 class Task(ABC):

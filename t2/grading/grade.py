@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from t2.errors import T2Error, quoted
-from t2.spec import FINISHED, Grader, Question
+from t2.spec import FINISHED, Grade, Grader, Question
 
 
 def vote_of(grader: Grader, text: str, finish_reason: str) -> str | None:
@@ -13,34 +13,29 @@ def vote_of(grader: Grader, text: str, finish_reason: str) -> str | None:
     return grader.answer_class(text) if finish_reason == FINISHED else None
 
 
-def gold_of(grader: Grader, answer: str, question_id: str) -> str:
-    """The class of the gold answer.
+def grade_of(grader: Grader, text: str, finish_reason: str, answer: str | None = None) -> Grade:
+    """`vote_of` with how it was reached; an imported sample may have a bare `answer`, which is read instead."""
+    if finish_reason != FINISHED:
+        return Grade(None, f"not finished: {finish_reason}")
+    if answer is None:
+        return grader.grade(text)
+    answer_class = grader.gold_class(answer)
+    return Grade(answer_class, "bare answer: not read" if answer_class is None else "bare answer")
+
+
+def golds_of(grader: Grader, questions: Sequence[Question]) -> list[str]:
+    """The class of each question's gold answer.
 
     Raises:
-        T2Error: the grader cannot read it, so no sample could ever be right.
+        T2Error: some cannot be read, so that no sample could ever be right; says how many, and names the first three.
     """
-    gold = grader.gold_class(answer)
-    if gold is None:
-        raise T2Error(
-            f"Expected an answer that grader {grader.version!r} can read, got {quoted(answer)} for question "
-            f"{quoted(question_id)}. Mend the question file or choose another grader."
-        )
-    return gold
-
-
-def check_golds(grader: Grader, questions: Iterable[Question]) -> None:
-    """Make sure that the grader reads every gold answer, before a sample is paid for.
-
-    Raises:
-        T2Error: it does not; how many, the first three, and what to do.
-    """
-    asked = list(questions)
-    unread = [question for question in asked if grader.gold_class(question.answer) is None]
-    if len(unread) == 1:
-        gold_of(grader, unread[0].answer, unread[0].id)  # which says it of one
+    golds = [grader.gold_class(question.answer) for question in questions]
+    unread = [question for question, gold in zip(questions, golds, strict=True) if gold is None]
     if unread:
-        first = ", ".join(f"{quoted(question.answer, 40)} ({quoted(question.id, 20)})" for question in unread[:3])
+        named = ", ".join(f"{quoted(question.answer, 40)} for {quoted(question.id, 40)}" for question in unread[:3])
+        first = named if len(unread) <= 3 else f"first: {named}"
         raise T2Error(
-            f"Expected answers that grader {grader.version!r} can read, got {len(unread)} of {len(asked)} that it "
-            f"cannot, the first: {first}. Choose another grader (`task.grader`), or mend or leave out those questions."
+            f"Expected gold answers that grader {grader.version!r} can read, got {len(unread)} of {len(questions)} "
+            f"that it cannot ({first}). Mend the questions, or choose another grader."
         )
+    return [gold for gold in golds if gold is not None]

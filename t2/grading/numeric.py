@@ -2,66 +2,48 @@
 
 from __future__ import annotations
 
-import re
-from fractions import Fraction
-
-from t2.spec import Grader
-
-_NUMBER = re.compile(r"[-+]?\s*[$€£¥]?\s*(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,3})?(?:\s*/\s*\d[\d,]*)?")
-
-_UNICODE_MINUS = "\u2212"
-_LONGEST = 1000
-"""Digits beyond which a number is a looping model, not an answer (Python itself refuses 4,300)."""
-
-
-def parse_number(text: str) -> Fraction | None:
-    """The exact value of the only number in `text`; None if there is none, more than one, or a division by zero.
-
-    Commas inside a number are thousands separators. Units and currency signs around it are ignored.
-    """
-    numbers = _numbers(text)
-    if len(numbers) != 1:
-        return None
-    numerator, _, denominator = re.sub(r"[,\s$€£¥]", "", numbers[0]).partition("/")
-    if len(numbers[0]) > _LONGEST:
-        return None
-    try:
-        return Fraction(numerator) / Fraction(denominator or 1)
-    except (ValueError, ZeroDivisionError):
-        return None
-
-
-def _numbers(text: str) -> list[str]:
-    # Each run of white space as one space: the pattern takes cubic time on a long one, as a looping model writes it.
-    return _NUMBER.findall(" ".join(text.replace(_UNICODE_MINUS, "-").split()))
+from t2.grading.extraction import Extraction, final_answer
+from t2.grading.numbers import Reading, last_number, read_number
+from t2.spec import Grade, Grader
 
 
 class NumericGrader(Grader):
-    """Reads the number after the last marker (`#### 42`); equal values are one class, exactly and without rounding."""
+    r"""Reads the number after the last marker (`#### 42`) or in the last `\boxed{}`; equal values are one class.
+
+    Values are exact fractions, without rounding. Where a reader could not be sure of the number it abstains.
+    """
 
     def __init__(self, marker: str = "####", require_marker: bool = True) -> None:
-        """Set what precedes the final answer.
+        r"""Set what precedes the final answer.
 
         Args:
-            marker: text before the final answer; its last occurrence counts.
-            require_marker: without the marker, abstain (True) or read the text's last number (False).
+            marker: text before the final answer, in any case of letters; its last occurrence counts. `\boxed{` reads
+                boxes alone.
+            require_marker: without marker and box, abstain (True) or read the text's last number (False).
         """
         self.marker, self.require_marker = marker, require_marker
 
     @property
     def version(self) -> str:
-        return f"numeric-2-{self.marker}-{int(self.require_marker)}"
+        return f"numeric-3-{self.marker}-{int(self.require_marker)}"
 
     def answer_class(self, text: str) -> str | None:
-        """The value on the line after the last marker, as a reduced fraction."""
-        _, marker, after = text.rpartition(self.marker)
-        if marker:
-            return self.gold_class(after.strip().split("\n")[0])
-        if self.require_marker:
-            return None
-        numbers = _numbers(text)
-        return self.gold_class(numbers[-1]) if numbers else None
+        """The value of the final answer, as a reduced fraction."""
+        return self.grade(text).answer_class
+
+    def grade(self, text: str) -> Grade:
+        found = final_answer(text, self.marker)
+        if found.answer is None and found.how == "no marker" and not self.require_marker:
+            return numeric_grade(Extraction(found.shown, "no marker", found.shown), last_number(found.shown))
+        return Grade(None, found.how) if found.answer is None else numeric_grade(found, read_number(found.answer))
 
     def gold_class(self, answer: str) -> str | None:
-        value = parse_number(answer)
+        value = read_number(answer).value
         return None if value is None else str(value)
+
+
+def numeric_grade(found: Extraction, reading: Reading) -> Grade:
+    """The grade of an answer that was found and read as a number, or was not."""
+    if reading.value is None:
+        return Grade(None, f"{found.how}: {reading.how}")
+    return Grade(str(reading.value), found.how if reading.how == "number" else f"{found.how}, {reading.how}")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from t2.errors import T2Error
-from t2.grading.grade import gold_of, vote_of
+from t2.grading.grade import golds_of, vote_of
 from t2.judging.agreement import Agreement, agreement, joint_level
 from t2.model_files import resolve_model
 from t2.policies.base import Replay
@@ -150,7 +150,7 @@ def live_run(
         question.id: _Asked(question.id, tuple(prompt), rule, grader)
         for question, prompt, rule in zip(questions, prompts, rules, strict=True)
     }
-    golds = [gold_of(grader, question.answer, question.id) for question in questions]
+    golds = golds_of(grader, questions)
     queue = _Queue()
     sampler.cool()  # empties the prefix cache: a policy must not profit from the one that ran before it
     start = time.perf_counter()

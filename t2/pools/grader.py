@@ -14,11 +14,12 @@ from torch import Tensor
 
 from t2.errors import T2Error, quoted
 from t2.grading.given import GIVEN, GivenGrader
-from t2.grading.grade import gold_of, vote_of
+from t2.grading.grade import golds_of, vote_of
 from t2.grading.graded import GradedPool
 from t2.hashing import digest
 from t2.pools.complete import complete_ids, needed_draws
 from t2.spec import FINISHED, GREEDY_DRAW, Grader, Question
+from t2.store.pool_spec import read_spec
 from t2.store.reader import ShardReader
 from t2.store.writer import write_table
 from t2.voting import ABSENT, ABSTAINED
@@ -70,11 +71,17 @@ def _vote_of_answer(grader: Grader, answer: str, finish_reason: str) -> str | No
     return grader.gold_class(answer) if finish_reason == FINISHED else None
 
 
+def _as_imported(grader: Grader, reader: ShardReader) -> Grader:
+    """The given grades' grader as it compared texts when this pool was imported; any other as it is."""
+    is_given = isinstance(grader, GivenGrader) and reader.paths.spec.exists()
+    return GivenGrader(read_spec(reader.paths).classes_by_nfkc) if is_given else grader
+
+
 class PoolGrader:
     """Grades a pool shard by shard as it grows."""
 
     def __init__(self, reader: ShardReader, grader: Grader) -> None:
-        self.reader, self.grader = reader, grader
+        self.reader, self.grader = reader, _as_imported(grader, reader)
         self._rows: dict[str, dict[int, _Row]] = {}
 
     def refresh(self) -> None:
@@ -115,7 +122,7 @@ class PoolGrader:
         votes: list[int] = []
         right: list[bool] = []
         greedy_Q = [self._rows[question.id].get(GREEDY_DRAW) for question in questions]
-        gold_Q = [gold_of(self.grader, question.answer, question.id) for question in questions]
+        gold_Q = golds_of(self.grader, questions)
         for gold, rows in zip(gold_Q, rows_Q, strict=True):
             # Class indices count from 0 within a question, in order of first vote: text classes only compare equal.
             classes: dict[str, int] = {}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from t2.errors import T2Error, quoted
-from t2.grading.grade import check_golds
+from t2.grading.grade import golds_of
 from t2.model_files import ModelFiles, resolve_model
 from t2.pools.complete import complete_ids, held_draws, needed_draws
 from t2.pools.questions import merge_questions
@@ -70,7 +70,7 @@ def prepare(job: LabelJob, proxy: str | None = None) -> Prepared:
     paths = PoolPaths(Path(job.path))
     job.task.pin(read_origins(paths))
     wanted = job.task.questions()
-    check_golds(job.task.grader, wanted)
+    golds_of(job.task.grader, wanted)  # refuses those that cannot be read, before samples are paid for
     if paths.spec.exists() and (stored := read_spec(paths)).imported:
         _check_model(job, stored, paths)
         return _prepare_imported(job, proxy, paths, stored, wanted)

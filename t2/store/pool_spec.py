@@ -8,7 +8,13 @@ from typing import Any
 
 from t2.errors import T2Error
 from t2.store.files import write_text_atomically
-from t2.store.schema import IMPORTED_FORMAT_VERSION, POOL_FORMAT, POOL_FORMAT_VERSION, PoolPaths
+from t2.store.schema import (
+    IMPORTED_FORMAT_VERSION,
+    NFKC_FORMAT_VERSION,
+    POOL_FORMAT,
+    POOL_FORMAT_VERSION,
+    PoolPaths,
+)
 
 _DESCRIPTIVE = {"model": {"id", "revision", "num_layers", "width", "quantization"}, "prompt": {"template"}}
 """Keys that are recorded for people but not compared: the fingerprints beside them are."""
@@ -31,6 +37,8 @@ class PoolSpec:
     pool; a labelled one does not know"""
     cost_unit: str = "tokens"
     """"samples": nobody knows the tokens, so every sample counts 1"""
+    classes_by_nfkc: bool = False
+    """imported pools of format version 2 alone: their given classes were compared by NFKC and lower case"""
 
     @property
     def imported(self) -> bool:
@@ -39,7 +47,8 @@ class PoolSpec:
 
     def as_json(self) -> dict[str, Any]:
         """The content of pool.json."""
-        version = IMPORTED_FORMAT_VERSION if self.imported else POOL_FORMAT_VERSION
+        imported = NFKC_FORMAT_VERSION if self.classes_by_nfkc else IMPORTED_FORMAT_VERSION
+        version = imported if self.imported else POOL_FORMAT_VERSION
         keys = ("model", "prompt", "sampling") + (("source", "default_grader", "cost_unit") if self.imported else ())
         return {"format": POOL_FORMAT, "format_version": version} | {key: getattr(self, key) for key in keys}
 
@@ -71,7 +80,8 @@ def read_spec(paths: PoolPaths) -> PoolSpec:
         raise T2Error(f"Expected a JSON object in {paths.spec}, got {_short(raw)}. Restore the file.")
     version = (raw.get("format"), raw.get("format_version"))
     readable = IMPORTED_FORMAT_VERSION if "source" in raw else POOL_FORMAT_VERSION
-    if version != (POOL_FORMAT, readable):
+    by_nfkc = "source" in raw and version == (POOL_FORMAT, NFKC_FORMAT_VERSION)
+    if version != (POOL_FORMAT, readable) and not by_nfkc:
         raise T2Error(
             f"Expected {POOL_FORMAT} version {readable}, got {version} in {paths.spec}. "
             "Use the version of T2 that wrote it."
@@ -79,7 +89,7 @@ def read_spec(paths: PoolPaths) -> PoolSpec:
     if missing := {"model", "prompt", "sampling"} - raw.keys():
         raise T2Error(f"Expected {sorted(missing)} in {paths.spec}, got an object without. Restore the file.")
     further = {key: raw[key] for key in ("source", "default_grader", "cost_unit") if key in raw}
-    return PoolSpec(raw["model"], raw["prompt"], raw["sampling"], **further)
+    return PoolSpec(raw["model"], raw["prompt"], raw["sampling"], classes_by_nfkc=by_nfkc, **further)
 
 
 def check_or_create_spec(paths: PoolPaths, spec: PoolSpec) -> None:

@@ -8,8 +8,10 @@ import pyarrow as pa
 
 POOL_FORMAT = "t2-pool"
 POOL_FORMAT_VERSION = 1
-IMPORTED_FORMAT_VERSION = 2
+IMPORTED_FORMAT_VERSION = 3
 """Of imported pools, whose further columns decide grades and cost: a reader of version 1 must not ignore them."""
+NFKC_FORMAT_VERSION = 2
+"""Of imported pools whose given classes were compared by NFKC and lower case, for which 10⁶ was 106."""
 
 SAMPLE_SCHEMA = pa.schema(
     [

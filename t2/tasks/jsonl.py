@@ -21,7 +21,7 @@ class JsonlTask(Task):
     def __init__(
         self,
         path: str,
-        grader: Literal["numeric", "exact"] | Grader = "numeric",
+        grader: Literal["numeric", "exact", "math", "choice"] | Grader = "numeric",
         fields: Fields | None = None,
         dedup: Dedup = "exact",
         unusable_rows: UnusableRows = "refuse",
@@ -30,7 +30,7 @@ class JsonlTask(Task):
 
         Args:
             path: a UTF-8 file of JSON lines.
-            grader: "numeric" (number after `####`), "exact" (text after `####`), or a grader of your own.
+            grader: "numeric" (number after `####`), "exact" (text), "math" (LaTeX), "choice" (a letter), or your own.
             fields: names of the fields of a line, where they are others than id, question and answer.
             dedup: "exact": questions of the same text share a split; "numbers": of the same text but for its numbers.
             unusable_rows: "refuse": an error names lines without a question and its answer; "drop": such lines, and

@@ -16,12 +16,14 @@ from t2.store.schema import PoolPaths
 class PoolTask(Task):
     """Reads the questions of a pool; nothing is read before it is asked."""
 
-    def __init__(self, path: str, grader: Literal["numeric", "exact", "given"] | Grader | None = None) -> None:
+    def __init__(
+        self, path: str, grader: Literal["numeric", "exact", "math", "choice", "given"] | Grader | None = None
+    ) -> None:
         """Choose pool and grader.
 
         Args:
             path: folder of the pool, as in `data.pool.path`.
-            grader: "numeric", "exact", "given" (the grades that came with an imported pool) or a grader of your own;
+            grader: "numeric", "exact", "math", "choice", "given" (grades that came with an imported pool) or your own;
                 None: the grader that the pool records, else the given grades.
         """
         self.path, self._chosen = Path(path), grader

@@ -130,7 +130,7 @@ def test_the_folder_of_a_labelled_pool_needs_a_grader(tmp_path: Path) -> None:
         curse_of(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     answer = curse_of(folder, tmp_path / "out", grader="numeric")
-    assert "grader 'numeric-2-####-1' reads no answer in any of them. Is it the right one?" in shown(answer)
+    assert "grader 'numeric-3-####-1' reads no answer in any of them. Is it the right one?" in shown(answer)
     assert found(answer)["verdict"].startswith("Nothing to measure: no sample of any question is correct")
 
 
@@ -140,7 +140,7 @@ def test_its_config_says_how_it_is_graded(tmp_path: Path, monkeypatch: pytest.Mo
     got = found(answer)
     assert (got["num_questions"], got["samples"], got["grid"]) == (600, 32, [1, 3, 5, 7, 9, 12, 16, 24, 32])
     assert got["curve"][0]["value"] == pytest.approx(0.74, abs=0.03)
-    assert "Pool tiny-arith: samples of tiny-arith; grader numeric-2-#-1; cost in tokens." in shown(answer)
+    assert "Pool tiny-arith: samples of tiny-arith; grader numeric-3-#-1; cost in tokens." in shown(answer)
     assert got["about"] in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
 
 

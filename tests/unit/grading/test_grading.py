@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from t2.errors import T2Error
 from t2.grading.exact import ExactGrader, normalise
-from t2.grading.grade import gold_of, vote_of
-from t2.grading.numeric import NumericGrader, parse_number
+from t2.grading.grade import golds_of, vote_of
+from t2.grading.numbers import read_number
+from t2.grading.numeric import NumericGrader
 from t2.pools.grader import PoolGrader
 from t2.spec import Question
 from t2.store.reader import ShardReader
@@ -41,20 +42,34 @@ NUMERIC = NumericGrader()
         ("1/3", Fraction(1, 3)),
         ("0.3333333333", Fraction(3333333333, 10**10)),  # exact: not a third
         ("-0", 0),
+        ("1 1/2", Fraction(3, 2)),
+        ("٤٢", 42),
+        ("התשובה היא 42", 42),
+        ("答案是42个", 42),
+        ("3 + 4 = 7", 7),
+        ("x = 5", 5),
+        ("58 km/h", 58),
+        ("12-year-old", 12),
+        ("negative 3", -3),
+        ("minus five", -5),
+        ("1,23,456", 123456),
+        ("1.234.567", 1234567),
+        ("42. That is 6 times 7.", 42),
+        ("3 📝", 3),
     ],
 )
 def test_value_of_a_number(text: str, value: Fraction | int) -> None:
-    assert parse_number(text) == value
+    assert read_number(text).value == value
 
 
-@pytest.mark.parametrize("text", ["", "none", "3 or 4", "3, 4", "10-5", "1.2.3", "5/0", "0/0", "-", "1 1/2", "1/2/3"])
+@pytest.mark.parametrize("text", ["", "none", "3 or 4", "3, 4", "10-5", "1.2.3", "5/0", "0/0", "-", "1/2/3"])
 def test_no_single_number_abstains(text: str) -> None:
-    assert parse_number(text) is None
+    assert read_number(text).value is None
 
 
 def test_sign_before_a_currency_is_kept() -> None:
     """Currency signs are ignored, but the minus in front of one was ignored with it: -$5 voted for 5."""
-    assert parse_number("-$5") == -5
+    assert read_number("-$5").value == -5
 
 
 @pytest.mark.parametrize("text", ["9" * 4000 + "e999", "1" * 3000 + "." + "1" * 3000, "9" * 5000])
@@ -107,9 +122,67 @@ def test_versions_tell_settings_apart() -> None:
     assert len({grader.version for grader in graders}) == len(graders)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "2π",
+            "2 pi",
+            "2x",
+            "2 x",
+            "x2",
+            "√2",
+            "\\sqrt{2}",
+            "x^2",
+            "(1,2)",
+            "[1, 2]",
+            "{1, 2}",
+            "±5",
+            "5!",
+            "5?",
+            "5+",
+        ),
+        *("2x = 10", "f(3) = 10", "> 5", "x < 5", "at least 5", "5 or 6", "5 (or 6)", "not 5", "7:30", "3 to 1", "3-5"),
+        *("1000 (binary)", "5 (mod 7)", "negative10", "-40är", "- 5 apples", "Total - 5", "5万", "3 * 4", "3i", "46_m"),
+        *(
+            "74,399,14",
+            "12,0000",
+            "Step 2",
+            "The first is 3. The second is 4.",
+            "2^0.5",
+            "10^99999",
+            "1\x002",
+            "1\u202e2",
+        ),
+        *("one two", "two or three", "several", "5M", "5B", "3 dozen", "-+5", "--5", "5--", "1 3/2", "(5 cm)"),
+    ],
+)
+def test_a_reader_would_not_be_sure(text: str) -> None:
+    assert NUMERIC.answer_class(f"#### {text}") is None
+    assert NUMERIC.gold_class(text) is None
+
+
 @pytest.mark.parametrize("text", ["Paris", " paris ", "PARIS.", "ｐａｒｉｓ", "Paris .", "pa\u0072is"])
 def test_exact_normalisation(text: str) -> None:
     assert normalise(text) == "paris"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        *(("10⁶", "106"), ("mW", "MW"), ("Co", "CO"), ("1½", "11/2"), ("x₁", "x1"), ("kHz", "KHz"), ("10①", "101")),
+        *(("3.5", "35"), ("-5", "5"), ("a b", "ab")),
+    ],
+)
+def test_different_texts_are_different_answers(one: str, other: str) -> None:
+    """NFKC made 106 of 10⁶, and case folding made mW of MW: wrong answers were right."""
+    assert ExactGrader().answer_class(f"#### {one}") != ExactGrader().answer_class(f"#### {other}")
+    assert ExactGrader("").gold_class(one) != ExactGrader("").gold_class(other)
+
+
+@given(st.text(max_size=40))
+def test_a_normalised_text_stays_as_it_is(text: str) -> None:
+    assert normalise(normalise(text)) == normalise(text)
 
 
 def test_exact_grader() -> None:
@@ -130,14 +203,21 @@ def test_unfinished_answers_abstain_even_if_they_parse(reason: str) -> None:
 
 
 def test_unreadable_gold_answer() -> None:
-    assert gold_of(NUMERIC, "$1,200", "q7") == "1200"
-    with pytest.raises(T2Error, match=r"can read, got 'about 3 or 4' for question 'q7'"):
-        gold_of(NUMERIC, "about 3 or 4", "q7")
+    """sqrt(2), x^2 and (1,2) were taken for 2, 2 and 12: samples were paid for and graded by the wrong answer."""
+    answers = ["$1,200", "\\sqrt{2}", "x^2", "(1,2)", "about 3 or 4"]
+    questions = [Question(f"q{index}", "?", answer, "k") for index, answer in enumerate(answers)]
+    assert golds_of(NUMERIC, questions[:1]) == ["1200"]
+    with pytest.raises(T2Error, match=r"got 1 of 2 that it cannot \('x\^2' for 'q2'\)\. Mend"):
+        golds_of(NUMERIC, [questions[0], questions[2]])
+    with pytest.raises(
+        T2Error, match=r"got 4 of 5 that it cannot \(first: '.*sqrt\{2\}' for 'q1', .* '\(1,2\)' for 'q3'\)"
+    ):
+        golds_of(NUMERIC, questions)
 
 
 def test_a_loop_of_spaces_takes_no_time() -> None:
     """The pattern of a number took cubic time on white space: 800 spaces took seconds, 8,000 most of an hour."""
-    assert NumericGrader().answer_class(f"#### 7{' ' * 1_000_000}x") == "7"
+    assert NumericGrader().answer_class(f"#### 7{' ' * 1_000_000}apples") == "7"
 
 
 def test_the_id_of_a_question_without_samples_is_cut(tmp_path: Path) -> None:

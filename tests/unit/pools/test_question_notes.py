@@ -12,7 +12,7 @@ from helpers.scripted import TINY_ARITH
 
 from t2.cli import main
 from t2.errors import T2Error
-from t2.grading.grade import check_golds
+from t2.grading.grade import golds_of
 from t2.grading.numeric import NumericGrader
 from t2.pools.fill import fill
 from t2.pools.load import load_pool
@@ -93,12 +93,12 @@ def test_golds_that_no_grader_reads_are_refused_before_sampling(tmp_path: Path) 
     job = job_of(tmp_path / "pool", JsonlTask(str(path)))
     with pytest.raises(
         T2Error,
-        match=r"got 6 of 9 that it cannot, the first: 'about 3 or 4' \('q1'\), 'x' \('q2'\), .* \('q4'\)\. Choose",
+        match=r"got 6 of 9 that it cannot \(first: 'about 3 or 4' for 'q1', 'x' for 'q2', .* for 'q4'\)\. Mend",
     ):
         prepare(job)
     assert not (tmp_path / "pool").exists()
-    with pytest.raises(T2Error, match="can read, got 'x' for question 'q2'"):
-        check_golds(NumericGrader(), JsonlTask(str(path)).questions()[2:3])
+    with pytest.raises(T2Error, match=r"got 1 of 1 that it cannot \('x' for 'q2'\)"):
+        golds_of(NumericGrader(), JsonlTask(str(path)).questions()[2:3])
 
 
 def test_the_preview_counts_questions_that_are_nearly_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
