@@ -20,6 +20,7 @@ from t2.splits import SplitFractions
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
+    from yaml import SafeLoader
 
 
 @dataclass(eq=False)
@@ -94,12 +95,25 @@ def read_yaml(config: str | Path) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
+        content = yaml.load(Path(config).read_text(encoding="utf-8"), yaml_loader())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise T2Error(f"Expected a YAML config, got {config}: {_one_line(str(error))}") from error
     if not isinstance(content, dict):
         raise T2Error(f"Expected keys and values, as `data.pool`, in the config {config}, got {quoted(str(content))}.")
     return content
+
+
+def yaml_loader() -> type[SafeLoader]:
+    """A safe loader that leaves dates the texts that they are, as that of train.py does: `prompt.date` is one."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers = {  # noqa: RUF012  # as PyYAML declares it
+            first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    return Loader
 
 
 def name_classes() -> None:
