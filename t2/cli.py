@@ -15,24 +15,33 @@ def label(config: str, preview: int = 0) -> None:
 
     Args:
         config: YAML file; its `data.pool` and `data.splits` are used, the rest belongs to train.py.
-        preview: look at this many questions in a scratch pool instead, and estimate the whole job.
+        preview: look at this many questions first, with a few samples each, and estimate the whole job. Its samples
+            are kept: nothing is drawn twice while the settings stay the same.
     """
     from t2.config import read_data
-    from t2.pools.fill import fill
+    from t2.pools.fill import Progress, fill
+    from t2.preview.command import preview as look_at
+    from t2.preview.early import EarlyLook
     from t2.progress import progress
+    from t2.spec import DEFAULT_GRID
 
     data = read_data(config)
-    job, fractions = data.pool, data.splits
-    if preview:
-        from t2.pools.preview import preview as look
-
-        for line in look(job, preview).lines():
-            print(line)
-        return
+    job, look = data.pool, EarlyLook(data.pool, data.eps, data.grid or DEFAULT_GRID)
     nothing_new = keeping(lambda: f"no sample was drawn yet; what {job.path} holds is kept")
-    with nothing_new, progress("labelling", unit="samples") as advance:
-        done = fill(job, fractions, lambda now: advance(now.samples_finished, now.samples_total, now.length))
-    print(f"Pool {job.path}: {done.samples_done} samples ({done.tokens} tokens) drawn, {done.resumed} were there")
+    with nothing_new, progress("preview" if preview else "labelling", unit="samples") as advance:
+
+        def tell(now: Progress) -> None:
+            advance(now.samples_finished, now.samples_total, now.length)
+            if not preview:
+                look(now)
+
+        if preview:
+            lines = [*look_at(data, preview, tell).lines()]
+        else:
+            done = fill(job, data.splits, tell)
+            drawn = f"{done.samples_done} samples ({done.tokens} tokens) drawn, {done.resumed} were there"
+            lines = [f"Pool {job.path}: {drawn}"]
+    print("\n".join(lines))
 
 
 def export(checkpoint: str, folder: str | None = None) -> None:

@@ -15,7 +15,7 @@ ORDER = (
     *("errors", "hashing", "hardware", "json_record", "json_lines", "progress", "endings", "voting", "spec", "splits"),
     *("model_files", "prompts"),
     *("store", "grading", "sampling", "tasks", "curves", "activations", "config", "importing", "pools"),
-    *("heads", "policies", "stats", "pages", "curse", "calibration", "comparison"),
+    *("heads", "policies", "stats", "pages", "preview", "curse", "calibration", "comparison"),
     *("head_record", "model_card", "export", "checkpoint", "budget_head", "judging", "training", "cli"),
 )
 """Rooms in data order: a module imports its own room and earlier ones, so there is no circle among rooms."""
@@ -27,6 +27,7 @@ SHELLS = {
         *("predicted", "predictions", "report"),
     ),
     "curse": ("command", "figures", "report"),
+    "preview": ("command", "early"),
     "judging": ("command", "live_command", "live_run", "questions", "report"),
 }
 """Rooms of a command, with the modules in them that touch files, clock or matplotlib; the others are pure."""

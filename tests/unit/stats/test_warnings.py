@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ RISING = [0, 1, 0, 2, 0, 3, 0, 4, 0, 5]
 """Half of the votes, and no rival: voting finds it, one sample does so half the time."""
 
 
-def pool_of(num: int, votes: list[int] = RISING, **changed: Tensor) -> GradedPool:
+def pool_of(num: int, votes: list[int] = RISING, **changed: Any) -> GradedPool:
     return graded_pool([votes] * num, **changed)
 
 
