@@ -32,6 +32,8 @@ def preview_paths(pool: str | Path, model_fingerprint: str, prompt: str, samplin
     """
     key = digest({"model": model_fingerprint, "prompt": prompt, "sampling": dict(sampling)})[:16]
     folder = Path(pool)
+    if folder.name in ("", ".."):  # of a folder that is named by where one stands
+        folder = folder.resolve()
     return PoolPaths(folder.with_name(f"{folder.name}.previews") / key)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from t2.pools.fill import fill
 from t2.pools.prepare import Asked, prepare
-from t2.pools.previews import take_over
+from t2.pools.previews import preview_paths, take_over
 from t2.sampling import ScriptedSampler
 from t2.spec import LabelJob, PromptSpec
 from t2.tasks import ArithTask, JsonlTask
@@ -47,6 +47,15 @@ def test_a_pool_takes_over_what_its_preview_has_drawn(tmp_path: Path) -> None:
     assert {row["attempt"] for row in drawn.values()} == {1, 2}
     assert by_draw(folder) == kept
     assert fill(job, FRACTIONS).samples_done == 0
+
+
+@pytest.mark.parametrize("path", [".", "..", "pool", "pool/"])
+def test_previews_lie_beside_the_pool_however_it_is_named(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pool" / "in").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "pool" / "in" if path == ".." else tmp_path / "pool" if path == "." else tmp_path)
+    assert preview_paths(path, "m", "p", {}).root.resolve().parent == tmp_path / "pool.previews"
 
 
 @pytest.mark.parametrize(
