@@ -122,9 +122,10 @@ class Preview:
             verdict = "right" if each.right else "wrong"
             vote = "abstains" if each.vote is None else clean(each.vote)
             yield f"\n{clean(each.question)}\n{clean(each.text)}\n-> {vote} ({verdict}; gold answer {clean(each.gold)})"
+        others = ", the others were kept" if self.drawn < self.num_questions * (self.num_samples + 1) else ""
         yield (
             f"\n{self.num_questions} questions x {self.num_samples} samples: unparseable {self.unread:.1%}, "
-            f"truncated {self.lengths.truncated:.1%}; {self.drawn} samples drawn now, the others were kept"
+            f"truncated {self.lengths.truncated:.1%}; {self.drawn} samples drawn now{others}"
         )
         yield from self.lengths.lines()
         voted = f"majority of {self.num_samples} {self.majority:.3f}"
