@@ -165,18 +165,18 @@ class BudgetHead:
         """
         # Heavy, and not needed by those who have features: vLLM's, or a pool's.
         from t2.activations.features import computed
-        from t2.prompts import load_tokenizer, prompt_fingerprint, render
+        from t2.prompts import PromptRenderer, load_tokenizer
 
         files = resolve_model(str(model)) if model is not None else resolve_model(*self.reads)
         self.check_model(files.fingerprint)
-        tokenizer, prompt = load_tokenizer(files.folder), self.prompt
+        renderer = PromptRenderer.of(load_tokenizer(files.folder), self.prompt)
         expected = self.record.prompt.fingerprint if self.record.prompt else ""
-        if (fingerprint := prompt_fingerprint(tokenizer, prompt)) != expected:
+        if renderer.fingerprint != expected:
             raise T2Error(
                 f"Expected the chat template that the head was trained with ({expected[:12]}...), got another "
-                f"({fingerprint[:12]}...) in {files.folder}. Use the revision of the LLM that the head names."
+                f"({renderer.fingerprint[:12]}...) in {files.folder}. Use the revision of the LLM that the head names."
             )
-        prompts = [render(tokenizer, prompt, question) for question in questions]
+        prompts = [renderer.ids(question) for question in questions]
         return computed(files.folder, prompts, self.feature_spec, self.learned)
 
     def predict(self, pooled_BLD: Tensor) -> Prediction:

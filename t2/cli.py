@@ -16,34 +16,40 @@ def label(config: str, preview: int = 0, try_features: bool = True) -> None:
 
     Args:
         config: YAML file; its `data` and `model.layers` are used, the rest belongs to train.py.
-        preview: look at this many questions in a scratch pool instead, and estimate the whole job.
+        preview: look at this many questions first, with a few samples each, and estimate the whole job. Its samples
+            are kept: nothing is drawn twice while the settings stay the same.
         try_features: before the first sample, see whether the LLM's features can be had, on two prompts: transformers
             loads the LLM once and frees it again, unless the feature cache holds some already.
     """
     from t2.config import read_data
-    from t2.pools.fill import fill
+    from t2.pools.fill import Progress, fill
+    from t2.pools.question_notes import question_notes
     from t2.pools.trial import try_features as tried
+    from t2.preview.command import preview as look_at
+    from t2.preview.early import EarlyLook
     from t2.progress import progress
+    from t2.spec import DEFAULT_GRID
 
     data = read_data(config)
-    job, fractions = data.pool, data.splits
-    if preview:
-        from t2.pools.preview import preview as look
-        from t2.pools.question_notes import question_notes
-
-        for line in question_notes(job, fractions):
-            print(line)
-        for line in look(job, preview).lines():
-            print(line)
-        return
+    job, look = data.pool, EarlyLook(data.pool, data.eps, data.grid or DEFAULT_GRID)
+    lines = question_notes(job, data.splits) if preview else []
     with keeping(lambda: f"no sample was drawn yet; what {job.path} holds is kept"):
-        if try_features:
+        if try_features and not preview:
             tried(data, partial(print, flush=True))
-        with progress("labelling", unit="samples") as advance:
-            done = fill(job, fractions, lambda now: advance(now.samples_finished, now.samples_total, now.length))
-    for line in job.task.notes():
-        print(line)
-    print(f"Pool {job.path}: {done.samples_done} samples ({done.tokens} tokens) drawn, {done.resumed} were there")
+        with progress("preview" if preview else "labelling", unit="samples") as advance:
+
+            def tell(now: Progress) -> None:
+                advance(now.samples_finished, now.samples_total, now.length)
+                if not preview:
+                    look(now)
+
+            if preview:
+                lines += look_at(data, preview, tell).lines()
+            else:
+                done = fill(job, data.splits, tell)
+                drawn = f"{done.samples_done} samples ({done.tokens} tokens) drawn, {done.resumed} were there"
+                lines = [*job.task.notes(), f"Pool {job.path}: {drawn}"]
+    print("\n".join(lines))
 
 
 def export(checkpoint: str, folder: str | None = None) -> None:

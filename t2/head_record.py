@@ -66,10 +66,14 @@ class Prompt(JsonRecord):
     system: str
     shots: tuple[Shot, ...]
     fingerprint: str
+    template_arguments: dict[str, object] | None = None
+    """what the template is told besides; None: nothing"""
+    date: str | None = None
+    """what it prints as today; None: it prints no date"""
 
     @property
     def spec(self) -> PromptSpec:
-        return PromptSpec(self.template, self.system, list(self.shots))
+        return PromptSpec(self.template, self.system, list(self.shots), dict(self.template_arguments or {}), self.date)
 
 
 @dataclass(frozen=True)

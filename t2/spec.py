@@ -7,12 +7,14 @@ L tapped layers, T tokens, D hidden width, J atoms, O head outputs. `acc_QK` is 
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import date as calendar_date
 from typing import Any
 
-from t2.errors import T2Error
+from t2.errors import T2Error, quoted
 
 DEFAULT_GRID: tuple[int, ...] = (1, 3, 5, 7, 9, 12, 16, 24, 32)
 """Budgets N in samples. 2 is left out: A(2) = A(1) when nothing abstains."""
@@ -115,11 +117,38 @@ class PromptSpec:
     """How a question becomes token ids: one rendering for training, labels and serving."""
 
     template: str = "chat"
-    """"chat": the tokenizer's own chat template; otherwise the path of a Jinja file"""
+    """"chat": the tokenizer's own chat template, of several its default; otherwise the name of one of them, or else the
+    path of a Jinja file"""
     system: str = ""
     """system line; empty: none"""
     shots: list[Shot] = field(default_factory=list)
     """worked examples before the question"""
+    template_arguments: dict[str, Any] = field(default_factory=dict)
+    """what the template is told besides, as `enable_thinking: false`; JSON values"""
+    date: str | None = None
+    """the day that a template prints as today, as 2026-11-29; None: the day on which the pool is begun"""
+
+    def __post_init__(self) -> None:
+        """Reject what no template can be told."""
+        if self.date is not None:
+            try:
+                is_iso = calendar_date.fromisoformat(self.date).isoformat() == self.date  # 20261129 is one too
+            except ValueError:
+                is_iso = False
+            if not is_iso:
+                raise T2Error(f"Expected `prompt.date` as in 2026-11-29, got {quoted(self.date)}. Mend it.")
+        try:
+            json.dumps(self.template_arguments, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise T2Error(
+                f"Expected JSON values as `prompt.template_arguments`, got {error}. Quote a date: it is a text there."
+            ) from error
+
+    def as_json(self) -> dict[str, Any]:
+        """What pools and heads record; the last two keys only where they say something, as older ones know none."""
+        values = asdict(self)
+        optional = {key: values.pop(key) for key in ("template_arguments", "date")}
+        return values | {key: value for key, value in optional.items() if value}
 
 
 @dataclass(frozen=True)
@@ -208,6 +237,15 @@ class Sampler(ABC):
     @abstractmethod
     def settings(self) -> SamplingSettings:
         """What the pool records and compares."""
+
+    def end_token_ids(self, model_folder: str) -> tuple[int, ...] | None:
+        """Tokens of the model that end an answer, in rising order; None: this sampler does not know."""
+        return None
+
+    def recorded(self, model_folder: str) -> dict[str, Any]:
+        """What a pool records and compares of how its samples are drawn from a model: settings, and what ends one."""
+        ends = self.end_token_ids(model_folder)
+        return self.settings.as_json() | ({} if ends is None else {"end_token_ids": list(ends)})
 
     @abstractmethod
     def open(self, model_folder: str, engine_seed: int) -> None:

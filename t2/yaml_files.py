@@ -27,7 +27,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
     try:
         content = _load(Path(path).read_text(encoding="utf-8"), path)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # not UTF-8 and no date are ValueErrors
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # not UTF-8 is a ValueError
         raise T2Error(f"Expected a YAML config, got {path}: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise T2Error(f"Expected keys and values, as `data.pool`, in the config {path}, got {quoted(str(content))}.")
@@ -40,10 +40,19 @@ def is_yaml(name: object) -> TypeGuard[str]:
 
 
 def _load(text: str, path: str | Path) -> object:
-    """What `yaml.safe_load` gives, of nodes that have been checked: merged keys (<<) grow when objects are made."""
+    """What `yaml.safe_load` gives, of nodes that have been checked: merged keys (<<) grow when objects are made.
+
+    Dates stay the texts that they are, as train.py leaves them: `prompt.date` is one.
+    """
     import yaml
 
-    loader = yaml.SafeLoader(text)
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers = {  # noqa: RUF012  # as PyYAML declares it
+            first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    loader = Loader(text)
     try:
         node = loader.get_single_node()
         if node is None:

@@ -12,6 +12,7 @@ from t2.curse.report import terminal_table, write_curse_report
 from t2.hardware import one_thread
 from t2.pools.load import load_pool
 from t2.spec import DEFAULT_GRID
+from t2.stats.warnings import pool_warnings
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ def curse_of(
     data = loaded.data
     if eps is None:
         eps = data.eps if data else EPS
-    report = curse_report(loaded.pool, data.grid if data and data.grid is not None else DEFAULT_GRID, eps)
-    notes, unit, about = loaded.source_notes, loaded.cost_unit, loaded.description
+    grid = data.grid if data and data.grid is not None else DEFAULT_GRID
+    report = curse_report(loaded.pool, grid, eps)
+    notes = (*loaded.source_notes, *pool_warnings(loaded.pool, eps, grid))
+    unit, about = loaded.cost_unit, loaded.description
     files = write_curse_report(report, out, f"Overscaling: {loaded.name}", notes, unit, about)
     return CurseAnswer(terminal_table(report, unit, notes, about), files)

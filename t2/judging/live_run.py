@@ -111,7 +111,7 @@ def evaluate_live(
     """
     sampler, paths = job.sampler, PoolPaths(Path(job.path))
     spec, model = read_spec(paths), resolve_model(job.model, job.revision)
-    live_spec = PoolSpec(model.as_json(), spec.prompt, sampler.settings.as_json())
+    live_spec = PoolSpec(model.as_json(), spec.prompt, sampler.recorded(str(model.folder)))
     if difference := spec.difference(live_spec):
         raise T2Error(
             f"Expected live samples as pool {paths.root} has them, got a difference in {'; '.join(difference)}. "

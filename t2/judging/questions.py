@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -16,7 +16,7 @@ from t2.errors import T2Error
 from t2.grading.graded import GradedPool
 from t2.model_files import ModelFiles, resolve_model
 from t2.pools.load import LoadedPool, load_pool
-from t2.prompts import load_tokenizer, prompt_fingerprint, render
+from t2.prompts import PromptRenderer, load_tokenizer
 from t2.spec import Question
 
 
@@ -159,10 +159,12 @@ def _reading(
         where = (loaded.job.model, loaded.job.revision) if loaded.job else head.reads
         return _Reading(prompts, loaded.spec.prompt["fingerprint"], lambda: files or resolve_model(*where))
     rendered_for = files or _tokenizer_files(head)
-    tokenizer = load_tokenizer(rendered_for.folder)
-    spec = loaded.job.prompt if loaded.job else head.prompt
-    prompts = tuple(tuple(render(tokenizer, spec, question.text)) for question in questions)
-    return _Reading(prompts, prompt_fingerprint(tokenizer, spec), lambda: rendered_for)
+    spec, trained = loaded.job.prompt if loaded.job else head.prompt, head.record.prompt
+    if spec.date is None and trained:
+        spec = replace(spec, date=trained.date)  # the day that its prompts have printed
+    renderer = PromptRenderer.of_proxy(load_tokenizer(rendered_for.folder), spec)
+    prompts = tuple(tuple(renderer.ids(question.text, question.id)) for question in questions)
+    return _Reading(prompts, renderer.fingerprint, lambda: rendered_for)
 
 
 def _tokenizer_files(head: BudgetHead) -> ModelFiles:
@@ -209,7 +211,8 @@ def _notes(
     if reading and (record.prompt is None or reading.prompt_fingerprint != record.prompt.fingerprint):
         yield "The prompt (template, system line or worked examples) is not the one that the head was trained with."
     then, now = record.sampling or {}, spec.sampling or {}
-    changed = [f"{key} {then.get(key)} then, {now[key]} here" for key in now if now[key] != then.get(key)]
+    compared = [key for key in now if key in then or key != "end_token_ids"]  # which older heads do not know
+    changed = [f"{key} {then.get(key)} then, {now[key]} here" for key in compared if now[key] != then.get(key)]
     if changed and not spec.imported:
         yield f"Samples were drawn in another way than those that the head learned from: {'; '.join(changed)}."
     unit = record.labels.cost_unit or "tokens"

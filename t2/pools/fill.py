@@ -9,7 +9,9 @@ from pathlib import Path
 from t2.endings import keeping
 from t2.errors import T2Error
 from t2.pools.complete import held_draws, missing_requests
+from t2.pools.end_tokens import check_ends
 from t2.pools.prepare import Prepared, prepare
+from t2.pools.previews import take_over
 from t2.spec import LabelJob, SampleRequest
 from t2.splits import SplitFractions, labelling_order
 from t2.store.compact import compact
@@ -67,10 +69,13 @@ def fill(
     with hold(paths) as heart:
         prepared = prepare(job)
         compact(paths)
+        prompt_of = {q.id: prompt for q, prompt in zip(prepared.questions, prepared.prompts, strict=True)}
+        if prepared.previews:
+            take_over(paths, prepared.previews, prompt_of)
         reader = ShardReader(paths)
         reader.refresh()
+        _check_ends(prepared, reader)
         held = held_draws(reader)
-        prompt_of = {q.id: prompt for q, prompt in zip(prepared.questions, prepared.prompts, strict=True)}
         ordered = [prepared.wanted[index] for index in labelling_order(prepared.wanted, fractions)]
         requests = missing_requests(
             ordered,
@@ -91,6 +96,13 @@ def fill(
                 progress = _draw(job, prepared, requests, writer, progress, _both(heart, on_progress), on_opened)
         compact(paths)
     return progress
+
+
+def _check_ends(prepared: Prepared, reader: ShardReader) -> None:
+    """A pool that is older than the record of what ends an answer is asked by its samples."""
+    asked = prepared.spec.sampling
+    if "end_token_ids" in asked and "end_token_ids" not in read_spec(prepared.paths).sampling:
+        check_ends(reader.tables.values(), asked["end_token_ids"], asked["stop"], prepared.paths.root)
 
 
 def _draw(

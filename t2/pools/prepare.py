@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from t2.errors import T2Error, quoted
 from t2.grading.grade import golds_of
 from t2.model_files import ModelFiles, resolve_model
 from t2.pools.complete import complete_ids, held_draws, needed_draws
+from t2.pools.previews import preview_paths
 from t2.pools.questions import merge_questions
-from t2.prompts import load_tokenizer, prompt_fingerprint, render
+from t2.prompts import PromptRenderer, load_tokenizer
 from t2.spec import GREEDY_DRAW, LabelJob, Question
 from t2.store.lock import adding_questions
 from t2.store.origins import add_origin, read_origins
@@ -41,6 +41,8 @@ class Prepared:
     """of each question of the pool, as the LLM reads them that gives the features: the proxy, if one does"""
     prompt_tokens: list[int]
     """tokens of each prompt as the samples paid them; 0 where an import did not know"""
+    previews: PoolPaths | None = None
+    """where previews of these settings keep their samples; None: the pool is finished, or was imported"""
 
     def only_wanted(self) -> Prepared:
         """The same without the pool's other questions: what a run trains on asks nothing of those."""
@@ -83,17 +85,19 @@ def _prepare_labelled(job: LabelJob, paths: PoolPaths, wanted: list[Question]) -
     """The questions with the prompts that the pool's own LLM answers."""
     old, old_prompts = _stored_questions(paths)
     questions = merge_questions(old, wanted)
-    sampling = job.sampler.settings.as_json()
+    sampling = job.sampler.settings.as_json()  # before the model is looked for: without a sampler nothing goes on
     if questions == old and not Path(job.model).is_dir() and is_finished(paths, wanted, job):
         stored = read_spec(paths)
         _check_model(job, stored, paths)
-        prompt = {**asdict(job.prompt), "fingerprint": stored.prompt["fingerprint"]}
-        spec = PoolSpec(stored.model, prompt, sampling)
+        day = job.prompt.date or stored.prompt.get("date")
+        prompt = replace(job.prompt, date=day).as_json() | {"fingerprint": stored.prompt["fingerprint"]}
+        # What ends an answer is a matter of the model, which is not here to be asked.
+        ends = {key: value for key, value in stored.sampling.items() if key not in sampling}
+        spec = PoolSpec(stored.model, prompt, sampling | ends)
         check_or_create_spec(paths, spec)
         return Prepared(paths, spec, None, wanted, questions, old_prompts, _lengths(old_prompts))
-    model = resolve_model(job.model, job.revision)
-    renderer = _Renderer.of(model, job)
-    spec = PoolSpec(model.as_json(), renderer.prompt, sampling)
+    asked = Asked.of(job)
+    spec = asked.spec
     if paths.spec.exists():
         check_or_create_spec(paths, spec)  # before prompts are rendered for nothing
     prompts = old_prompts
@@ -101,11 +105,11 @@ def _prepare_labelled(job: LabelJob, paths: PoolPaths, wanted: list[Question]) -
         with adding_questions(paths):  # another process may have added some by now
             old, old_prompts = _stored_questions(paths)
             questions = merge_questions(old, wanted)
-            prompts = old_prompts + renderer.render(questions[len(old) :])
+            prompts = old_prompts + _rendered(asked.renderer, questions[len(old) :])
             check_or_create_spec(paths, spec)
             write_questions(paths, questions, prompts)
     check_or_create_spec(paths, spec)
-    return Prepared(paths, spec, model, wanted, questions, prompts, _lengths(prompts))
+    return Prepared(paths, spec, asked.files, wanted, questions, prompts, _lengths(prompts), previews=asked.previews)
 
 
 def _stored_questions(paths: PoolPaths) -> tuple[list[Question], list[Prompt]]:
@@ -117,31 +121,45 @@ def _lengths(prompts: list[Prompt]) -> list[int]:
 
 
 @dataclass(frozen=True)
-class _Renderer:
-    """How an LLM reads the questions of a job."""
+class Asked:
+    """What a job asks of an LLM that is at hand."""
 
-    tokenizer: Any
-    """of transformers"""
-    job: LabelJob
-    prompt: dict[str, Any]
-    """as a pool's spec has it"""
+    files: ModelFiles
+    renderer: PromptRenderer
+    spec: PoolSpec
+    """of a pool of it"""
+    previews: PoolPaths
+    """where previews of these settings keep their samples"""
 
     @classmethod
-    def of(cls, files: ModelFiles, job: LabelJob) -> _Renderer:
-        tokenizer = load_tokenizer(files.folder)
-        return cls(tokenizer, job, {**asdict(job.prompt), "fingerprint": prompt_fingerprint(tokenizer, job.prompt)})
+    def of(cls, job: LabelJob) -> Asked:
+        """Find the model and its chat template; nothing is rendered yet.
 
-    def render(self, questions: list[Question]) -> list[Prompt]:
-        return [tuple(render(self.tokenizer, self.job.prompt, question.text)) for question in questions]
+        A template that prints today's date gets the day on which the pool or, before there is one, its preview was
+        begun: the fingerprint has the day in it, and samples of two days would not meet.
+        """
+        files = resolve_model(job.model, job.revision)
+        tokenizer, sampling = load_tokenizer(files.folder), job.sampler.recorded(str(files.folder))
+        renderer = PromptRenderer.of(tokenizer, job.prompt)
+        undated = replace(renderer, spec=replace(renderer.spec, date=job.prompt.date)).fingerprint
+        previews = preview_paths(job.path, files.fingerprint, undated, sampling)
+        if renderer.spec.date != job.prompt.date:
+            begun = next((each for each in (PoolPaths(Path(job.path)), previews) if each.spec.exists()), None)
+            renderer = PromptRenderer.of(tokenizer, job.prompt, read_spec(begun).prompt.get("date") if begun else None)
+        return cls(files, renderer, PoolSpec(files.as_json(), renderer.recorded, sampling), previews)
+
+
+def _rendered(renderer: PromptRenderer, questions: list[Question]) -> list[Prompt]:
+    return [tuple(renderer.ids(question.text, question.id)) for question in questions]
 
 
 def _read_by(proxy: ModelFiles, prepared: Prepared, job: LabelJob) -> Prepared:
     """The same questions as a proxy reads them; what the samples paid for their prompts stays."""
     if proxy.fingerprint == prepared.spec.model["fingerprint"]:
         return prepared
-    renderer = _Renderer.of(proxy, job)
-    spec = replace(prepared.spec, prompt=renderer.prompt)
-    return replace(prepared, spec=spec, prompts=renderer.render(prepared.questions))
+    renderer = PromptRenderer.of_proxy(load_tokenizer(proxy.folder), job.prompt)
+    spec = replace(prepared.spec, prompt=renderer.recorded)
+    return replace(prepared, spec=spec, prompts=_rendered(renderer, prepared.questions))
 
 
 def _check_model(job: LabelJob, stored: PoolSpec, paths: PoolPaths) -> None:
@@ -186,9 +204,10 @@ def _prepare_imported(
             f"Expected questions with {job.samples_per_question} samples, got at most {most} in the imported pool "
             f"{paths.root}. Lower `data.pool.samples_per_question`."
         )
-    renderer = _Renderer.of(resolve_model(proxy), job)
-    spec = replace(stored, prompt=renderer.prompt)
-    return Prepared(paths, spec, None, usable, questions, renderer.render(questions), read_prompt_tokens(paths))
+    renderer = PromptRenderer.of_proxy(load_tokenizer(resolve_model(proxy).folder), job.prompt)
+    spec = replace(stored, prompt=renderer.recorded)
+    prompts = _rendered(renderer, questions)
+    return Prepared(paths, spec, None, usable, questions, prompts, read_prompt_tokens(paths))
 
 
 def is_finished(paths: PoolPaths, wanted: list[Question], job: LabelJob) -> bool:

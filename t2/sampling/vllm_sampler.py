@@ -13,6 +13,7 @@ from typing import Any
 
 from t2.errors import T2Error
 from t2.hardware import emulates_16_bits
+from t2.sampling.end_tokens import end_token_ids
 from t2.sampling.engine_watch import EngineWatch
 from t2.sampling.engine_words import EngineWords, mistake
 from t2.spec import EngineFacts, Sample, Sampler, SampleRequest, SampleResult, SamplingSettings
@@ -83,6 +84,9 @@ class VLLMSampler(Sampler):
     @property
     def settings(self) -> SamplingSettings:
         return self._settings
+
+    def end_token_ids(self, model_folder: str) -> tuple[int, ...]:
+        return end_token_ids(model_folder)
 
     def open(self, model_folder: str, engine_seed: int) -> None:
         """Load the model.

@@ -18,6 +18,9 @@ from t2.store.schema import (
 
 _DESCRIPTIVE = {"model": {"id", "revision", "num_layers", "width", "quantization"}, "prompt": {"template"}}
 """Keys that are recorded for people but not compared: the fingerprints beside them are."""
+_ENDS = "end_token_ids"
+"""Tokens that end an answer, in `sampling`. Older pools do not say: there the samples are asked, see
+`t2.pools.end_tokens`."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,9 @@ class PoolSpec:
     model: dict[str, Any]
     """`ModelFiles.as_json()`: id, revision, fingerprint, num_layers, width; quantization where there is one"""
     prompt: dict[str, Any]
-    """template, system, shots, fingerprint"""
+    """`PromptRenderer.recorded`: template, system, shots, fingerprint; arguments and date if the template has some"""
     sampling: dict[str, Any]
-    """`SamplingSettings.as_json()`"""
+    """`Sampler.recorded()`: settings, and the tokens that end an answer"""
     source: dict[str, Any] | None = None
     """imported pools alone: file, sha256, and what the import made of it; see docs/FORMATS.md"""
     default_grader: str | None = None
@@ -59,7 +62,7 @@ class PoolSpec:
             mine, theirs = getattr(self, part), getattr(other, part)
             for key in sorted((mine.keys() | theirs.keys()) - _DESCRIPTIVE.get(part, set())):
                 here, asked = mine.get(key), theirs.get(key)
-                if here != asked:
+                if here != asked and not (key == _ENDS and here is None):
                     differences.append(f"{part}.{key}: {_short(here)} in the pool, {_short(asked)} asked")
         return differences
 
@@ -102,13 +105,15 @@ def check_or_create_spec(paths: PoolPaths, spec: PoolSpec) -> None:
         write_text_atomically(paths.spec, json.dumps(spec.as_json(), indent=2, ensure_ascii=False) + "\n")
     elif difference := read_spec(paths).difference(spec):
         empty = not any(paths.manifests.glob("*.jsonl"))
+        ends = " generation_config.json and the tokenizer say what ends an answer: restore the model's files."
         raise T2Error(
-            f"Expected the settings of pool {paths.root}, got a difference in {'; '.join(difference)}. "
-            + ("It has no samples yet: delete the folder" if empty else "Change the config back")
+            f"Expected the settings of pool {paths.root}, got a difference in {'; '.join(difference)}."
+            + (ends if any(_ENDS in each for each in difference) else "")
+            + (" It has no samples yet: delete the folder" if empty else " Change the config back")
             + " or choose another `data.pool.path`."
         )
 
 
 def _short(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 24 else f"{text[:20]}..."
+    return text if len(text) <= 40 else f"{text[:36]}..."

@@ -46,6 +46,11 @@ def _question_rows(questions: Iterable[Question], prompt_ids: Iterable[tuple[int
     ]
 
 
+def writer_name() -> str:
+    """A name that no other writer has, and that comes after those of earlier ones."""
+    return f"{time.strftime('%Y%m%dT%H%M%S')}-{os.urandom(4).hex()}"
+
+
 @dataclass
 class ShardWriter:
     """Buffers finished requests and turns them into shards; owns one manifest."""
@@ -53,7 +58,7 @@ class ShardWriter:
     paths: PoolPaths
     engine_seed: int
     attempt: int
-    name: str = field(default_factory=lambda: f"{time.strftime('%Y%m%dT%H%M%S')}-{os.urandom(4).hex()}")
+    name: str = field(default_factory=writer_name)
     flush_seconds: float = FLUSH_SECONDS
     _results: list[SampleResult] = field(default_factory=list)
     _last_flush: float = field(default_factory=time.monotonic)

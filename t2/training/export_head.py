@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import lightning as L
@@ -10,6 +11,7 @@ from rich.console import Console
 from t2.budget_head import BudgetHead
 from t2.checkpoint import export_checkpoint
 from t2.curves.labels import reference_budget
+from t2.stats.warnings import pool_warnings
 from t2.training.accuracy_cost import FIGURE_FILE, best_checkpoint, was_chosen
 from t2.training.data import BudgetData, needed_data
 from t2.training.fit_summary import MIN_TEST, FitSummary
@@ -58,7 +60,16 @@ def summary_of(head: BudgetHead, data: BudgetData, chose_checkpoint: bool = True
         n_ref = reference_budget(data.split("train")[1], data.split("validation")[1])
     given = head.inputs(head.predict(pooled_QLD) if head.has_weights else None)
     size, decision = len(data.dedup_keys(split)), head.record.decision
-    return FitSummary.of(head.policy, given, pool, labels, n_ref, split, size, decision, chose_checkpoint)
+    return FitSummary.of(
+        head.policy, given, pool, labels, n_ref, split, size, decision, chose_checkpoint, warnings_of(data)
+    )
+
+
+def warnings_of(data: BudgetData) -> Iterator[str]:
+    """What train and validation questions say against any budget head; those of one split alone are too few to tell."""
+    splits = ("train", "validation") if data.all_labelled("train") else ("validation",)
+    pool, labels, _ = data.together(*splits)
+    yield from pool_warnings(pool, data.eps, labels.grid)
 
 
 def places(folder: Path, log_dir: Path | None) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +41,8 @@ class FitSummary:
     """why it was exported, and what was weighed; None: unknown"""
     chose_checkpoint: bool = True
     """validation questions chose the checkpoint; else it has the last weights"""
+    warnings: tuple[str, ...] = ()
+    """signs that no budget head would pay here, see `t2.stats.warnings`"""
 
     @classmethod
     def of(
@@ -54,6 +56,7 @@ class FitSummary:
         split_size: int,
         decision: Decision | None = None,
         chose_checkpoint: bool = True,
+        warnings: Iterable[str] = (),
     ) -> FitSummary:
         """Replay both on a split.
 
@@ -67,12 +70,13 @@ class FitSummary:
             split_size: its questions, also those without labels.
             decision: of the export.
             chose_checkpoint: validation questions chose the checkpoint.
+            warnings: of the questions that the head was made with.
         """
         # The reference was settled on train and validation questions: N_D of these very ones would flatter it.
         on = Slice.of(pool, labels, seed=0)
         fixed = replay_fixed(n_ref, labels, pool, on.axes)
         exported = as_exported(policy, replay_as_served(policy, on, given), fixed, pool)
-        return cls(exported, fixed, n_ref, split_size, split, decision, chose_checkpoint)
+        return cls(exported, fixed, n_ref, split_size, split, decision, chose_checkpoint, tuple(warnings))
 
     def lines(self) -> Iterator[str]:
         """The block up to where things lie."""
@@ -93,6 +97,7 @@ class FitSummary:
             f"  {'accuracy difference':<{_LABEL_WIDTH}} {_points(exported.difference)}",
             f"  {'waits':<{_LABEL_WIDTH}} {exported.rounds:.2f} rounds a question; {axes_in_words(exported)}",
             f"  {self.verdict}",
+            *(f"  Beware: {warning}" for warning in self.warnings),
         )
         if self.decision is not None:
             yield from ("", *decision_lines(self.decision))

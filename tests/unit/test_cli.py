@@ -172,14 +172,16 @@ def test_preview_shows_prompt_shares_and_hours(pool, config, capsys):
     main(["label", "--config", config(pool | {"samples_per_question": 32}), "--preview", "2"])
     output = capsys.readouterr().out
     asked = [q.text for q in ArithTask(NUM_QUESTIONS).questions()]
-    assert any(f"<s>{text}=" in output for text in asked)
+    assert any(f"⟦<s>⟧{text}=" in output for text in asked)
     assert "2 questions x 8 samples: unparseable " in output
     assert "truncated 0.0%" in output
     assert "greedy 1.000" in output
-    assert "points over greedy" in output
+    assert "] over greedy (95% confidence, 2 questions)" in output
     assert " hours" in output
-    # Nothing is left of it.
     assert not Path(pool["path"]).exists()
+    # Its samples lie beside the pool, which takes them.
+    main(["label", "--config", config(pool | {"samples_per_question": 32})])
+    assert "drawn, 18 were there" in capsys.readouterr().out
 
 
 # t2 export

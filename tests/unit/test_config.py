@@ -117,3 +117,16 @@ def test_help_says_what_each_key_means(capsys: pytest.CaptureFixture[str]) -> No
         "questions of an optimizer step",
     ):
         assert meaning in text
+
+
+def test_a_prompt_may_have_a_date_and_arguments(tmp_path: Path) -> None:
+    """Without quotes a date was one to `t2`, which wanted a text, and a text to train.py."""
+    config = yaml.safe_load((ROOT / "configs" / "tiny-arith.yaml").read_text(encoding="utf-8"))
+    path = tmp_path / "dated.yaml"
+    path.write_text(yaml.safe_dump(config))
+    pool = "  pool:\n    prompt: {date: 2026-11-29, template_arguments: {enable_thinking: false, effort: low}}\n"
+    path.write_text(path.read_text().replace("  pool:\n", pool, 1))
+    prompt = read_data(path).pool.prompt
+    assert prompt.date == "2026-11-29"
+    assert prompt.template_arguments == {"enable_thinking": False, "effort": "low"}
+    cli.main(["curse", str(path), "--out", str(tmp_path / "curse")])  # has train.py's reader check every key

@@ -71,8 +71,8 @@ def is_defined(dotted: str) -> bool:
 
 
 ROOMS = {path.stem for path in (ROOT / "t2").iterdir() if path.suffix == ".py" or path.is_dir()}
-NOT_CODE = ("calibration.mode",)
-"""Keys of a config that begin like the name of a room."""
+NOT_CODE = ("calibration.mode", "sampling.end_token_ids")
+"""Keys of a config or of a pool that begin like the name of a room."""
 
 
 @pytest.mark.parametrize("page", [p for p in CURRENT if p.name != "DECISIONS.md"], ids=lambda p: p.name)

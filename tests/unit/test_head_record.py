@@ -102,3 +102,12 @@ def test_a_head_with_and_without_data() -> None:
 def test_no_object_is_no_record(value: object) -> None:
     with pytest.raises(T2Error, match=r"Expected an object in last\.ckpt, got .* The file is damaged\."):
         HeadRecord.from_json(value, "last.ckpt")
+
+
+def test_what_a_template_is_told_is_recorded_where_it_is_told_something() -> None:
+    told = {**TODAY["prompt"], "template_arguments": {"enable_thinking": False}, "date": "2026-11-29"}
+    record = HeadRecord.from_json({**TODAY, "prompt": told}, "test")
+    assert record.prompt is not None
+    assert record.prompt.spec.as_json() | {"fingerprint": "a" * 64} == told
+    assert record.as_json()["prompt"] == told
+    assert HeadRecord.from_json(TODAY, "test").as_json()["prompt"] == TODAY["prompt"]

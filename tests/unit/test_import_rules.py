@@ -16,7 +16,7 @@ ORDER = (
     *("spec", "splits"),
     *("hub", "model_files", "prompts"),
     *("store", "grading", "sampling", "tasks", "curves", "activations", "config", "importing", "pools"),
-    *("heads", "policies", "stats", "pages", "curse", "regrading", "calibration", "comparison", "layers"),
+    *("heads", "policies", "stats", "pages", "preview", "curse", "regrading", "calibration", "comparison", "layers"),
     *("head_record", "model_card", "export", "checkpoint", "budget_head", "judging", "training", "cli"),
 )
 """Rooms in data order: a module imports its own room and earlier ones, so there is no circle among rooms."""
@@ -30,6 +30,7 @@ SHELLS = {
     "layers": ("command", "figure"),
     "curse": ("command", "figures", "report"),
     "regrading": ("command", "samples"),
+    "preview": ("command", "early"),
     "judging": ("command", "live_command", "live_run", "questions", "report"),
 }
 """Rooms of a command, with the modules in them that touch files, clock or matplotlib; the others are pure."""

@@ -9,8 +9,13 @@ import pytest
 import torch
 from helpers.judged_heads import MODEL, MakeHead, World, asked
 
+from t2.activations.cache import FeatureSpec
+from t2.activations.features import computed
 from t2.budget_head import BudgetHead
 from t2.errors import T2Error
+from t2.model_files import resolve_model
+from t2.prompts import PromptRenderer, load_tokenizer
+from t2.spec import PromptSpec
 
 
 def test_texts_give_what_the_pool_s_features_give(world: World, make_head: MakeHead) -> None:
@@ -45,3 +50,19 @@ def test_another_prompt_is_refused(make_head: MakeHead, world: World) -> None:
     head = BudgetHead.from_pretrained(make_head(prompt={**world.loaded().spec.prompt, "system": "Say it in French."}))
     with pytest.raises(T2Error, match="Expected the chat template that the head was trained with"):
         head.activations(["12+7"], MODEL)
+
+
+def test_a_head_asks_with_the_day_and_the_arguments_of_its_training(
+    make_head: MakeHead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Served on a later day it read another prompt than it was trained on, under the same fingerprint."""
+    path = tmp_path / "dated.jinja"
+    path.write_text("<s>{{ strftime_now('%d') }}{% if twice %};{% endif %}{{ messages[-1].content }}=")
+    spec = PromptSpec(str(path), template_arguments={"twice": True})
+    trained = PromptRenderer.of(load_tokenizer(MODEL), spec, began="2026-11-29")
+    monkeypatch.setattr("t2.prompts.renderer.today", lambda: "2030-01-07")
+    head = BudgetHead.from_pretrained(make_head(prompt=trained.recorded))
+    assert (head.prompt.date, head.prompt.template_arguments) == ("2026-11-29", {"twice": True})
+    files = resolve_model(str(MODEL))
+    expected = computed(files.folder, [trained.ids("12+7")], FeatureSpec(files.fingerprint, head.layers))
+    assert torch.equal(head.activations(["12+7"], MODEL), expected)

@@ -10,13 +10,13 @@ import pytest
 import torch
 from helpers.judged_heads import GRID, MODEL, NUM_QUESTIONS, SEEN, TOKENS, MakeHead, World, asked, fails
 
-import t2.judging.questions
 from t2.activations.cache import FeatureCache, FeatureSpec
 from t2.activations.features import computed, pooled_features
 from t2.errors import T2Error
 from t2.export import key_digest
 from t2.importing.command import import_file
 from t2.model_files import resolve_model
+from t2.prompts import PromptRenderer
 
 # What is left out
 
@@ -160,7 +160,7 @@ def test_samples_of_a_third_model_are_read_with_prompts_of_the_head_s_own(
     (tmp_path / "pool" / "pool.json").write_text(json.dumps(spec))
     with pytest.raises(T2Error, match=r"Expected a pool of tiny-arith .* of third \(d{12}"):
         asked(head, tmp_path / "pool", grader="numeric")
-    monkeypatch.setattr(t2.judging.questions, "render", lambda tokenizer, prompt, text: [1, 5, len(text)])
+    monkeypatch.setattr(PromptRenderer, "ids", lambda renderer, text, name: [1, 5, len(text)])
     found = asked(head, tmp_path / "pool", grader="numeric", proxy=str(MODEL))
     assert found.prompts == tuple((1, 5, len(question.text)) for question in found.questions)
     assert any("The samples are those of third" in note for note in found.notes)

@@ -82,3 +82,9 @@ def test_the_reference_itself_saves_nothing() -> None:
     assert "0% [0%, 0%]" in lines[3]
     assert "+0.0 points [+0.0, +0.0]" in lines[4]
     assert lines[6].startswith("  So it is not clear that it saves tokens")
+
+
+def test_what_speaks_against_any_head_stands_below_the_verdict() -> None:
+    plain = list(summary().lines())
+    warned = list(replace(summary(), warnings=("N* is 1.", "Voting gains nothing.")).lines())
+    assert warned == [*plain, "  Beware: N* is 1.", "  Beware: Voting gains nothing."]
