@@ -29,6 +29,7 @@ from t2.training.calibrate import CalibrateHead, check_policy
 from t2.training.decide import Decide
 from t2.training.endings import callbacks
 from t2.training.export_head import ExportHead
+from t2.training.loggers import log_configuration
 from t2.training.module import BudgetProbe
 from t2.training.trainer import T2Trainer
 
@@ -76,7 +77,7 @@ class LoggedConfig(SaveConfigCallback):
         """Give each logger the whole configuration as plain values: head, data, policy, optimizer, trainer, seed."""
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         for logger in trainer.loggers:
-            logger.log_hyperparams(config)
+            log_configuration(logger, config)
 
 
 class T2CLI(LightningCLI):

@@ -10,9 +10,10 @@ from rich.console import Console
 from t2.budget_head import BudgetHead
 from t2.checkpoint import export_checkpoint
 from t2.curves.labels import reference_budget
-from t2.training.accuracy_cost import FIGURE_FILE, best_checkpoint
+from t2.training.accuracy_cost import best_checkpoint
 from t2.training.data import BudgetData, needed_data
 from t2.training.fit_summary import MIN_TEST, FitSummary
+from t2.training.loggers import FIGURE_FILE
 
 
 class ExportHead(L.Callback):
