@@ -32,6 +32,8 @@ HEAD_FORMAT_VERSION = 2
 """2: a policy may look at answers, with a `decision` that says why it was chosen."""
 CONFIG_FILE, CARD_FILE = "config.json", "README.md"
 WEIGHTS_FILE, VOTES_FILE, SEEN_QUESTIONS_FILE = "model.safetensors", "votes.safetensors", "seen_questions.txt"
+EXPORT_FILES = (CONFIG_FILE, CARD_FILE, WEIGHTS_FILE, VOTES_FILE, SEEN_QUESTIONS_FILE)
+"""All that an export may hold: what is downloaded, uploaded and tracked of it."""
 
 
 def key_digest(dedup_key: str) -> str:
@@ -148,8 +150,7 @@ def _read_tensors(path: Path, what: str) -> dict[str, Tensor]:
 def _folder_of(name: str | Path, revision: str | None) -> Path:
     if (folder := Path(name)).is_dir():
         return folder
-    files = [CONFIG_FILE, WEIGHTS_FILE, VOTES_FILE, SEEN_QUESTIONS_FILE]
-    return download(str(name), revision, "a folder or hub id of an exported head", only=files)
+    return download(str(name), revision, "a folder or hub id of an exported head", only=list(EXPORT_FILES))
 
 
 def _read_config(path: Path) -> HeadRecord:

@@ -29,6 +29,7 @@ from t2.training.calibrate import CalibrateHead, check_policy
 from t2.training.decide import Decide
 from t2.training.endings import callbacks
 from t2.training.export_head import ExportHead
+from t2.training.log_artifacts import LogArtifacts
 from t2.training.loggers import log_configuration
 from t2.training.module import BudgetProbe
 from t2.training.trainer import T2Trainer
@@ -161,11 +162,12 @@ def usage_of_cross_validate() -> str:
 
 def add_callbacks(parser: LightningArgumentParser) -> None:
     """Add our callbacks, each under its own key, and link what they share with the data."""
-    # They run in this order when `fit` ends: verdict, decision, calibration, export.
+    # They run in this order when `fit` ends: verdict, decision, calibration, export, artifacts of what was exported.
     parser.add_lightning_class_args(AccuracyCost, "accuracy_cost")
     parser.add_lightning_class_args(Decide, "decision")
     parser.add_lightning_class_args(CalibrateHead, "calibration")
     parser.add_lightning_class_args(ExportHead, "export")
+    parser.add_lightning_class_args(LogArtifacts, "artifacts")
     parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
     parser.set_defaults(
         {

@@ -1,4 +1,4 @@
-"""W&B offline: a run is reopened from disk and holds configuration, scalar, table and picture."""
+"""W&B offline: a run is reopened from disk and holds configuration, scalar, table, picture and artifacts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from google.protobuf.message import DecodeError
 from wandb.proto import wandb_internal_pb2
@@ -68,9 +69,59 @@ def history(run_file: Path) -> dict[str, list[Any]]:
     return values
 
 
-def test_offline_run_holds_configuration_scalar_table_and_picture(
-    labelled_config: Callable[..., dict[str, Any]], tmp_path: Path
+def artifacts(run_file: Path) -> dict[str, Any]:
+    """Artifacts of the run by type, without those that W&B makes of tables and code."""
+    found = [record.artifact for record in finished(run_file) if record.WhichOneof("record_type") == "artifact"]
+    assert len({each.type for each in found}) == len(found)
+    return {each.type: each for each in found if each.type in ("pool", "head", "report")}
+
+
+def contents(artifact: Any) -> dict[str, Path]:
+    """Name in the artifact -> the file that `wandb sync` uploads."""
+    return {entry.path: Path(entry.local_path) for entry in artifact.manifest.contents}
+
+
+def check_artifacts(run_file: Path, config: dict[str, Any], tmp_path: Path) -> None:
+    """Pool in, head and report out; the pool without its samples."""
+    found = artifacts(run_file)
+    assert {kind: each.name for kind, each in found.items()} == {
+        "pool": "pool-pool", "head": "head-head", "report": "report-head",
+    }  # fmt: skip
+    assert {kind: each.use_after_commit for kind, each in found.items()} == {
+        "pool": True, "head": False, "report": False,
+    }  # fmt: skip  # an input, and two outputs
+    pool, head, report = (json.loads(found[kind].metadata) for kind in ("pool", "head", "report"))
+    files = {kind: contents(each) for kind, each in found.items()}
+    assert [name for name in files["pool"] if not name.startswith("manifests/")] == ["pool.json"]
+    assert (pool["questions"], pool["samples"], pool["has_samples"]) == (96, 96 * 9, False)
+    assert pool["model"]["id"] == "tiny-arith"
+    assert sorted(files["head"]) == ["README.md", "config.json", "model.safetensors", "seen_questions.txt"]
+    for name, path in files["head"].items():
+        assert path.read_bytes() == (tmp_path / "head" / name).read_bytes()
+    record = json.loads((tmp_path / "head" / "config.json").read_text())
+    assert head["base_model"] == record["base_model"]
+    assert (head["layers"], head["grid"]) == ([1, 2, 3, 4], config["data"]["grid"])
+    assert head["n_ref"] in head["grid"]
+    assert head["spec_digest"] == report["spec_digest"] == pool["spec_digest"]
+    assert head["pool"] == found["pool"].name
+    assert head["policy"].startswith("Utility(price=")
+    assert head["decision"]["basis"] == "configured"
+    assert head["calibration"]["status"] == "too_few_questions"
+    saved = head["tokens_saved"]
+    assert saved["low"] <= saved["value"] <= saved["high"] <= 1
+    assert head["judged_on"]["split"] == "validation", "there are too few test questions"
+    assert sorted(files["report"]) == ["config.yaml", "frontier.csv", "frontier.png", "summary.txt"]
+    summary = files["report"]["summary.txt"].read_text(encoding="utf-8")
+    assert f"tokens saved{' ' * 39}{100 * saved['value']:.0f}% [" in summary
+    assert "Promise  Not calibrated" in summary
+
+
+def test_offline_run_holds_configuration_scalar_table_picture_and_artifacts(
+    labelled_config: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv(
+        "WANDB_DATA_DIR", str(tmp_path / "staged")
+    )  # copies of what artifacts hold; else in the home folder
     config = labelled_config()
     del config["trainer"]["logger"]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -104,3 +155,4 @@ def test_offline_run_holds_configuration_scalar_table_and_picture(
     assert {row[0] for row in content["data"]} >= {"Greedy", "FixedN", "ASC", "OwnOracle", "CurveHead + Utility"}
     picture = files / values["val/frontier/filenames"][-1][0]
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    check_artifacts(run_file, config, tmp_path)
