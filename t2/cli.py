@@ -169,6 +169,40 @@ def evaluate(
         print(path)
 
 
+def push(
+    head: str,
+    repo: str,
+    branch: str | None = None,
+    private: bool = False,
+    license: str | None = None,
+    base_model: str | None = None,
+    dry_run: bool = False,
+) -> None:
+    """Publish an exported head on the hub, after a look at all that would go: its card, and no path of this machine.
+
+    Args:
+        head: folder of the exported head.
+        repo: hub id, owner/name; made where it is missing.
+        branch: to push to, made where it is missing; by default the main branch.
+        private: make the repository private; one that is there must be.
+        license: of the head, as apache-2.0, for the card; needed unless the card names one.
+        base_model: hub id of the LLM that the head reads, where the export names a folder.
+        dry_run: say what would go, and send nothing.
+    """
+    from t2.push import Push
+
+    ready = Push.of(head, repo, branch, private, license, base_model)
+    for line in ready.lines():
+        print(line)
+    if dry_run:
+        print("A dry run: nothing was sent.")
+        return
+    from huggingface_hub import HfApi
+
+    ready.send(HfApi(library_name="t2"))
+    print(f"Sent. To use it: t2.BudgetHead.from_pretrained({', '.join(map(repr, filter(None, (repo, branch))))})")
+
+
 COMMANDS: dict[str, Any] = {
     "label": label,
     "import": import_samples,
@@ -176,8 +210,9 @@ COMMANDS: dict[str, Any] = {
     "evaluate": evaluate,
     "report": report,
     "export": export,
+    "push": push,
 }
-POSITIONAL = {"import", "curse", "evaluate", "report", "export"}
+POSITIONAL = {"import", "curse", "evaluate", "report", "export", "push"}
 """Commands whose required arguments are written without their names."""
 CONFIGURED = {"label": "config", "curse": "pool", "evaluate": "pool", "report": "pool"}
 """Commands that read a config, and the argument that names it (or the folder of a pool)."""

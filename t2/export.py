@@ -150,7 +150,8 @@ def _read_tensors(path: Path, what: str) -> dict[str, Tensor]:
 def _folder_of(name: str | Path, revision: str | None) -> Path:
     if (folder := Path(name)).is_dir():
         return folder
-    return download(str(name), revision, "a folder or hub id of an exported head", only=list(EXPORT_FILES))
+    files = [file for file in EXPORT_FILES if file != CARD_FILE]
+    return download(str(name), revision, "a folder or hub id of an exported head", only=files)
 
 
 def _read_config(path: Path) -> HeadRecord:
