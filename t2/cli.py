@@ -106,6 +106,7 @@ def report(
     cap: int | None = None,
     learning_curve: bool = False,
     caps: list[int] | None = None,
+    wandb: str | None = None,
 ) -> None:
     """Heads x policies from out-of-fold predictions: accuracy against tokens, tuned out of fold, with intervals.
 
@@ -120,6 +121,7 @@ def report(
         learning_curve: instead of all this, what labelling more questions or more samples is worth, from the
             predictions of `train.py cross_validate --learning_curve true`: learning_curve.md, .png and .json.
         caps: instead of all this, four rules at each of these largest budgets, as [16, 32, 64]: caps.md, .png, .json.
+        wandb: project of Weights & Biases that gets the files as an artifact, with the pool that they are of.
     """
     if learning_curve or caps:
         from t2.comparison.growth_command import write_caps, write_learning_curve
@@ -132,13 +134,17 @@ def report(
             )
         files = write_caps(pool, Path(out), caps, predictions, grader) if caps else []
         files += write_learning_curve(pool, Path(out), predictions, grader) if learning_curve else []
-        for path in files:
-            print(path)
-        return
-    from t2.comparison.command import report_of
+    else:
+        from t2.comparison.command import report_of
 
-    for path in report_of(pool, Path(out), predictions, grader, new_after, cap):
+        files = report_of(pool, Path(out), predictions, grader, new_after, cap)
+    for path in files:
         print(path)
+    if wandb is not None:
+        from t2.pools.load import pool_folder
+        from t2.tracking.wandb_artifacts import log_report
+
+        print(f"W&B: {log_report(wandb, pool_folder(pool), files, Path(out))}")
 
 
 def evaluate(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t2.errors import T2Error
-from t2.tracking.contents import Contents
+from t2.tracking.contents import Contents, pool_contents, report_contents
 
 if TYPE_CHECKING:
     from wandb import Artifact, Run
@@ -28,9 +29,30 @@ def log_lineage(run: Run, inputs: Sequence[Contents], outputs: Sequence[Contents
     except (wandb.errors.Error, ValueError, OSError) as error:  # ValueError: a name that another type has taken
         words = " ".join(str(error).split())
         raise T2Error(
-            f"Expected W&B to take {', '.join(each.name for each in (*inputs, *outputs))}, got: {words}. "
-            "`artifacts: {log: false}` leaves them out."
+            f"Expected W&B to take {', '.join(each.name for each in (*inputs, *outputs))}, got: {words}. Check "
+            "your network and `wandb login`."
         ) from error
+
+
+def log_report(project: str, pool: Path, files: Sequence[Path], folder: Path) -> str:
+    """A run of its own for a report that is made without training; gives the run's address, or its folder offline.
+
+    Raises:
+        T2Error: no pool there, or W&B did not take it.
+    """
+    import wandb
+
+    used = pool_contents(pool)
+    try:
+        run = wandb.init(project=project, job_type="report", dir=folder)
+    except wandb.errors.Error as error:
+        raise T2Error(
+            f"Expected a run of W&B in the project {project}, got: {' '.join(str(error).split())}. Log in by "
+            "`wandb login`, or set WANDB_MODE=offline."
+        ) from error
+    with run:
+        log_lineage(run, [used], [report_contents(pool.name, files, used, {})])
+    return str(run.url or Path(run.dir).parent)
 
 
 def artifact_of(contents: Contents) -> Artifact:

@@ -48,7 +48,7 @@ class LogArtifacts(L.Callback):
             try:
                 log_lineage(logger.experiment, [pool], outputs)
             except T2Error as error:
-                kept = f" The head is in {exported.folder}." if exported else ""
+                kept = f" The head is in {exported.folder} all the same." if exported else ""
                 Console(soft_wrap=True, stderr=True).print(f"warning: {error}{kept}", highlight=False, markup=False)
 
 
