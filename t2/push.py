@@ -233,15 +233,12 @@ def check_no_local_path(name: str, content: bytes, folder: Path) -> None:
     except UnicodeDecodeError:
         return  # tensors
     texts = list(_texts(json.loads(text))) if name.endswith(".json") else [text]
-    mine = [str(folder.resolve()), str(Path.home())]
+    mine = "|".join(re.escape(str(path)) for path in (folder.resolve(), Path.home()))
     for each in texts:
-        found = next((path for path in mine if len(path) > 1 and path in each), None)
-        if found is None and (match := _PATHS.search(each)):
-            found = match.group()
-        if found is not None:
+        if found := _PATHS.search(each) or re.search(rf"(?<![\w.-])(?:{mine})(?!\w)", each):
             raise T2Error(
-                f"Expected no path of a machine in what goes to the hub, got {quoted(found)} in {folder / name}. Put a "
-                "name in its place, and push again."
+                f"Expected no path of a machine in what goes to the hub, got {quoted(found.group())} in "
+                f"{folder / name}. Put a name in its place, and push again."
             )
 
 

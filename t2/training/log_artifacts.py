@@ -12,7 +12,7 @@ from t2.errors import T2Error
 from t2.tracking.contents import head_contents, pool_contents, report_contents
 from t2.tracking.wandb_artifacts import log_lineage
 from t2.training.data import needed_data
-from t2.training.export_head import ExportHead
+from t2.training.export_head import Exported, ExportHead
 from t2.training.fit_summary import FitSummary
 from t2.training.loggers import CONFIG_FILE, FIGURE_FILE, TABLE_FILE
 
@@ -33,8 +33,16 @@ class LogArtifacts(L.Callback):
         loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         if not (self.log and loggers and trainer.is_global_zero) or trainer.fast_dev_run:  # type: ignore[attr-defined]  # a flag of Trainer
             return
-        pool = pool_contents(Path(needed_data(trainer, self).job.path), self.pool_samples)
         exported = next((each.exported for each in trainer.callbacks if isinstance(each, ExportHead)), None)  # type: ignore[attr-defined]  # a list of Trainer
+        for logger in loggers:
+            try:
+                self._log_to(logger, trainer, exported)
+            except (T2Error, OSError) as error:  # OSError: a labeller tidies up the pool's shards just now
+                kept = f" The head is in {exported.folder} all the same." if exported else ""
+                Console(soft_wrap=True, stderr=True).print(f"warning: {error}{kept}", highlight=False, markup=False)
+
+    def _log_to(self, logger: WandbLogger, trainer: L.Trainer, exported: Exported | None) -> None:
+        pool = pool_contents(Path(needed_data(trainer, self).job.path), self.pool_samples)
         outputs = []
         if exported is not None:
             worth = worth_of(exported.summary)
@@ -44,12 +52,7 @@ class LogArtifacts(L.Callback):
                 head_contents(exported.folder, exported.record, pool, worth),
                 report_contents(exported.folder, files, pool, worth, texts),
             ]
-        for logger in loggers:
-            try:
-                log_lineage(logger.experiment, [pool], outputs)
-            except T2Error as error:
-                kept = f" The head is in {exported.folder} all the same." if exported else ""
-                Console(soft_wrap=True, stderr=True).print(f"warning: {error}{kept}", highlight=False, markup=False)
+        log_lineage(logger.experiment, [pool], outputs)
 
 
 def worth_of(summary: FitSummary) -> dict[str, object]:

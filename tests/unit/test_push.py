@@ -249,7 +249,7 @@ def test_a_path_is_found(text: str) -> None:
             "a: b",
             "/",
         ),
-        *("12 / 4 / 2", "2026/11/29", "docs/GUIDE.md", "ratio: 0.5"),
+        *("12 / 4 / 2", "2026/11/29", "docs/GUIDE.md", "ratio: 0.5", f"org{Path.home()}"),
     ],
 )
 def test_what_is_no_path_passes(text: str) -> None:
