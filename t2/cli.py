@@ -147,6 +147,7 @@ def report(
     cap: int | None = None,
     learning_curve: bool = False,
     caps: list[int] | None = None,
+    wandb: str | None = None,
 ) -> None:
     """Heads x policies from out-of-fold predictions: accuracy against tokens, tuned out of fold, with intervals.
 
@@ -161,6 +162,7 @@ def report(
         learning_curve: instead of all this, what labelling more questions or more samples is worth, from the
             predictions of `train.py cross_validate --learning_curve true`: learning_curve.md, .png and .json.
         caps: instead of all this, four rules at each of these largest budgets, as [16, 32, 64]: caps.md, .png, .json.
+        wandb: project of Weights & Biases that gets the files as an artifact, with the pool that they are of.
     """
     if learning_curve or caps:
         from t2.comparison.growth_command import write_caps, write_learning_curve
@@ -173,13 +175,17 @@ def report(
             )
         files = write_caps(pool, Path(out), caps, predictions, grader) if caps else []
         files += write_learning_curve(pool, Path(out), predictions, grader) if learning_curve else []
-        for path in files:
-            print(path)
-        return
-    from t2.comparison.command import report_of
+    else:
+        from t2.comparison.command import report_of
 
-    for path in report_of(pool, Path(out), predictions, grader, new_after, cap):
+        files = report_of(pool, Path(out), predictions, grader, new_after, cap)
+    for path in files:
         print(path)
+    if wandb is not None:
+        from t2.pools.load import pool_folder
+        from t2.tracking.wandb_artifacts import log_report
+
+        print(f"W&B: {log_report(wandb, pool_folder(pool), files, Path(out))}")
 
 
 def layers(
@@ -232,6 +238,40 @@ def evaluate(
         print(path)
 
 
+def push(
+    head: str,
+    repo: str,
+    branch: str | None = None,
+    private: bool = False,
+    license: str | None = None,
+    base_model: str | None = None,
+    dry_run: bool = False,
+) -> None:
+    """Publish an exported head on the hub, after a look at all that would go: its card, and no path of this machine.
+
+    Args:
+        head: folder of the exported head.
+        repo: hub id, owner/name; made where it is missing.
+        branch: to push to, made where it is missing; by default the main branch.
+        private: make the repository private; one that is there must be.
+        license: of the head, as apache-2.0, for the card; needed unless the card names one.
+        base_model: hub id of the LLM that the head reads, where the export names a folder.
+        dry_run: say what would go, and send nothing.
+    """
+    from t2.push import Push
+
+    ready = Push.of(head, repo, branch, private, license, base_model)
+    for line in ready.lines():
+        print(line)
+    if dry_run:
+        print("A dry run: nothing was sent.")
+        return
+    from huggingface_hub import HfApi
+
+    ready.send(HfApi(library_name="t2"))
+    print(f"Sent. To use it: t2.BudgetHead.from_pretrained({', '.join(map(repr, filter(None, (repo, branch))))})")
+
+
 COMMANDS: dict[str, Any] = {
     "label": label,
     "import": import_samples,
@@ -241,8 +281,9 @@ COMMANDS: dict[str, Any] = {
     "evaluate": evaluate,
     "report": report,
     "export": export,
+    "push": push,
 }
-POSITIONAL = {"import", "curse", "layers", "grade", "evaluate", "report", "export"}
+POSITIONAL = {"import", "curse", "layers", "grade", "evaluate", "report", "export", "push"}
 """Commands whose required arguments are written without their names."""
 FLAGS = ("--diff",)
 """Options that mean true where no value follows."""

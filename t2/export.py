@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from t2.activations.learned import NOTHING_LEARNED, QUERY, Learned
-from t2.activations.lora import ADAPTER_FOLDER, ADAPTER_WEIGHTS_FILE, save_adapter
+from t2.activations.lora import ADAPTER_CONFIG_FILE, ADAPTER_FOLDER, ADAPTER_WEIGHTS_FILE, save_adapter
 from t2.errors import T2Error
 from t2.head_record import HeadRecord
 from t2.heads.base import Head
@@ -37,6 +37,11 @@ CONFIG_FILE, CARD_FILE = "config.json", "README.md"
 WEIGHTS_FILE, VOTES_FILE, SEEN_QUESTIONS_FILE = "model.safetensors", "votes.safetensors", "seen_questions.txt"
 POOLING_FILE = "pooling.safetensors"
 """Learned queries of attention pooling."""
+EXPORT_FILES = (
+    *(CONFIG_FILE, CARD_FILE, WEIGHTS_FILE, VOTES_FILE, POOLING_FILE, SEEN_QUESTIONS_FILE),
+    *(f"{ADAPTER_FOLDER}/{name}" for name in (ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE)),
+)
+"""All that an export may hold: what is downloaded, uploaded and tracked of it."""
 
 
 def key_digest(dedup_key: str) -> str:
@@ -217,7 +222,7 @@ def _read_learned(folder: Path, record: HeadRecord) -> Learned:
 def _folder_of(name: str | Path, revision: str | None) -> Path:
     if (folder := Path(name)).is_dir():
         return folder
-    files = [CONFIG_FILE, WEIGHTS_FILE, VOTES_FILE, POOLING_FILE, SEEN_QUESTIONS_FILE, f"{ADAPTER_FOLDER}/*"]
+    files = [file for file in EXPORT_FILES if file != CARD_FILE]
     return download(str(name), revision, "a folder or hub id of an exported head", only=files)
 
 

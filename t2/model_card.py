@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import yaml
+
 from t2.head_record import Calibration, Decision, Features, HeadRecord
 from t2.policies.base import OneRound
 from t2.policies.one_round import FixedN
@@ -20,7 +22,7 @@ def model_card(record: HeadRecord) -> str:
 library_name: t2
 base_model: {json.dumps(base.id, ensure_ascii=False)}
 tags: [self-consistency, test-time-compute, budget-head]
----
+{_model_index(record, policy)}---
 
 # {_title(record, policy)} for {base.id}
 
@@ -38,6 +40,38 @@ Questions: {labels.questions}.
 
 One model, one prompt template, one distribution of questions: on others its budgets mean nothing until measured again.
 """
+
+
+def _model_index(record: HeadRecord, policy: Policy) -> str:
+    """The figures as the hub shows them beside the card; empty where nothing was measured."""
+    metrics, loses = record.metrics, record.decision.loses if record.decision else None
+    shown = {"accuracy": "accuracy", "generated_tokens": "generated tokens a question", "samples": "samples a question"}
+    figures = [
+        {"type": name, "value": round(interval.value, 4), "name": f"{shown[name]}, validation, replayed samples"}
+        for name, interval in (metrics.intervals if metrics else {}).items()
+        if name in shown
+    ]
+    if loses is not None and record.decision is not None:
+        against = f"of FixedN({record.decision.n_ref}), held-out questions"
+        figures += [
+            {"type": "token_ratio", "value": round(loses.ratio.value, 4), "name": f"ratio to the tokens {against}"},
+            {
+                "type": "accuracy_difference",
+                "value": round(loses.difference.value, 4),
+                "name": f"points off that {against}",
+            },
+        ]
+    if not figures:
+        return ""
+    num_questions = (record.labels.questions or {}).get("validation", "unknown")
+    result = {
+        "task": {"type": "text-generation", "name": "how many samples of self-consistency a question gets"},
+        "dataset": {"type": "t2-pool", "name": f"{num_questions} validation questions, grader {record.labels.grader}"},
+        "metrics": figures,
+    }
+    index = [{"name": f"{_title(record, policy)} for {record.base_model.id}", "results": [result]}]
+    header: str = yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True, width=1000)
+    return header
 
 
 def _title(record: HeadRecord, policy: Policy) -> str:

@@ -20,8 +20,13 @@ from helpers.scripted import TINY_ARITH, config_in, job_of  # noqa: E402  # afte
 from helpers.seeds import shift_seeds  # noqa: E402
 from helpers.sweeps import small_sweeps  # noqa: E402
 
-# No hub, no W&B server, here and in child processes; both are read when their packages are imported.
-os.environ |= {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+# No hub, no W&B server, no telemetry, here and in child processes; all are read when their packages are imported.
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "WANDB_MODE": "offline",
+    "WANDB_SILENT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
 torch.set_num_threads(1)  # small tensors: threads only get in each other's way
 
 # The same examples in every run: a red `make test` is about the change, not about what Hypothesis came upon today. New

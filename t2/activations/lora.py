@@ -16,8 +16,8 @@ from t2.store.files import write_atomically
 
 ADAPTER_FOLDER = "adapter"
 """Inside an export."""
-ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
-"""peft's name for it."""
+ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
+"""peft's names."""
 
 
 @dataclass(frozen=True)

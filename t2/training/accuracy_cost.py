@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import Logger, WandbLogger
 from rich.console import Console
 from torch import Tensor
 
@@ -31,13 +29,9 @@ from t2.stats.bootstrap import clusters_of, mean_interval
 from t2.stats.frontier import Frontier
 from t2.stats.resampled import Resampled
 from t2.training.data import needed_data
+from t2.training.loggers import log_table_and_figure
 from t2.training.module import BudgetProbe
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-FIGURE_FILE = "frontier.png"
-"""Beside the metrics of a run."""
 TABLE_COLUMNS = ["policy", "setting", "accuracy", "generated_tokens", "total_tokens", "samples", "rounds", "peak"]
 
 
@@ -113,7 +107,7 @@ class AccuracyCost(L.Callback):
         lines = [Line(frontier, chosen=evaluation.replay if frontier is own else None) for frontier in frontiers]
         figure = frontier_figure(pictured(lines, own), f"validation, {len(evaluation.pool)} questions")
         for logger in trainer.loggers:
-            log_table_and_figure(logger, rows, figure)
+            log_table_and_figure(logger, TABLE_COLUMNS, rows, figure)
         Console(soft_wrap=True).print(evaluation.verdict(was_chosen(trainer)), style="bold", highlight=False)
 
     def _predicted(self, trainer: L.Trainer, pl_module: BudgetProbe) -> Prediction:
@@ -221,20 +215,3 @@ def table_rows(frontiers: list[Frontier]) -> list[list[object]]:
             means = (r.correct, r.generated_tokens, r.total_tokens, r.samples, r.rounds, r.peak)
             rows.append([frontier.name, setting, *(float(value_Q.mean()) for value_Q in means)])
     return rows
-
-
-def log_table_and_figure(logger: Logger, rows: list[list[object]], figure: Figure) -> None:
-    """To W&B as table and image; to every logger with a folder as frontier.csv and frontier.png."""
-    if isinstance(logger, WandbLogger):
-        from wandb import Image
-
-        logger.log_table("val/policies", columns=TABLE_COLUMNS, data=rows)
-        logger.log_image("val/frontier", [Image(figure)])
-    elif getattr(logger, "log_dir", None):
-        import csv
-
-        folder = Path(str(logger.log_dir))
-        folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(folder / FIGURE_FILE)
-        with (folder / "frontier.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([TABLE_COLUMNS, *rows])

@@ -33,6 +33,8 @@ from t2.training.calibrate import CalibrateHead, check_policy
 from t2.training.decide import Decide
 from t2.training.endings import callbacks
 from t2.training.export_head import ExportHead
+from t2.training.log_artifacts import LogArtifacts
+from t2.training.loggers import log_configuration
 from t2.training.module import BudgetProbe
 from t2.training.trainer import T2Trainer
 from t2.yaml_files import is_yaml, read_yaml
@@ -116,7 +118,7 @@ class LoggedConfig(SaveConfigCallback):
         """Give each logger the whole configuration as plain values: head, data, policy, optimizer, trainer, seed."""
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         for logger in trainer.loggers:
-            logger.log_hyperparams(config)
+            log_configuration(logger, config)
 
 
 def config_name(folder: str, content: str) -> str:
@@ -246,11 +248,12 @@ def usage_of_cross_validate() -> str:
 
 def add_callbacks(parser: LightningArgumentParser) -> None:
     """Add our callbacks, each under its own key, and link what they share with the data."""
-    # They run in this order when `fit` ends: verdict, decision, calibration, export.
+    # They run in this order when `fit` ends: verdict, decision, calibration, export, artifacts of what was exported.
     parser.add_lightning_class_args(AccuracyCost, "accuracy_cost")
     parser.add_lightning_class_args(Decide, "decision")
     parser.add_lightning_class_args(CalibrateHead, "calibration")
     parser.add_lightning_class_args(ExportHead, "export")
+    parser.add_lightning_class_args(LogArtifacts, "artifacts")
     parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
     parser.set_defaults(
         {

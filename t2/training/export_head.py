@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L
@@ -11,10 +12,23 @@ from rich.console import Console
 from t2.budget_head import BudgetHead
 from t2.checkpoint import export_checkpoint
 from t2.curves.labels import reference_budget
+from t2.head_record import HeadRecord
 from t2.stats.warnings import pool_warnings
-from t2.training.accuracy_cost import FIGURE_FILE, best_checkpoint, was_chosen
+from t2.training.accuracy_cost import best_checkpoint, was_chosen
 from t2.training.data import BudgetData, needed_data
 from t2.training.fit_summary import MIN_TEST, FitSummary
+from t2.training.loggers import FIGURE_FILE
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What `fit` has made, for those who keep it elsewhere too."""
+
+    folder: Path
+    record: HeadRecord
+    summary: FitSummary
+    text: str
+    """what was said of it"""
 
 
 class ExportHead(L.Callback):
@@ -27,6 +41,8 @@ class ExportHead(L.Callback):
             folder: of `config.json`, `model.safetensors` and the card; empty: no export.
         """
         self.folder = folder
+        self.exported: Exported | None = None
+        """there when `fit` has ended with an export"""
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export the best checkpoint, read the export back, and say what it is worth and where everything lies."""
@@ -39,9 +55,11 @@ class ExportHead(L.Callback):
             return
         folder = export_checkpoint(checkpoint, self.folder)
         head = BudgetHead.from_pretrained(folder)
-        lines = ["", *summary_of(head, needed_data(trainer, self), was_chosen(trainer)).lines()]
+        summary = summary_of(head, needed_data(trainer, self), was_chosen(trainer))
+        lines = ["", *summary.lines()]
         if head.calibration:
             lines += ["", f"Promise  {head.calibration.promise}"]
+        self.exported = Exported(folder, head.record, summary, "\n".join(lines[1:]) + "\n")
         lines += places(folder, Path(trainer.log_dir) if trainer.log_dir else None)
         Console(soft_wrap=True).print("\n".join(lines), highlight=False, markup=False)
 

@@ -1,76 +1,62 @@
-"""W&B offline: a run is reopened from disk and holds configuration, scalar, table and picture."""
+"""W&B offline: a run is reopened from disk and holds configuration, scalar, table, picture and artifacts."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import struct
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
-from google.protobuf.message import DecodeError
-from wandb.proto import wandb_internal_pb2
+from helpers.wandb_runs import artifacts, configuration, contents, history
 
 from train import main
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def records(run_file: Path) -> Iterator[bytes]:
-    """Records of a .wandb file: LevelDB's log format (32 KiB blocks; CRC, length, type before each piece)."""
-    data, position, whole = run_file.read_bytes(), 7, b""
-    while position + 7 <= len(data):
-        if 32768 - position % 32768 < 7:  # padding at the end of a block
-            position += 32768 - position % 32768
-            continue
-        _, length, kind = struct.unpack_from("<IHB", data, position)
-        whole += data[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):  # full, or last piece
-            yield whole
-            whole = b""
+def check_artifacts(run_file: Path, config: dict[str, Any], tmp_path: Path) -> None:
+    """Pool in, head and report out; the pool without its samples."""
+    found = artifacts(run_file)
+    assert {kind: each.name for kind, each in found.items()} == {
+        "pool": "pool-pool", "head": "head-head", "report": "report-head",
+    }  # fmt: skip
+    assert {kind: each.use_after_commit for kind, each in found.items()} == {
+        "pool": True, "head": False, "report": False,
+    }  # fmt: skip  # an input, and two outputs
+    pool, head, report = (json.loads(found[kind].metadata) for kind in ("pool", "head", "report"))
+    files = {kind: contents(each) for kind, each in found.items()}
+    assert [name for name in files["pool"] if not name.startswith("manifests/")] == ["pool.json"]
+    assert (pool["questions"], pool["samples"], pool["has_samples"]) == (96, 96 * 9, False)
+    assert pool["model"]["id"] == "tiny-arith"
+    assert sorted(files["head"]) == ["README.md", "config.json", "model.safetensors", "seen_questions.txt"]
+    for name, path in files["head"].items():
+        assert path.read_bytes() == (tmp_path / "head" / name).read_bytes()
+    record = json.loads((tmp_path / "head" / "config.json").read_text())
+    assert head["base_model"] == record["base_model"]
+    assert (head["layers"], head["grid"]) == ([1, 2, 3, 4], config["data"]["grid"])
+    assert head["n_ref"] in head["grid"]
+    assert head["spec_digest"] == report["spec_digest"] == pool["spec_digest"]
+    assert head["pool"] == found["pool"].name
+    assert head["policy"].startswith("Utility(price=")
+    assert head["decision"]["basis"] == "configured"
+    assert head["calibration"]["status"] == "too_few_questions"
+    saved = head["tokens_saved"]
+    assert saved["low"] <= saved["value"] <= saved["high"] <= 1
+    assert head["judged_on"]["split"] == "validation", "there are too few test questions"
+    assert sorted(files["report"]) == ["config.yaml", "frontier.csv", "frontier.png", "summary.txt"]
+    summary = files["report"]["summary.txt"].read_text(encoding="utf-8")
+    assert f"tokens saved{' ' * 39}{100 * saved['value']:.0f}% [" in summary
+    assert "Promise  Not calibrated" in summary
 
 
-def finished(run_file: Path, seconds: float = 240.0) -> list[Any]:
-    """All records; waits for the last one, since the writer may still be at it when `wandb.finish` returns."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        found = []
-        with contextlib.suppress(DecodeError, struct.error):  # half written
-            for data in records(run_file):
-                found.append(wandb_internal_pb2.Record())
-                found[-1].ParseFromString(data)
-            if found and found[-1].WhichOneof("record_type") == "exit":
-                return found
-        time.sleep(0.2)
-    raise AssertionError(f"{run_file} has no end after {seconds:g} seconds")
-
-
-def configuration(run_file: Path) -> dict[str, Any]:
-    """The run's configuration, by which W&B compares runs."""
-    values: dict[str, Any] = {}
-    for record in finished(run_file):
-        for item in record.config.update:
-            values[item.key] = json.loads(item.value_json)
-    values.pop("_wandb", None)
-    return values
-
-
-def history(run_file: Path) -> dict[str, list[Any]]:
-    """Logged values by key."""
-    values: dict[str, list[Any]] = {}
-    for record in finished(run_file):
-        for item in record.history.item:
-            values.setdefault(item.key or "/".join(item.nested_key), []).append(json.loads(item.value_json))
-    return values
-
-
-def test_offline_run_holds_configuration_scalar_table_and_picture(
-    labelled_config: Callable[..., dict[str, Any]], tmp_path: Path
+def test_offline_run_holds_configuration_scalar_table_picture_and_artifacts(
+    labelled_config: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv(
+        "WANDB_DATA_DIR", str(tmp_path / "staged")
+    )  # copies of what artifacts hold; else in the home folder
     config = labelled_config()
     del config["trainer"]["logger"]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -104,3 +90,4 @@ def test_offline_run_holds_configuration_scalar_table_and_picture(
     assert {row[0] for row in content["data"]} >= {"Greedy", "FixedN", "ASC", "OwnOracle", "CurveHead + Utility"}
     picture = files / values["val/frontier/filenames"][-1][0]
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    check_artifacts(run_file, config, tmp_path)

@@ -14,7 +14,7 @@ from t2.config import read_data
 from train import main
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.yaml") if not path.name.startswith("logger_"))
+CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.yaml") if not path.name.startswith(("logger_", "sweep")))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)

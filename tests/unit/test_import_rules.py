@@ -17,7 +17,8 @@ ORDER = (
     *("hub", "model_files", "prompts"),
     *("store", "grading", "sampling", "tasks", "curves", "activations", "config", "importing", "pools"),
     *("heads", "policies", "stats", "pages", "preview", "curse", "regrading", "calibration", "comparison", "layers"),
-    *("head_record", "model_card", "export", "checkpoint", "budget_head", "judging", "training", "cli"),
+    *("head_record", "model_card", "export", "checkpoint", "budget_head", "push", "tracking", "judging", "training"),
+    "cli",
 )
 """Rooms in data order: a module imports its own room and earlier ones, so there is no circle among rooms."""
 RANK = {name: rank for rank, name in enumerate(ORDER)}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.wandb_runs import artifacts, contents
 
 from t2.cli import main
 from t2.comparison.command import _new_rows
@@ -162,6 +163,26 @@ def test_a_cap_bounds_every_rule(compared: str, tmp_path: Path, capsys: pytest.C
     with pytest.raises(SystemExit, match="2"):
         main(["report", compared, "--out", str(tmp_path / "refused"), "--cap", "0"])
     assert "Expected a `cap` of at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("few_settings")
+def test_a_report_goes_to_wandb_with_its_pool(
+    compared: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "staged"))
+    main(["report", compared, "--out", str(tmp_path / "report"), "--wandb", "budgets"])
+    *files, last = capsys.readouterr().out.splitlines()[-9:]
+    (run,) = (tmp_path / "report" / "wandb").glob("offline-run-*")
+    assert last == f"W&B: {run}"
+    (run_file,) = run.glob("*.wandb")
+    found = artifacts(run_file)
+    assert {kind: each.use_after_commit for kind, each in found.items()} == {"pool": True, "report": False}
+    assert found["report"].name == "report-pool"
+    held = contents(found["report"])
+    assert {Path(line).name for line in files if line.startswith(str(tmp_path))} <= held.keys()
+    assert held["report.json"].read_bytes() == (tmp_path / "report" / "report.json").read_bytes()
+    digests = {json.loads(each.metadata)["spec_digest"] for each in found.values()}
+    assert len(digests) == 1
 
 
 def test_new_questions_are_the_last_that_share_no_key_with_older_ones(compared: str) -> None:
