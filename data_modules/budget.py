@@ -297,7 +297,10 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
             return files.folder
 
         names = [question.id for question in self.prepared.questions]
-        return spec, pooled_features(self.features_root, spec, self.prepared.prompts, model_folder, names)
+        try:
+            return spec, pooled_features(self.features_root, spec, self.prepared.prompts, model_folder, names)
+        except T2Error as error:
+            raise T2Error(f"{error} This run has drawn no sample yet.") from error
 
     def _labelled(self, key: str, rows: Sequence[int]) -> tuple[GradedPool, BudgetLabels]:
         if key not in self._labels:

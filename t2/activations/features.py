@@ -15,6 +15,7 @@ from torch import Tensor
 
 from t2.activations.backbone import drop_blocks_above, extract, load_frozen
 from t2.activations.cache import STORED_DTYPE, FeatureCache, FeatureSpec, cached_features, check_finite, numbered
+from t2.errors import T2Error, in_a_line
 from t2.model_files import quantization_note, quantization_of
 from t2.progress import progress
 
@@ -68,7 +69,15 @@ def in_parts(model_folder: Path, prompts: Sequence[Sequence[int]], spec: Feature
             def on_batch(done: int, before: int = start) -> None:
                 advance(before + done)
 
-            yield extract(model, prompts[start : start + PROMPTS_A_PART], spec.layers, on_batch)
+            try:
+                part_BLD = extract(model, prompts[start : start + PROMPTS_A_PART], spec.layers, on_batch)
+            except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+                kind = type(model).__name__  # whose own code has raised it, or memory has run out
+                raise T2Error(
+                    f"Expected features of {kind} at layers {list(spec.layers)}, got {in_a_line(error)}. Another LLM "
+                    "may give them in its place: `data.allow_proxy`."
+                ) from error
+            yield part_BLD
     del model
     gc.collect()
     torch.cuda.empty_cache()
