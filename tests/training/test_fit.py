@@ -224,7 +224,7 @@ def test_features_that_cannot_be_had_end_fit_before_a_label_is_drawn(
     from t2.activations.backbone import extract
 
     def infinite(model: Any, prompts: Any, *args: Any) -> torch.Tensor:
-        pooled_QLD = extract(model, prompts, *args)
+        pooled_QLD = extract(model, prompts, *args).clone()
         pooled_QLD[[index for index, prompt in enumerate(prompts) if prompt == marked], 2, 7] = torch.inf
         return pooled_QLD
 
