@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from t2.head_record import BaseModel, DataRecord, Features, Labels, Prompt
 from t2.heads.base import HeadShape, Targets, targets_of
 from t2.pools.prepare import prepare
 from t2.pools.reading import Reading
+from t2.pools.trial import try_features
 from t2.spec import DEFAULT_GRID, LabelJob
 from t2.splits import labelling_order, split_of
 from t2.training.data import BudgetData, Inputs, ReadPrompts
@@ -74,6 +75,8 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
                 self._check_calibration()  # before the LLM is loaded and anything is labelled
             self.reading = Reading.of(self.prepared, self)
             self.features_QLD = self._cached_features() if self.backbone == "cached" else None
+            if self.backbone != "cached" and stage == "fit":
+                try_features(self, partial(print, flush=True))
             self._labels: dict[str, tuple[GradedPool, BudgetLabels]] = {}
             self._filling = FillingPool(self.job, self.prepared, self.splits, self.stall_timeout_seconds)
         if stage != "cross_validate":  # which uses what is there
@@ -311,7 +314,10 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         """From the cache, or from the LLM, which is freed before a labeller starts."""
         names = [question.id for question in self.prepared.questions]
         spec, prompts = self.feature_spec, self.prepared.prompts
-        return pooled_features(self.features_root, spec, prompts, self.model_folder, names)
+        try:
+            return pooled_features(self.features_root, spec, prompts, self.model_folder, names)
+        except T2Error as error:
+            raise T2Error(f"{error} This run has drawn no sample yet.") from error
 
     def _prompts(self, rows: Sequence[int]) -> list[Sequence[int]]:
         return [self.prepared.prompts[row] for row in rows]

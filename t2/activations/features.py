@@ -23,6 +23,7 @@ from t2.activations.cache import (
     numbered,
 )
 from t2.activations.learned import NOTHING_LEARNED, Learned
+from t2.errors import T2Error, in_a_line
 from t2.model_files import quantization_note, quantization_of
 from t2.progress import progress
 
@@ -86,7 +87,15 @@ def in_parts(
             def on_batch(done: int, before: int = start) -> None:
                 advance(before + done)
 
-            yield extract(model, prompts[start : start + PROMPTS_A_PART], spec.layers, on_batch, pool)
+            try:
+                part_BLD = extract(model, prompts[start : start + PROMPTS_A_PART], spec.layers, on_batch, pool)
+            except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+                kind = type(model).__name__  # whose own code has raised it, or memory has run out
+                raise T2Error(
+                    f"Expected features of {kind} at layers {list(spec.layers)}, got {in_a_line(error)}. Another LLM "
+                    "may give them in its place: `data.allow_proxy`."
+                ) from error
+            yield part_BLD
     del model
     gc.collect()
     torch.cuda.empty_cache()

@@ -195,6 +195,28 @@ def test_recorded_metrics_are_those_of_the_exported_weights(labelled_config: Mak
     assert exported.record.metrics.samples.value == pytest.approx(float(budgets.mean()))
 
 
+def test_features_that_cannot_be_had_end_fit_before_a_label_is_drawn(
+    scripted_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An infinite feature was stored, and ended in a traceback each time after; here of the question of one prompt."""
+    from t2.activations.backbone import extract
+
+    def infinite(model: Any, prompts: Any, *args: Any) -> torch.Tensor:
+        pooled_QLD = extract(model, prompts, *args).clone()
+        pooled_QLD[[index for index, prompt in enumerate(prompts) if prompt == marked], 2, 7] = torch.inf
+        return pooled_QLD
+
+    job = job_of(scripted_config(num_questions=64))
+    prepared = prepare(job)
+    marked = prepared.prompts[40]
+    monkeypatch.setattr("t2.activations.features.extract", infinite)
+    data = BudgetDataModule(job, layers="all", grid=[1, 3], max_epochs=1)
+    with pytest.raises(T2Error, match=r"got inf at layer 3 of question 'q40' .* This run has drawn no sample yet\."):
+        data.setup("fit")
+    assert not list(Path(job.path).rglob("*.parquet"))[1:], "questions.parquet alone"
+    assert not list(Path(job.path).rglob("*.safetensors"))
+
+
 def test_too_few_questions_for_a_split(scripted_config: Make) -> None:
     config = scripted_config(num_questions=6)
     data = BudgetDataModule(job_of(config), layers="all", grid=[1, 3], max_epochs=1)

@@ -422,3 +422,11 @@ def test_features_of_quantised_weights_come_with_a_warning(tmp_path, capsys, mon
     monkeypatch.setattr("t2.activations.features.load_frozen", lambda folder: model)
     computed(tmp_path, prompts_of([3, 4]), FeatureSpec("model", (1,)))
     assert re.search(r"weights of .* are quantised \(awq\): .* activations may differ", capsys.readouterr().err)
+
+
+def test_what_an_architecture_raises_is_one_line(tmp_path, monkeypatch):
+    model = LlamaModel(LlamaConfig(**SIZES))
+    model.forward = lambda **_: model.batch_repeat
+    monkeypatch.setattr("t2.activations.features.load_frozen", lambda folder: model)
+    with pytest.raises(T2Error, match=r"features of LlamaModel at layers \[1\], got AttributeError: .*batch_repeat"):
+        computed(tmp_path, prompts_of([3, 4]), FeatureSpec("model", (1,)))
