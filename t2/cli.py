@@ -320,7 +320,7 @@ def main(args: list[str] | None = None) -> None:
 
 def _with_flags(args: list[str]) -> list[str]:
     """`--diff` alone as `--diff=true`: jsonargparse wants a value for every option of a function."""
-    values = [*args[1:], ""]
+    values = [*args, ""][1:]
     return [
         f"{arg}=true" if arg in FLAGS and value not in ("true", "false") else arg
         for arg, value in zip(args, values, strict=True)

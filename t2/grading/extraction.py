@@ -47,7 +47,7 @@ _HEADING = re.compile(
 """Announces anything else, if text follows."""
 _LABEL = re.compile(r"(?:the\s+)?(?:final\s+|correct\s+)?answer\s*(?:is\b\s*:?|[:=])\s*", re.IGNORECASE)
 _PHRASE = re.compile(r"\banswer\b[ \t*_]*(?:is\b[ \t]*:?|:)", re.IGNORECASE)
-_BOX_START = re.compile(r"\\f?boxed\s*\{")
+_BOX_START = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _PLAIN = re.compile(r"-?\w+")
 """An answer with nothing around it, as most are."""
@@ -173,7 +173,7 @@ def _pattern(marker: str) -> re.Pattern[str] | None:
 def _signs(text: str, marker: str) -> list[_Sign]:
     pattern = _pattern(marker)
     signs = [_Sign(mark.start(), mark.end()) for mark in pattern.finditer(text)] if pattern else []
-    if "boxed" in text:
+    if "box" in text:
         signs = sorted([*signs, *_boxes(text)], key=lambda sign: sign.start)
     return signs
 

@@ -21,15 +21,15 @@ _TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf)\s*\{([^{
 _WORDS = re.compile(r"[^\W\d_](?:[^\W\d_]|[ '.-])*")
 _LETTER = re.compile(r"\(?([A-Za-z])\)?")
 _RATIO = re.compile(r"\d+(?:\s*:\s*\d+)+")
-_COMMAND = re.compile(r"\\[A-Za-z]+")
+_COMMAND = re.compile(r"\\(?:begin|end)\{[A-Za-z*]+\}|\\[A-Za-z]+")
 _PROSE = re.compile(r"[A-Za-z]{4,}")
 _FUNCTIONS = re.compile(r"\b(?:sqrt|sinh|cosh|tanh|arcsin|arccos|arctan|frac|infty|infinity)\b")
-_FORMULA = re.compile(r"\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_FORMULA = re.compile(r"\$(?!\s)([^$]+)(?<!\s)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _MISREAD = re.compile(
     r"\d\s*_|\\(?:sin|cos|tan|cot|sec|csc)\b.*(?:\\circ|°)|\\overline|\\underline|\\ldots|\\dots|\.\.\.|\?|!\s*=|\\mid"
-    r"|\\pmod|\\bmod|\\equiv|\\not(?![a-z])"
+    r"|\d\s*\(\s*\d+\s*\)|\\pmod|\\bmod|\\equiv|\\not(?![a-z])"
 )
-"""What math-verify reads in part or as something else: a base (12_8 is 12), degrees as radians, repeating decimals."""
+"""What math-verify reads in part or as something else: 12_8 as 12, degrees as radians, 2(1), repeating decimals."""
 
 
 class MathGrader(Grader):
@@ -98,7 +98,7 @@ def _formula_of(answer: str) -> str | None:
         return formulas[0].strip()
     if formulas or _PROSE.search(_FUNCTIONS.sub("", _COMMAND.sub(" ", _TEXT.sub(" ", answer)))):
         return None
-    return answer.replace("$", "")
+    return answer.replace("$", "").replace("\\varnothing", "\\emptyset")
 
 
 @lru_cache(maxsize=65536)

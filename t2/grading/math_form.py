@@ -91,8 +91,10 @@ def _relation_form(relation: Any) -> str:
     parts = _parts(relation)
     if all(isinstance(part, sympy.Eq) for part in parts):
         first, last = parts[0].lhs, parts[-1].rhs
-        if isinstance(first, sympy.Symbol | AppliedUndef) or not _symbols([first]):
+        if isinstance(first, sympy.Symbol | AppliedUndef) or not _symbols([first, last]):
             return _form(last)  # x = 5, f(x) = x^2, 3 + 4 = 7
+        if isinstance(last, sympy.Symbol):
+            return _form(first)  # 5 = x
         if len(parts) == 1:
             return _equation_form(first, last)
         raise _NoFormError

@@ -110,6 +110,8 @@ _RELATION = re.compile(r"[=≈]")
 _FORMULA = re.compile(r"\d[^\W\d_]|[^\W\d_]\d|[^\W\d_]\^|\w\(|[<>≤≥≠]")
 _PLAIN_INTEGER = re.compile(r"-?[0-9]{1,15}")
 _BRACKETED = re.compile(r"\(\s*[$€£¥]?\s*([\d,.']*\d)\s*\)")
+_SECOND = re.compile(r"\d.*(?:[,;]|\b(?:and|or)\b)")
+_WORDS_AFTER = re.compile(r"\d.*(?:[^\W\d_]|[,;])")
 _DIGIT = re.compile(r"\d")
 _NEGATIVE = re.compile(r"^(?:negative|minus)\s+(?=[$€£¥₹]?\.?\d)", re.IGNORECASE)
 _PAIR = re.compile(r"(?<![\d,])\d+,\d{1,2}(?![\d,])|(?<![\d,])0,\d+")
@@ -187,7 +189,8 @@ def _right_hand_side(text: str) -> str:
     *left, right = _RELATION.split(text)
     if not left or not _DIGIT.search(right):
         return left[-1] if len(left) == 1 and not _FORMULA.search(left[-1]) and not right.strip(" ?_") else text
-    several = any(re.search(r"\d.*(?:[,;]|\band\b)", side) for side in left)  # x = 5, y = 3
+    # x = 5, y = 3: a second equation, where what stands between two equals signs has a number and then words.
+    several = _SECOND.search(left[0]) or any(_WORDS_AFTER.search(side) for side in left[1:])
     return text if several or any(_FORMULA.search(side) for side in left) else right
 
 

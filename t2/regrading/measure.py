@@ -71,7 +71,7 @@ def ways(questions: Iterable[QuestionGrades]) -> list[How]:
                 count[index] += applies
             examples.setdefault(how, sample.text)
     ordered = sorted(counts.items(), key=lambda item: -item[1][0])
-    return [How(how, *count, examples[how]) for how, count in ordered]
+    return [How(how, samples, abstain, right, examples[how]) for how, (samples, abstain, right) in ordered]
 
 
 @dataclass(frozen=True)

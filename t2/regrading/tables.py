@@ -60,7 +60,7 @@ def sums_table(
     samples = sum(len(change.before.samples) for change in found)
     sides = [change.before for change in found], [change.after for change in found]
     abstain = [sum(s.grade.answer_class is None for grades in side for s in grades.samples) for side in sides]
-    rows = [
+    rows: list[tuple[str, ...]] = [
         ("samples, greedy answers too", f"{samples:,}", f"{samples:,}", ""),
         _row("abstain", abstain[0], abstain[1], sum(change.gained + change.lost for change in found)),
         _row(

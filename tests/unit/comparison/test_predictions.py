@@ -11,6 +11,7 @@ import torch
 from helpers.compared import GRID, LABELS, POOL, knowing
 from safetensors.torch import save_file
 
+from t2.comparison.predicted import load_predicted
 from t2.comparison.predictions import (
     PredictionsOf,
     check_questions,
@@ -18,8 +19,12 @@ from t2.comparison.predictions import (
     labels_digest,
     load_predictions,
     save_predictions,
+    votes_digest,
 )
+from t2.curves.labels import budget_labels
 from t2.errors import T2Error
+from t2.importing.command import import_file
+from t2.pools.load import load_pool
 
 
 def test_predictions_come_back(tmp_path: Path) -> None:
@@ -84,3 +89,24 @@ def test_a_header_without_its_parts_is_named(tmp_path: Path) -> None:
     save_file({"x": torch.zeros(1)}, path, {"t2": json.dumps(header)})
     with pytest.raises(T2Error, match=r"Expected a whole predictions file, got .* without 'question_ids'"):
         load_predictions(path)
+
+
+def test_a_new_version_of_a_grader_that_grades_alike_needs_no_training(tmp_path: Path) -> None:
+    """The version alone refused predictions, though not one grade had changed."""
+    rows = [
+        {"id": f"q{index}", "question": f"{index}?", "answer": "7", "samples": [{"text": "#### 7", "tokens": 3}]}
+        for index in range(5)
+    ]
+    (tmp_path / "samples.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    import_file(str(tmp_path / "samples.jsonl"), str(tmp_path / "pool"), grader="numeric")
+    loaded = load_pool(tmp_path / "pool")
+    pool, ids = loaded.pool, loaded.pool.question_ids
+    labels = budget_labels(pool, (1,), 0.02)
+    of = PredictionsOf(ids, (1,), 0.02, 1, "numeric-2", {}, {}, keys_digest(pool.dedup_keys), votes_digest(pool))
+    path = tmp_path / "predictions.safetensors"
+    save_predictions(path, replace(of, labels_digest=labels_digest(pool, labels)), {0: [knowing(0.1)]})
+    assert load_predicted(str(tmp_path / "pool"), path, None).stored.made_for.grader == "numeric-2"
+    for other in (of, replace(of, labels_digest="other")):
+        save_predictions(path, other, {0: [knowing(0.1)]})
+        with pytest.raises(T2Error, match=r"Expected (predictions of labels by grader|the samples and grades that)"):
+            load_predicted(str(tmp_path / "pool"), path, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -34,9 +35,10 @@ def pool(tmp_path: Path) -> str:
 
 
 def shown(*args: object, **options: object) -> str:
-    console = Console(width=200, record=True, quiet=True)
-    console.print(grades_of(*args, **options))  # type: ignore[arg-type]  # as the test asks
-    return " ".join(console.export_text().split())
+    console = Console(width=200, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(grades_of(*args, **options))  # type: ignore[arg-type]  # as the test asks
+    return " ".join(capture.get().split())
 
 
 def test_how_grades_were_reached_and_the_classes(pool: str) -> None:
