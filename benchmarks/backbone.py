@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 
 from features import inputs
-from measure import Figures, in_process, peak_mib
+from measure import Figures, medians, peak_mib
 
 BATCH, STEPS, LAYERS = 32, 6, (2, 4, 6, 8)
 
@@ -20,18 +19,14 @@ def rows(repeats: int) -> list[str]:
         "lora": lora,
         "lora, blocks run again": lora_run_again,
     }
-    runs = [{name: in_process(way) for name, way in ways.items()} for _ in range(repeats)]
-
-    def median(name: str, figure: str) -> float:
-        return statistics.median(run[name][figure] for run in runs)
-
+    of = {name: medians(way, repeats) for name, way in ways.items()}
+    frozen_one, saved = of["frozen"], of["lora, blocks run again"]["peak_mib"] / of["lora"]["peak_mib"]
     lines = [
-        f"| training step, {name} | {1000 * median(name, 'seconds'):.0f} ms, {median(name, 'peak_mib'):.0f} MiB | "
-        f"{median(name, 'seconds') / median('frozen', 'seconds'):.2f} x frozen's time, "
-        f"{median(name, 'peak_mib') / median('frozen', 'peak_mib'):.2f} x its memory | |"
-        for name in ways
+        f"| training step, {name} | {1000 * one['seconds']:.0f} ms, {one['peak_mib']:.0f} MiB | "
+        f"{one['seconds'] / frozen_one['seconds']:.2f} x frozen's time, "
+        f"{one['peak_mib'] / frozen_one['peak_mib']:.2f} x its memory | |"
+        for name, one in of.items()
     ]
-    saved = median("lora, blocks run again", "peak_mib") / median("lora", "peak_mib")
     return [*lines, f"| blocks run again, peak memory | | {saved:.2f} x lora | below 1 x |"]
 
 

@@ -194,8 +194,10 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         return self._features(self._rows[name])
 
     def together(self, *names: str) -> tuple[GradedPool, BudgetLabels, Tensor]:
-        rows = [row for name in names for row in self._rows[name]]
-        return *self._labelled(" and ".join(names), rows), self._features(rows)
+        return *self.labelled(*names), self._features([row for name in names for row in self._rows[name]])
+
+    def labelled(self, *names: str) -> tuple[GradedPool, BudgetLabels]:
+        return self._labelled(" and ".join(names), [row for name in names for row in self._rows[name]])
 
     def dedup_keys(self, name: str) -> list[str]:
         return [self.prepared.questions[row].dedup_key for row in self._rows[name]]

@@ -15,7 +15,7 @@ def label(config: str, preview: int = 0, try_features: bool = True) -> None:
     """Draw the samples that a pool lacks; resumable at any time.
 
     Args:
-        config: YAML file; its `data` and `model.layers` are used, the rest belongs to train.py.
+        config: YAML file; its `data`, and of `model` what says how the LLM is read, are used; the rest is train.py's.
         preview: look at this many questions first, with a few samples each, and estimate the whole job. Its samples
             are kept: nothing is drawn twice while the settings stay the same.
         try_features: before the first sample, see whether the LLM's features can be had, on two prompts: transformers
@@ -32,7 +32,8 @@ def label(config: str, preview: int = 0, try_features: bool = True) -> None:
 
     data = read_data(config)
     job, look = data.pool, EarlyLook(data.pool, data.eps, data.grid or DEFAULT_GRID)
-    lines = question_notes(job, data.splits) if preview else []
+    for line in question_notes(job, data.splits) if preview else []:
+        print(line, flush=True)  # before the model is loaded, which takes a while
     with keeping(lambda: f"no sample was drawn yet; what {job.path} holds is kept"):
         if try_features and not preview:
             tried(data, partial(print, flush=True))
@@ -44,7 +45,7 @@ def label(config: str, preview: int = 0, try_features: bool = True) -> None:
                     look(now)
 
             if preview:
-                lines += look_at(data, preview, tell).lines()
+                lines = [*look_at(data, preview, tell).lines()]
             else:
                 done = fill(job, data.splits, tell)
                 drawn = f"{done.samples_done} samples ({done.tokens} tokens) drawn, {done.resumed} were there"

@@ -28,6 +28,10 @@ BackboneChoice = Literal["cached", "frozen", "lora"]
 """Where a head's features come from: read once and kept, or from the LLM inside the LightningModule at each step."""
 
 
+LINKED = ("layers", "backbone", "pooling")
+"""Keys below `model:` that the data must know too: how the LLM is read."""
+
+
 @dataclass(eq=False)
 class DataSettings:
     """Everything that a config says below `data:`."""
@@ -93,13 +97,13 @@ def read_data(config: str | Path) -> DataSettings:
     name_classes()
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(DataSettings, "data")
+    # train.py links them from there, and `check_config` has asked about them.
+    model = content.get("model")
+    linked = {key: model[key] for key in LINKED if key in model} if isinstance(model, dict) else {}
     try:
-        settings: DataSettings = parser.instantiate_classes(parser.parse_object({"data": data})).data
+        settings: DataSettings = parser.instantiate_classes(parser.parse_object({"data": data | linked})).data
     except ArgumentError as error:
         raise T2Error(complaint(str(error), config, known_keys(parser))) from error
-    model = content.get("model")
-    if isinstance(model, dict) and "layers" in model:  # linked in train.py, which `check_config` has asked about it
-        settings.layers = model["layers"]
     return settings
 
 

@@ -124,7 +124,8 @@ def save_head(
     (folder / CONFIG_FILE).unlink(missing_ok=True)  # an earlier head's must never stand beside these weights
     _write_tensors(folder / WEIGHTS_FILE, weights if needs == "head" else None)
     _write_tensors(folder / VOTES_FILE, votes.tensors() if votes is not None and needs == "votes" else None)
-    _write_learned(folder, learned if needs == "head" else NOTHING_LEARNED, record.base_model.id)
+    read = record.features.model_id if record.features and record.features.model_id else record.base_model.id
+    _write_learned(folder, learned if needs == "head" else NOTHING_LEARNED, read)
     write_text_atomically(folder / CARD_FILE, model_card(record))
     if record.seen_questions is not None:
         lines = "".join(f"{digest}\n" for digest in sorted(set(record.seen_questions)))
@@ -198,11 +199,11 @@ def _read_tensors(path: Path, what: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _write_learned(folder: Path, learned: Learned, base_model: str | None) -> None:
-    """Adapter and queries; those of an earlier export must not stay."""
+def _write_learned(folder: Path, learned: Learned, read: str | None) -> None:
+    """Adapter and queries of an LLM that is read; those of an earlier export must not stay."""
     shutil.rmtree(folder / ADAPTER_FOLDER, ignore_errors=True)
     if learned.lora is not None:
-        save_adapter(folder / ADAPTER_FOLDER, learned.lora, learned.adapter or {}, base_model)
+        save_adapter(folder / ADAPTER_FOLDER, learned.lora, learned.adapter or {}, read)
     query = None if learned.query_LD is None else {QUERY: learned.query_LD.contiguous()}
     _write_tensors(folder / POOLING_FILE, query)
 

@@ -162,7 +162,7 @@ class WeighedRule(JsonRecord):
     """it loses no more than allowed on them, and spends less than FixedN(N_ref)"""
 
 
-DecisionBasis = Literal["calibration", "out_of_fold", "no_evidence", "configured"]
+DecisionBasis = Literal["calibration", "out_of_fold", "validation", "no_evidence", "configured"]
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,8 @@ class Decision(JsonRecord):
     """Why the exported policy is the one it is, and what it loses."""
 
     basis: DecisionBasis
-    """calibration questions, held-out train and validation questions, neither, or the user's word"""
+    """calibration questions; held-out train and validation questions; validation questions, which also chose the
+    checkpoint (with an adapter or learned queries); none of them; or the user's word"""
     why: str
     """a sentence"""
     allowance: float | None = None

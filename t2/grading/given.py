@@ -69,6 +69,11 @@ def grader_named(name: str) -> Grader:
     return grader
 
 
+def as_imported(grader: Grader, spec: PoolSpec) -> Grader:
+    """The given grades' grader as it compared texts when a pool was imported; any other as it is."""
+    return GivenGrader(spec.classes_by_nfkc) if isinstance(grader, GivenGrader) else grader
+
+
 def grader_of_pool(spec: PoolSpec) -> Grader:
     """What grades a pool if nobody says: its recorded default, else the given grades if it was imported.
 

@@ -102,6 +102,15 @@ _LETTERS_BEFORE = re.compile(r"[^\W\d_]+\Z")
 _LETTERS_AFTER = re.compile(r"\s?([^\W\d_]+)(?:\s?/\s?[^\W\d_]+)*")
 _OPERATOR_BEFORE = re.compile(r"(?:[\d^*/\\<>{|√±×+_⟨⟩)\]}-]|[(\[&]|\d[:.,])\s*\Z|[,']\Z")
 _OPERATOR_AFTER = re.compile(r"\s*[\d^*/\\<>{|√±×+_⟨⟩(\[=%&]|-(?![^\W\d_])|[!?]|[:.,']\d")
+_PERIODIC = re.compile(r"\d[.,]\d+\s*\Z")
+"""3.333... is no 3.333: the digits go on."""
+_ELLIPSIS_AFTER = re.compile(r"\s*(?:\.{3}|…)")
+_RATE_AFTER = re.compile(
+    r"\s?/\s?(?:seconds?|minutes?|mins?|hours?|hrs?|days?|weeks?|months?|years?|persons?|people|each|items?|pieces?|kg|km|"
+    r"pounds?|miles?|dozen|gallons?|lit(?:er|re)s?)\b",
+    re.IGNORECASE,
+)
+"""$12/hour: what stands below is no number."""
 _HAN_SCALE = re.compile("[万億亿千百十兆半]")
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 _JOINED = re.compile(r"(?<=[^\W\d_])[/-](?=[^\W\d_])")
@@ -205,6 +214,10 @@ def _in_digits(text: str) -> Reading:
 def _value(text: str, number: re.Match[str], alone: bool) -> Reading:
     """What a number in a text says; `alone`: nothing but words, a unit and punctuation may stand beside it."""
     before, after = text[: number.start()], text[number.end() :]
+    if rate := _RATE_AFTER.match(after):
+        after = after[rate.end() :]
+    if _PERIODIC.search(number.group()) and _ELLIPSIS_AFTER.match(after):
+        return Reading(None, "digits that go on")
     if number["gap"] and (before.strip() or after.strip(" .,;$€£¥")):
         return Reading(None, "sign or dash")
     if not _touches_nothing(before, after) or (alone and not _is_prose(before, after)):

@@ -14,9 +14,6 @@ MEMORY_BYTES = 4 * 2**30
 """Address space of the process: a tower of powers takes what it gets."""
 _START_SECONDS = 120.0
 """Longest wait for the process to start and import what it needs, on a busy machine."""
-_IDLE_SECONDS = 60.0
-"""An idle process ends after so long."""
-
 _Argument = TypeVar("_Argument")
 _Result = TypeVar("_Result")
 
@@ -47,8 +44,9 @@ class Worker(Generic[_Argument, _Result]):
         from loky.process_executor import BrokenProcessPool
 
         with self._lock:
+            process = self._started()  # a start that takes too long is no answer that does: an error of its own
             try:
-                result: _Result = self._started().submit(self._function, argument).result(self._seconds)
+                result: _Result = process.submit(self._function, argument).result(self._seconds)
             except NoResultError as error:
                 self.kill()
                 raise TimeoutError(f"no result within {self._seconds:g} s") from error
@@ -67,7 +65,8 @@ class Worker(Generic[_Argument, _Result]):
         if self._process is None:
             from loky import ProcessPoolExecutor
 
-            self._process = ProcessPoolExecutor(max_workers=1, timeout=_IDLE_SECONDS, initializer=_limit_memory)
+            # No end by idleness: the next call's deadline would run while a new process imports all it needs.
+            self._process = ProcessPoolExecutor(max_workers=1, timeout=None, initializer=_limit_memory)
             self._process.submit(self._function, self._example).result(_START_SECONDS)
         return self._process
 

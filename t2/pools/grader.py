@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from t2.errors import T2Error, quoted
-from t2.grading.given import GIVEN, GivenGrader
+from t2.grading.given import GIVEN, GivenGrader, as_imported
 from t2.grading.grade import golds_of, vote_of
 from t2.grading.graded import GradedPool
 from t2.hashing import digest
@@ -71,17 +71,12 @@ def _vote_of_answer(grader: Grader, answer: str, finish_reason: str) -> str | No
     return grader.gold_class(answer) if finish_reason == FINISHED else None
 
 
-def _as_imported(grader: Grader, reader: ShardReader) -> Grader:
-    """The given grades' grader as it compared texts when this pool was imported; any other as it is."""
-    is_given = isinstance(grader, GivenGrader) and reader.paths.spec.exists()
-    return GivenGrader(read_spec(reader.paths).classes_by_nfkc) if is_given else grader
-
-
 class PoolGrader:
     """Grades a pool shard by shard as it grows."""
 
     def __init__(self, reader: ShardReader, grader: Grader) -> None:
-        self.reader, self.grader = reader, _as_imported(grader, reader)
+        has_spec = reader.paths.spec.exists()
+        self.reader, self.grader = reader, as_imported(grader, read_spec(reader.paths)) if has_spec else grader
         self._rows: dict[str, dict[int, _Row]] = {}
 
     def refresh(self) -> None:

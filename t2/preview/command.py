@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,6 +52,9 @@ class _FirstOf(Task):
 
     def origin(self) -> dict[str, str] | None:
         return self._task.origin()
+
+    def pin(self, origins: Sequence[Mapping[str, str]]) -> None:
+        self._task.pin(origins)
 
     def questions(self) -> list[Question]:
         return self._questions

@@ -51,9 +51,9 @@ class EarlyLook:
         grader = PoolGrader(ShardReader(paths), self._job.task.grader)
         grader.refresh()
         complete = grader.complete_ids(self._job.samples_per_question)
-        if len(complete) < LOOK_QUESTIONS:
+        wanted = {question.id for question in self._job.task.questions()} & complete  # a pool may have others
+        if len(wanted) < LOOK_QUESTIONS:
             return False
-        wanted = {question.id for question in self._job.task.questions()} & complete
         both = zip(read_questions(paths)[0], read_prompt_tokens(paths), strict=True)
         questions, tokens = zip(*(pair for pair in both if pair[0].id in wanted), strict=True)
         for warning in pool_warnings(grader.pool(questions, tokens), self._eps, self._grid):

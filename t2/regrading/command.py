@@ -60,8 +60,10 @@ def grades_of(
 def _judge(loaded: LoadedPool, grader: str | None) -> Grader:
     """The grader that `load_pool` took."""
     if grader is not None:
-        return grader_named(grader)
-    return loaded.job.task.grader if loaded.job else grader_of_pool(loaded.spec)
+        judge = grader_named(grader)
+    else:
+        judge = loaded.job.task.grader if loaded.job else grader_of_pool(loaded.spec)
+    return as_imported(judge, loaded.spec)
 
 
 def _difference(
@@ -71,10 +73,7 @@ def _difference(
         raise T2Error(
             f"Expected another grader than {old.grader!r} to compare with, got the same. Name one with `--against`."
         )
-    judge = _judge(old, against)
-    if isinstance(judge, GivenGrader):
-        judge = GivenGrader(old.spec.classes_by_nfkc)
-    found = changes(graded_questions(old, judge), graded)
+    found = changes(graded_questions(old, _judge(old, against)), graded)
     labels = _labels(old), _labels(loaded)
     yield rich_table(sums_table(found, *labels, (old.grader, loaded.grader)))
     if not any(change.changed for change in found):

@@ -96,19 +96,19 @@ class QuestionChange:
         return self.before.id
 
     @property
-    def gained(self) -> int:
+    def newly_abstaining(self) -> int:
         """Samples that abstain by the second grader alone."""
         return sum(pair.after.grade.answer_class is None for pair in self.changed)
 
     @property
-    def lost(self) -> int:
+    def newly_read(self) -> int:
         """Samples that abstain by the first grader alone."""
         return sum(pair.before.grade.answer_class is None for pair in self.changed)
 
     @property
     def moved(self) -> int:
         """Samples that vote by both graders, but with others."""
-        return len(self.changed) - self.gained - self.lost
+        return len(self.changed) - self.newly_abstaining - self.newly_read
 
     @property
     def right_before(self) -> int:

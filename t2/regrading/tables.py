@@ -62,7 +62,7 @@ def sums_table(
     abstain = [sum(s.grade.answer_class is None for grades in side for s in grades.samples) for side in sides]
     rows: list[tuple[str, ...]] = [
         ("samples, greedy answers too", f"{samples:,}", f"{samples:,}", ""),
-        _row("abstain", abstain[0], abstain[1], sum(change.gained + change.lost for change in found)),
+        _row("abstain", abstain[0], abstain[1], sum(change.newly_abstaining + change.newly_read for change in found)),
         _row(
             "right",
             sum(change.right_before for change in found),
@@ -98,8 +98,8 @@ def questions_table(found: Sequence[QuestionChange], before: BudgetLabels, after
         (
             _cut(change.id),
             f"{len(change.changed)}",
-            f"{change.gained}",
-            f"{change.lost}",
+            f"{change.newly_abstaining}",
+            f"{change.newly_read}",
             f"{change.right_before} -> {change.right_after}",
             f"{one}" if one == other else f"{one} -> {other}",
         )

@@ -80,6 +80,7 @@ def head_contents(folder: Path, record: HeadRecord, pool: Contents, worth: Mappi
         "base_model": record.base_model.as_json(),
         "layers": list(features.layers) if features else None,
         "pooling": features.pooling if features else None,
+        "adapter_rank": features.lora.rank if features and features.lora else None,
         "grid": list(record.shape.grid),
         "head": record.head,
         "policy": in_words(record.policy.policy()) if record.policy else None,

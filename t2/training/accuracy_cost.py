@@ -96,8 +96,11 @@ class AccuracyCost(L.Callback):
             )
         checkpoint = best_checkpoint(trainer)
         if checkpoint:
-            content = torch.load(checkpoint, map_location=pl_module.device, weights_only=True)
+            content = torch.load(checkpoint, map_location="cpu", weights_only=True)
             pl_module.take_weights(content, checkpoint)
+        if pl_module.backbone is not None:
+            # Lightning has moved it to the CPU by now; this and the callbacks after it read many prompts.
+            pl_module.to(trainer.strategy.root_device)
         data = needed_data(trainer, self)
         evaluation = self._evaluation(trainer, pl_module, self._predicted(trainer, pl_module))
         data.wait_for("train")  # training may have ended before all were labelled

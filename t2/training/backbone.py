@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from t2.activations.backbone import drop_blocks_above, extract, load_frozen
-from t2.activations.cache import as_stored, prompt_key
+from t2.activations.cache import as_stored, check_finite, prompt_key
 from t2.activations.learned import Learned, learned_of, set_query
 from t2.activations.lora import LoraSettings, put_weights, with_adapter
 from t2.activations.pooling import AttentionPool, Padded, Pooling, last_token, pool_named, right_pad, tapped
@@ -80,13 +80,16 @@ class Backbone(nn.Module):
         if self.lora is None and self.pool is last_token:
             # Nothing is trained here, so a prefix that the batch shares is run once.
             device = prompts.ids_BT.device
-            return as_stored(extract(self.model, prompts.rows, self.layers).to(device))
+            with torch.autocast(device.type, enabled=False):
+                return self._finite(extract(self.model, prompts.rows, self.layers).to(device))
         self._taps.close()
         pooled = self._taps.enter_context(tapped(self.model, self.layers, prompts.mask_BT, self.pool))
-        self.model(input_ids=prompts.ids_BT, attention_mask=prompts.mask_BT, use_cache=False)
+        # In its own type whatever the trainer's precision is: what is read in steps and between them is the same.
+        with torch.autocast(prompts.ids_BT.device.type, enabled=False):
+            self.model(input_ids=prompts.ids_BT, attention_mask=prompts.mask_BT, use_cache=False)
         pooled_BLD = torch.stack([pooled[layer] for layer in self.layers], 1)
         pooled.clear()
-        return as_stored(pooled_BLD)
+        return self._finite(pooled_BLD)
 
     def features(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         """Features of many prompts, (Q, L, D), on the CPU, without gradient; each is read once by the same weights."""
@@ -96,10 +99,15 @@ class Backbone(nn.Module):
             self._taps.close()
             was_training = self.training
             self.eval()
-            pooled_QLD = as_stored(extract(self.model, list(missing.values()), self.layers, pool=self.pool))
+            pooled_QLD = self._finite(extract(self.model, list(missing.values()), self.layers, pool=self.pool))
             self.train(was_training)
             self._read.update(zip(missing, pooled_QLD, strict=True))
         return torch.stack([self._read[key] for key in keys])
+
+    def _finite(self, pooled_BLD: Tensor) -> Tensor:
+        """Rounded as cached features are; one that is infinite would be a loss of NaN, without a word."""
+        check_finite(pooled_BLD.detach(), self.layers, [f"{row + 1} of a batch" for row in range(len(pooled_BLD))])
+        return as_stored(pooled_BLD)
 
     def weights_changed(self) -> None:
         """What has been read is no longer what would be read."""

@@ -22,7 +22,7 @@ from rich.console import Console
 
 import t2.policies  # noqa: F401  # its classes must be imported to be named in a config without a module path
 from t2.calibration.betting import questions_needed
-from t2.config import DataSettings, complaint, known_keys, name_classes, read_config, read_data, task_file
+from t2.config import LINKED, DataSettings, complaint, known_keys, name_classes, read_config, read_data, task_file
 from t2.endings import one_line_endings
 from t2.errors import T2Error, in_a_line
 from t2.export import check_export_folder
@@ -70,6 +70,8 @@ class BestCheckpoint(ModelCheckpoint):
         super().on_train_end(trainer, pl_module)
         if self.best_model_score is not None or self.save_top_k == 0:
             return
+        if self.monitor is None and self.best_model_path:  # the user wants the last one, and has it
+            return
         candidates = self._monitor_candidates(trainer)
         self.best_model_path = self._get_metric_interpolated_filepath_name(candidates, trainer, self.best_model_path)
         self._save_checkpoint(trainer, self.best_model_path)
@@ -109,7 +111,8 @@ class LoggedConfig(SaveConfigCallback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Write it as config.yaml, or config-2.yaml, config-3.yaml, ... where there is another of that name."""
-        self.save_to_log_dir = bool(trainer.loggers)  # without one there is no run to be beside
+        # Without a logger there is no run to be beside, and some, as MLflow's with a server, have no folder.
+        self.save_to_log_dir = bool(trainer.loggers and trainer.log_dir)
         if not self.already_saved and trainer.log_dir and trainer.is_global_zero:
             self.config_filename = config_name(trainer.log_dir, self.parser.dump(self.config, skip_none=False))
         super().setup(trainer, pl_module, stage)
@@ -144,7 +147,10 @@ class T2CLI(LightningCLI):
         """
         words = args if isinstance(args, list) else sys.argv[1:]
         try:
-            self.config = parser.parse_args([_whole_config(word) for word in words])
+            if args is not None and not isinstance(args, list):  # keys and values, which name no files
+                super().parse_arguments(parser, args)
+            else:
+                self.config = parser.parse_args([_whole_config(word) for word in words])
         except ArgumentError as error:
             chosen = next((word for word in words if word in self.subcommands()), None)
             own = parser._subcommands_action._name_parser_map[chosen] if chosen else parser  # type: ignore[union-attr]
@@ -264,7 +270,7 @@ def add_callbacks(parser: LightningArgumentParser) -> None:
             "checkpoint.auto_insert_metric_name": False,
         }
     )
-    for shared in ("layers", "backbone", "pooling"):
+    for shared in LINKED:
         parser.link_arguments(f"model.{shared}", f"data.{shared}")
     parser.link_arguments("trainer.max_epochs", "data.max_epochs")
     sources = ("calibration.mode", "calibration.alpha", "calibration.delta")

@@ -68,6 +68,9 @@ class BudgetData(Protocol):
     def together(self, *names: str) -> tuple[GradedPool, BudgetLabels, Tensor]:
         """Samples, labels, features (Q, L, D) of several labelled splits, one after the other."""
 
+    def labelled(self, *names: str) -> tuple[GradedPool, BudgetLabels]:
+        """As `together`, without features, which may have to be read."""
+
     def dedup_keys(self, name: str) -> list[str]:
         """Keys of a split's questions; known before any label."""
 

@@ -43,9 +43,9 @@ from t2.training.fit_summary import in_points
 from t2.training.module import BudgetProbe
 
 Mode = Literal["evidence", "configured"]
-HELD_OUT = "train and validation questions"
-BY_ITSELF = "validation questions, by the trained head, whose checkpoint they chose too,"
-"""Where what is read is trained too: to train adapters anew in each fold would take five times as long as `fit`."""
+Asked = Literal["out_of_fold", "validation"]
+"""By which questions it is decided: train and validation, each by heads that have not seen it; or validation alone, by
+the head as it is, where training an adapter anew in each fold would take five times as long as `fit`."""
 MAX_ROUNDS = 2.0
 """Mean rounds of a question that a user is thought to wait for."""
 
@@ -97,8 +97,8 @@ class Decide(L.Callback):
             own = pl_module.trains_features
             pool, labels, pooled_QLD = data.together(*(("validation",) if own else ("train", "validation")))
             found = self._recommended(trainer, pl_module, head if own else None, pool, labels, pooled_QLD)
-            of = BY_ITSELF if own else HELD_OUT
-            decision, policy = decided(found, self.target, configured, labels, len(set(pool.dedup_keys)), of)
+            asked: Asked = "validation" if own else "out_of_fold"
+            decision, policy = decided(found, self.target, configured, labels, len(set(pool.dedup_keys)), asked)
         metrics = metrics_of(head, policy.policy(), votes, data)
         record = replace(record, policy=policy, decision=decision, metrics=metrics, calibration=None)
         checkpoint.rewrite(record, votes)
@@ -139,12 +139,13 @@ def decided(
     configured: PolicyRecord,
     labels: BudgetLabels,
     num_keys: int,
-    of: str = HELD_OUT,
+    asked: Asked = "out_of_fold",
 ) -> tuple[Decision, PolicyRecord]:
     """What is recorded of a recommendation, and the policy: the best candidate, or FixedN(N_ref).
 
-    `labels` are of the questions that were asked, in words `of`; they have `num_keys` dedup keys.
+    `labels` are of the questions that were asked; they have `num_keys` dedup keys.
     """
+    of = "train and validation questions" if asked == "out_of_fold" else "validation questions"
     limit = None if math.isinf(target.max_rounds) else target.max_rounds
     aim = f"lose at most {in_points(100 * target.allowance)}"
     aim += f" in at most {target.max_rounds:g} rounds a question" if limit else ""
@@ -159,9 +160,11 @@ def decided(
         return decision, PolicyRecord.of(FixedN(n_ref))
     weighed = tuple(rule_of(each.weighed, each.within) for each in found.candidates)
     on = f"out of fold on {found.num_questions} {of}"
+    if asked == "validation":
+        on = f"on {found.num_questions} {of}, which chose the checkpoint too"
     if found.best is None or found.chosen_like_this is None:
         decision = Decision(
-            basis="out_of_fold",
+            basis=asked,
             why=f"No rule was seen to save tokens and {aim}, {on}: one N for all is exported.",
             allowance=target.allowance,
             max_rounds=limit,
@@ -175,7 +178,7 @@ def decided(
     policy = PolicyRecord.of(best.weighed.policy)
     why = f"{name_of(best.weighed.policy)} takes the fewest tokens of the rules that {aim}, {on}."
     decision = Decision(
-        basis="out_of_fold",
+        basis=asked,
         why=why,
         allowance=target.allowance,
         max_rounds=limit,

@@ -86,7 +86,7 @@ def summary_of(head: BudgetHead, data: BudgetData, chose_checkpoint: bool = True
 def warnings_of(data: BudgetData) -> Iterator[str]:
     """What train and validation questions say against any budget head; those of one split alone are too few to tell."""
     splits = ("train", "validation") if data.all_labelled("train") else ("validation",)
-    pool, labels, _ = data.together(*splits)
+    pool, labels = data.labelled(*splits)
     yield from pool_warnings(pool, data.eps, labels.grid)
 
 

@@ -35,6 +35,7 @@ class NoBudgetData:
     split: Any = _Unexpected()
     features_of: Any = _Unexpected()
     together: Any = _Unexpected()
+    labelled: Any = _Unexpected()
     dedup_keys: Any = _Unexpected()
     wait_for: Any = _Unexpected()
     all_labelled: Any = _Unexpected()

@@ -293,7 +293,8 @@ def test_an_adapter_is_decided_by_validation_questions(lora_run: Any, tmp_path: 
     _, head = ran(config, folder, "evidence")
     decision = t2.BudgetHead.from_pretrained(head).record.decision
     assert decision is not None
-    assert "validation questions, by the trained head" in decision.why
+    assert decision.basis == "validation"
+    assert "validation questions, which chose the checkpoint too" in decision.why
 
 
 def test_the_module_predicts_from_token_ids_as_from_features(labelled_config: Make, tiny_arith: str) -> None:

@@ -41,7 +41,7 @@ BAD = {
     "two documents": ("data: {}\n---\ndata: {}", r"Expected a YAML config, got"),
     "a list as a key": ("? [a, b]\n: c", r"Expected a YAML config, got"),
     "an object of Python": ("a: !!python/object/apply:os.system [echo]", r"Expected a YAML config, got"),
-    "no such date": ("a: 2024-13-45", r"Expected a YAML config, got"),
+    "no such binary": ("a: !!binary '?'", r"Expected a YAML config, got"),
     "nothing": ("", r"Expected keys and values"),
 }
 

@@ -225,7 +225,8 @@ def test_a_download_brings_the_digests_too(folder: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     BudgetHead.from_pretrained("org/head")
     tensors = ["model.safetensors", "votes.safetensors", "pooling.safetensors"]
-    files = ["config.json", *tensors, "seen_questions.txt", "adapter/*"]
+    adapter = ["adapter/adapter_config.json", "adapter/adapter_model.safetensors"]
+    files = ["config.json", *tensors, "seen_questions.txt", *adapter]
     assert asked == {"name": "org/head", "files": files}
 
 

@@ -56,3 +56,21 @@ def test_letter_of_a_choice(row: dict[str, str]) -> None:
     """(A), **A**, "A: copper" and a box were four wrong classes."""
     grader = ChoiceGrader()
     assert grader.grade(row["text"]).answer_class == row["reader_says"] == grader.gold_class(row["gold"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "read"),
+    [
+        ("3.333...", None),
+        ("0.333…", None),
+        ("3.3, 4.4", None),
+        ("$12/hour", "12"),
+        ("12/day", "12"),
+        ("0.5 / person", "1/2"),
+        ("12/x", None),
+        ("12/hourglass", None),
+    ],
+)
+def test_digits_that_go_on_are_no_number_and_a_rate_is_one(answer: str, read: str | None) -> None:
+    """3.333... was 3333/1000, and $12/hour abstained."""
+    assert NumericGrader().answer_class(f"#### {answer}") == read

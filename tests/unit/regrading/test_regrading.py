@@ -85,7 +85,7 @@ def test_other_names_of_classes_are_no_change() -> None:
     after = graded("7", "7", "text: 8", "text: 8", "x", None)
     assert changes([before], [after])[0].changed == ()
     merged = changes([before], [graded("7", "7", "a", "a", "a", "a")])[0]
-    assert (len(merged.changed), merged.gained, merged.lost, merged.moved) == (2, 0, 1, 1)
+    assert (len(merged.changed), merged.newly_abstaining, merged.newly_read, merged.moved) == (2, 0, 1, 1)
     righted = changes([before], [graded("7", "7", "7", "8", "9", None)])[0]
     assert (righted.right_before, righted.right_after, righted.flipped, righted.moved) == (2, 3, 1, 1)
     first = ways([before])[0]

@@ -202,7 +202,7 @@ def test_notes_say_what_was_left_out(tmp_path: Path) -> None:
     ("grader", "version"),
     [
         ("exact", "exact-"),
-        ("{class_path: t2.grading.exact.ExactGrader, init_args: {marker: '=>'}}", "exact-1-=>"),
+        ("{class_path: t2.grading.exact.ExactGrader, init_args: {marker: '=>'}}", "exact-2-=>"),
         ("t2.grading.exact.ExactGrader", "exact-"),
     ],
 )

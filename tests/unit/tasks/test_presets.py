@@ -104,6 +104,21 @@ LAYOUTS: dict[str, tuple[Callable[[Rows, Path], Path], Rows, list[str]]] = {
         [{"problem": "Find $b$.", "answer": "70", "id": "0"}, {"problem": "Find $c$.", "answer": "588", "id": "1"}],
         ["70", "588"],
     ),
+    "svamp": (
+        parquet,
+        [
+            {
+                "ID": f"chal-{number}",
+                "Body": f"Eva has {number} nuts and eats {number - 3}.",
+                "Question": "How many are left?",
+                "Equation": "( 9.0 - 3.0 )",
+                "Answer": "3.0",
+                "Type": "Subtraction",
+            }
+            for number in (5, 9)
+        ],
+        ["3.0", "3.0"],
+    ),
     "gpqa": (table, [gpqa(number) for number in range(40)], []),
     "mmlu_pro": (
         parquet,
