@@ -149,7 +149,9 @@ def _decision(decision: Decision | None) -> str:
         if decision.basis == "calibration":
             where = "On the held-out questions that chose the rule, so slightly too good, this setting"
         if decision.basis == "validation":
-            where = "On validation questions, which chose the checkpoint and so flatter it slightly, choosing in this way"
+            where = (
+                "On validation questions, which chose the checkpoint and so flatter it slightly, choosing in this way"
+            )
         lines.append(
             f"{where} changes accuracy by {_span(loss.difference)} points at {_span(loss.ratio)} of the\n"
             f"tokens of FixedN({decision.n_ref}), in {loss.rounds:.2f} rounds."

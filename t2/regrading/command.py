@@ -10,7 +10,7 @@ from rich.text import Text
 
 from t2.curves.labels import BudgetLabels, budget_labels
 from t2.errors import T2Error
-from t2.grading.given import GivenGrader, grader_named, grader_of_pool
+from t2.grading.given import as_imported, grader_named, grader_of_pool
 from t2.hardware import one_thread
 from t2.pages.terminal import rich_table
 from t2.pages.text import clean

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 
 from t2.errors import T2Error, quoted
+from t2.grading.extraction import BOX, final_answer
 from t2.hashing import digest, unit_interval
 from t2.json_lines import JsonObject, short
 from t2.spec import Question
@@ -51,7 +52,7 @@ class Extract:
         _, marker, text = whole.rpartition(self.after) if self.after else ("", "all", whole)
         answer: str | None = text if marker else None
         if answer is not None and self.boxed:
-            answer = last_box(answer)
+            answer = final_answer(answer, BOX).answer  # as a model's answer is read: 20% behind a box is no 20
         elif answer is not None and self.pattern:
             found = list(re.finditer(self.pattern, answer))
             answer = found[-1][1 if found[-1].re.groups else 0] if found else None
@@ -125,23 +126,6 @@ def question_of(row: JsonObject, fields: Fields, dedup: Dedup = "exact") -> Ques
         family=(row.text(fields.family) if fields.family else None) or "",
         size=(row.count(fields.size) if fields.size else None) or 0,
     )
-
-
-def last_box(text: str) -> str | None:
-    r"""The content of the last \boxed{...} or \fbox{...}, braces inside it included; None if there is none, or no end.
-
-    >>> last_box(r"\boxed{1} so \boxed{\frac{1}{2}}.")
-    '\\frac{1}{2}'
-    """
-    openings = list(re.finditer(r"\\(?:boxed|fbox)\s*\{", text))
-    if not openings:
-        return None
-    start, depth = openings[-1].end(), 1
-    for token in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):  # an escaped brace is one with its backslash
-        depth += {"{": 1, "}": -1}.get(token[0], 0)
-        if depth == 0:
-            return text[start : start + token.start()]
-    return None
 
 
 def _answer(row: JsonObject, where: AnswerField) -> str:

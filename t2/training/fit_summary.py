@@ -105,6 +105,8 @@ class FitSummary:
     @property
     def verdict(self) -> str:
         """What the two intervals say together."""
+        if (num := len(self.fixed.correct)) < MIN_TEST:  # 16 that agree would give an interval of [0, 0]
+            return f"{num} questions are too few to be sure of either: it takes {MIN_TEST}."
         allowance = self.decision.allowance if self.decision else None
         allowed = 100 * (ALLOWANCE if allowance is None else allowance)
         if self.exported.difference.high < -allowed:
@@ -132,12 +134,15 @@ def decision_lines(decision: Decision) -> Iterator[str]:
         )
         if decision.basis == "calibration":
             yield f"  On the held-out questions that chose the rule, so slightly too good, that setting gives {gives}."
+        elif decision.basis == "validation":
+            yield f"  Choosing like this gives {gives}, on validation questions, which chose the checkpoint too."
         else:
             yield f"  Choosing like this gives {gives}, on held-out questions that did not choose."
     if decision.warning:
         yield f"  {decision.warning}"
     if decision.candidates:
-        yield f"  Weighed on {decision.num_questions} questions, each by a fit that has not seen it:"
+        by = "by the trained head" if decision.basis == "validation" else "each by a fit that has not seen it"
+        yield f"  Weighed on {decision.num_questions} questions, {by}:"
     for each in decision.candidates:
         yield _candidate(each)
 

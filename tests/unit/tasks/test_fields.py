@@ -16,7 +16,7 @@ from t2.json_lines import object_of
 from t2.spec import Question
 from t2.splits import SplitFractions
 from t2.tasks.checked_rows import CheckedRows, RowRules, checked_questions
-from t2.tasks.fields import LETTERS, AnswerField, Extract, Fields, last_box, question_of
+from t2.tasks.fields import LETTERS, AnswerField, Extract, Fields, question_of
 from t2.tasks.keys import Dedup, near_across_splits, near_key
 
 COLUMNS = ["right", "wrong 1", "wrong 2", "wrong 3"]
@@ -40,6 +40,8 @@ def made(row: dict[str, Any], fields: Fields, number: int = 1, dedup: Dedup = "e
         (Extract(boxed=True), r"\boxed{\boxed{3}}", "3"),
         (Extract(boxed=True), r"\boxed{1} and \boxed{2", None),
         (Extract(boxed=True), "no box", None),
+        (Extract(boxed=True), r"\boxed{20}\%", "20%"),  # read as an answer of the LLM is, or it could never be right
+        (Extract(boxed=True), r"-\boxed{5}", None),
         (Extract(after="So", boxed=True), r"\boxed{1} So \boxed{2} it is", "2"),
         (Extract(pattern=r"is (\d+)"), "It is 3, no, it is 4.", "4"),
         (Extract(pattern=r"\d+"), "3 or 4", "4"),
@@ -57,7 +59,7 @@ def test_where_an_answer_stands(extract: Extract, whole: str, answer: str | None
     )
 )
 def test_a_box_ends_where_its_braces_do(content: str) -> None:
-    assert last_box(rf"\boxed{{0}} x \boxed{{{content}}} y}}") == content
+    assert Extract(boxed=True).answer_in(rf"\boxed{{0}} x \boxed{{a{content}b}} y}}") == f"a{content}b"
 
 
 @pytest.mark.parametrize(
