@@ -9,7 +9,7 @@ import re
 import sys
 from itertools import count, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import yaml
@@ -134,10 +134,14 @@ def config_name(folder: str, content: str) -> str:
 class T2CLI(LightningCLI):
     """Our callbacks are arguments of the parser: a user's own `trainer.callbacks` does not drop them."""
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Lightning's, and `cross_validate`."""
-        return {**LightningCLI.subcommands(), "cross_validate": {"model", "datamodule"}}
+    chosen: ClassVar[str | None] = None
+    """the subcommand that the command line begins with; None: another word, or an option"""
+
+    @classmethod
+    def subcommands(cls) -> dict[str, set[str]]:  # a static method of Lightning's, called as this one is
+        """Lightning's, and `cross_validate`; the chosen one alone, since each takes most of a second to set up."""
+        everything = {**LightningCLI.subcommands(), "cross_validate": {"model", "datamodule"}}
+        return {cls.chosen: everything[cls.chosen]} if cls.chosen is not None else everything
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse; what does not fit is one line.
@@ -355,10 +359,13 @@ def trainer_defaults() -> dict[str, Any]:
 def run_cli(model: type[L.LightningModule], data: type[L.LightningDataModule], args: list[str] | None = None) -> None:
     """Parse, build and run; a mistake of the user ends with one line and exit code 2."""
     name_classes()
+    words = sys.argv[1:] if args is None else args
+    chosen = words[0] if words and words[0] in T2CLI.subcommands() else None
+    usage = {"cross_validate": {"usage": usage_of_cross_validate()}} if chosen in (None, "cross_validate") else {}
     # Lightning says that a SIGTERM came; the line at the end says it better.
     logging.getLogger("lightning.pytorch.trainer.connectors.signal_connector").setLevel(logging.WARNING)
-    with one_line_endings("python", "train.py", *(sys.argv[1:] if args is None else args)):
-        T2CLI(
+    with one_line_endings("python", "train.py", *words):
+        type("T2CLI", (T2CLI,), {"chosen": chosen})(
             model,
             data,
             trainer_class=T2Trainer,
@@ -367,7 +374,7 @@ def run_cli(model: type[L.LightningModule], data: type[L.LightningDataModule], a
             seed_everything_default=0,
             save_config_callback=LoggedConfig,
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={"cross_validate": {"usage": usage_of_cross_validate()}},
+            parser_kwargs=usage,
             auto_configure_optimizers=False,
             args=args,
         )

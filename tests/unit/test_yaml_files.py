@@ -41,7 +41,7 @@ BAD = {
     "two documents": ("data: {}\n---\ndata: {}", r"Expected a YAML config, got"),
     "a list as a key": ("? [a, b]\n: c", r"Expected a YAML config, got"),
     "an object of Python": ("a: !!python/object/apply:os.system [echo]", r"Expected a YAML config, got"),
-    "no such binary": ("a: !!binary '?'", r"Expected a YAML config, got"),
+    "no number": ("a: !!int x", r"Expected a YAML config, got"),
     "nothing": ("", r"Expected keys and values"),
 }
 
