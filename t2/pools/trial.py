@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,9 @@ def _in_a_process_of_its_own(*args: Any) -> str:
     finally:
         process.kill()
         process.join()
+        # Python started one more process to look after shared memory, of which there is none. It would outlive this one
+        # by a moment, and whoever ends a labeller wants nothing left behind. There is no public way to end it.
+        resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
 
 
 def _send_complaint(sender: Connection, *args: Any) -> None:
