@@ -150,16 +150,16 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
 
     def train_set(self, epoch: int) -> tuple[Inputs, Targets]:
         """Inputs and targets of the first `ready(epoch)` train questions; waits until they are labelled."""
-        rows = self._train_rows(epoch)
-        targets = self._targets(f"train[:{len(rows)}]", rows)
+        rows, targets = self._train_part(epoch)
         return self._prompts(rows) if self.features_QLD is None else self.features_QLD[rows], targets
 
-    def _train_rows(self, epoch: int) -> list[int]:
+    def _train_part(self, epoch: int) -> tuple[list[int], Targets]:
+        """Rows and targets of an epoch's train questions; waits until they are labelled."""
         train = self._rows["train"]
         rows = train[: schedule.ready(epoch, len(train), self.max_epochs)]
         self.filling.wait_for(rows, in_training=True)
         self.filling.share_cores()
-        return rows
+        return rows, self._targets(f"train[:{len(rows)}]", rows)
 
     def is_stage_start(self, epoch: int) -> bool:
         return schedule.is_stage_start(epoch, len(self._rows["train"]), self.max_epochs)
@@ -171,8 +171,7 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         every = getattr(self.trainer, "reload_dataloaders_every_n_epochs", 1)  # no trainer, no epoch but the first
         if partial and every != 1:
             raise T2Error("Expected `trainer.reload_dataloaders_every_n_epochs: 1`, since the train set grows. Set it.")
-        rows = self._train_rows(epoch)
-        targets = self._targets(f"train[:{len(rows)}]", rows)
+        rows, targets = self._train_part(epoch)
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.seed * 100_003 + epoch))
         return self._loader([rows[index] for index in order.tolist()], targets.take(order))
 

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 from t2.errors import T2Error
 from t2.grading.exact import normalise
-from t2.grading.extraction import LONGEST_ANSWER, bare, final_answer, visible
+from t2.grading.extraction import LONGEST_ANSWER, TEXT_IN_LATEX, bare, final_answer, visible
 from t2.spec import Grade, Grader
 
 LETTERS = "ABCDEFGHIJ"
 """Of choices: MMLU-Pro has ten."""
-_TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf)\s*\{([^{}]*)\}")
 _JOINS = r"(?:or|and|is|are|was|because|since|as|not|but)\b"
 """What follows A where it is a letter; before any other word it is an article."""
 _NAME = r"(?:(?:the\s+)?(?:correct\s+)?(?:option|choice|answer|letter)\s*(?:is\b)?\s*:?\s*)?"
@@ -82,7 +81,7 @@ class ChoiceGrader(Grader):
         """The letter that a bare answer names, and how it was read or why not."""
         if len(answer) > LONGEST_ANSWER:
             return None, "too long"
-        answer = bare(_TEXT.sub(r"\1", " ".join(visible(answer).split()))).strip("{} ")
+        answer = bare(TEXT_IN_LATEX.sub(r"\1", " ".join(visible(answer).split()))).strip("{} ")
         answer = bare(answer)
         if letter := self._whole(answer):
             return letter, "letter" if self._alone.fullmatch(answer) else "text"

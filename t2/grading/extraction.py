@@ -13,6 +13,8 @@ from functools import lru_cache
 
 BOX = "\\boxed{"
 """The marker of a grader that reads boxes alone."""
+TEXT_IN_LATEX = re.compile(r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf)\s*\{([^{}]*)\}")
+"""Words inside a formula; its group is what they say."""
 
 _THINK = re.compile(r"<(/?)(?:think|thinking|thought|reasoning|seed:think)>|\[(/?)THINK\]|◁(/?)think▷", re.IGNORECASE)
 LONGEST_ANSWER = 2000

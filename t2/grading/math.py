@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from t2.errors import T2Error
 from t2.grading.exact import normalise
-from t2.grading.extraction import bare, final_answer, visible
+from t2.grading.extraction import TEXT_IN_LATEX, bare, final_answer, visible
 from t2.grading.numbers import read_number
 from t2.grading.worker import Worker
 from t2.spec import Grade, Grader
@@ -17,7 +17,6 @@ DEADLINE_SECONDS = 10.0
 """Longest time for one answer; one that takes longer abstains."""
 _LONGEST = 600
 """Characters of the longest formula that is read."""
-_TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf)\s*\{([^{}]*)\}")
 _WORDS = re.compile(r"[^\W\d_](?:[^\W\d_]|[ '.-])*")
 _LETTER = re.compile(r"\(?([A-Za-z])\)?")
 _RATIO = re.compile(r"\d+(?:\s*:\s*\d+)+")
@@ -78,7 +77,7 @@ def _read(answer: str) -> tuple[str | None, str]:
     number = read_number(answer, maths=True)
     if number.value is not None:
         return str(number.value), number.how
-    plain = _TEXT.sub(r"\1", answer).strip()
+    plain = TEXT_IN_LATEX.sub(r"\1", answer).strip()
     if letter := _LETTER.fullmatch(plain):
         return letter.group(1), "letter"
     if _RATIO.fullmatch(plain):
@@ -96,7 +95,7 @@ def _formula_of(answer: str) -> str | None:
     formulas = ["".join(groups) for groups in _FORMULA.findall(answer)]
     if len(formulas) == 1:
         return formulas[0].strip()
-    if formulas or _PROSE.search(_FUNCTIONS.sub("", _COMMAND.sub(" ", _TEXT.sub(" ", answer)))):
+    if formulas or _PROSE.search(_FUNCTIONS.sub("", _COMMAND.sub(" ", TEXT_IN_LATEX.sub(" ", answer)))):
         return None
     return answer.replace("$", "").replace("\\varnothing", "\\emptyset")
 
