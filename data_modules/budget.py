@@ -26,7 +26,8 @@ from t2.endings import Interrupted
 from t2.errors import T2Error
 from t2.export import key_digest
 from t2.grading.graded import GradedPool
-from t2.head_record import BaseModel, DataRecord, Features, Labels, Prompt
+from t2.grading.record import GraderRecord
+from t2.head_record import Answering, BaseModel, DataRecord, Features, Labels, Prompt
 from t2.heads.base import HeadShape, Targets, targets_of
 from t2.pools.prepare import prepare
 from t2.pools.reading import Reading
@@ -143,6 +144,11 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
                 grader=self.job.task.grader.version,
                 cost_unit=spec.cost_unit,
                 questions={name: len(rows) for name, rows in self._rows.items()},
+            ),
+            answering=Answering(
+                grader=GraderRecord.of(self.job.task.grader),
+                dtype=self.job.sampler.dtype,
+                max_model_len=self.job.sampler.max_model_len,
             ),
             mean_tokens_per_sample=float(train[0].mean_tokens_Q.mean()) if train else None,
             seen_questions=tuple(sorted(map(key_digest, {*self.dedup_keys("train"), *self.dedup_keys("validation")}))),

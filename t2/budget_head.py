@@ -192,7 +192,21 @@ class BudgetHead:
                 f"{self.record.base_model.id}), got shape {tuple(pooled_BLD.shape)}. Is this head for this model?"
             )
         with torch.no_grad():
-            return self.head.predict(self.head(pooled_BLD))
+            return self.of_raw(self.head(pooled_BLD))
+
+    def of_raw(self, raw_BO: Tensor) -> Prediction:
+        """What the head says of questions of which it has given these raw outputs, inside an engine for example.
+
+        Raises:
+            T2Error: another number of outputs than the head has, or numbers that are not finite.
+        """
+        if raw_BO.dim() != 2 or raw_BO.shape[1] != self.head.num_outputs or not bool(raw_BO.isfinite().all()):
+            raise T2Error(
+                f"Expected {self.head.num_outputs} finite raw outputs a question of {type(self.head).__name__}, got "
+                f"shape {tuple(raw_BO.shape)} or numbers that are not finite. Is the engine's head this one?"
+            )
+        with torch.no_grad():
+            return self.head.predict(raw_BO)
 
     def budgets(self, pooled_BLD: Tensor) -> Tensor:
         """Samples to draw for each question, (B,), integer.

@@ -22,6 +22,7 @@ from t2.activations.lora import ADAPTER_CONFIG_FILE, ADAPTER_FOLDER, ADAPTER_WEI
 from t2.errors import T2Error
 from t2.head_record import HeadRecord
 from t2.heads.base import Head
+from t2.heads.prior import PriorHead
 from t2.heads.training_votes import TrainingVotes
 from t2.hub import download
 from t2.model_card import model_card
@@ -77,7 +78,7 @@ class Export:
     head: Head | None
     """None: its policy needs none"""
     votes: TrainingVotes | None = None
-    """of the training questions, for a plan without a head"""
+    """of the training questions: for a plan without a head, and for how sure an answer is; a `PriorHead` holds them"""
     learned: Learned = NOTHING_LEARNED
     """how the LLM is read, as far as that was trained too"""
 
@@ -95,7 +96,7 @@ def save_head(
         head: trained.
         record: of it; without a policy the largest constant is recorded.
         folder: created; files of an earlier export are replaced.
-        votes: of the train questions, for a plan without a head.
+        votes: of the train questions, for a plan without a head and for how sure an answer is.
         learned: adapter and queries that were trained with the head.
 
     Raises:
@@ -123,7 +124,9 @@ def save_head(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).unlink(missing_ok=True)  # an earlier head's must never stand beside these weights
     _write_tensors(folder / WEIGHTS_FILE, weights if needs == "head" else None)
-    _write_tensors(folder / VOTES_FILE, votes.tensors() if votes is not None and needs == "votes" else None)
+    # A `PriorHead` holds them itself. All others say by them how sure an answer is, given its votes.
+    holds_votes = needs == "head" and isinstance(head, PriorHead)
+    _write_tensors(folder / VOTES_FILE, votes.tensors() if votes is not None and not holds_votes else None)
     read = record.features.model_id if record.features and record.features.model_id else record.base_model.id
     _write_learned(folder, learned if needs == "head" else NOTHING_LEARNED, read)
     write_text_atomically(folder / CARD_FILE, model_card(record))
@@ -148,7 +151,8 @@ def read_head(name: str | Path, revision: str | None) -> Export:
     if record.head is not None:
         head = record.untrained_head()
         load_exactly(head, _read_tensors(folder / WEIGHTS_FILE, "the head's weights"), str(folder))
-    if record.policy is not None and record.policy.name == PlanWithoutHead.name:
+    needs_votes = record.policy is not None and record.policy.name == PlanWithoutHead.name
+    if needs_votes or (folder / VOTES_FILE).exists():
         tensors = _read_tensors(folder / VOTES_FILE, "the training questions' votes")
         votes = TrainingVotes.from_tensors(tensors, str(folder / VOTES_FILE))
     record = replace(record, seen_questions=_read_seen(folder / SEEN_QUESTIONS_FILE))

@@ -9,6 +9,7 @@ from t2.activations.lora import LoraSettings
 from t2.activations.pooling import Pooling
 from t2.calibration.betting import Form
 from t2.errors import T2Error
+from t2.grading.record import GraderRecord
 from t2.heads import HEADS
 from t2.heads.base import Head, HeadShape
 from t2.json_record import JsonRecord
@@ -91,6 +92,18 @@ class Labels(JsonRecord):
     """by split"""
     first: Literal["greedy", "sampled"] | None = None
     """what a question gets that gets one answer; None in heads that are older than the choice: greedy"""
+
+
+@dataclass(frozen=True)
+class Answering(JsonRecord):
+    """How the LLM was run when it answered: who asks it with the head must do the same."""
+
+    grader: GraderRecord | None
+    """what reads the answers; None: the user's own class, which a file must not name"""
+    dtype: str | None
+    """of weights and activations in the engine, as `VLLMSampler.dtype`; None: the sampler has none"""
+    max_model_len: int | None
+    """tokens of prompt and answer; None: as far as the LLM goes"""
 
 
 @dataclass(frozen=True)
@@ -206,6 +219,8 @@ class DataRecord(JsonRecord):
     sampling: dict[str, object] | None
     """how the samples were drawn, `SamplingSettings.as_json()`"""
     labels: Labels = Labels(None, None, None, None, None)
+    answering: Answering | None = None
+    """None: the head is older than serving, or was trained without a pool"""
     mean_tokens_per_sample: float | None
     """over train questions; None: they were not all labelled when training began"""
     seen_questions: tuple[str, ...] | None = None

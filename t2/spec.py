@@ -232,6 +232,10 @@ class Sampler(ABC):
 
     samples_per_request = 8
     """samples of one request; small, because every end loses the requests in flight"""
+    dtype: str | None = None
+    """of weights and activations, as the engine is told; None: this sampler has no engine"""
+    max_model_len: int | None = None
+    """tokens of prompt and answer; None: as far as the model goes"""
 
     @property
     @abstractmethod

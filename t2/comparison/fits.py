@@ -31,7 +31,7 @@ from t2.policies.then_stop import (
     priors_of_weights,
     softened,
     stop_model,
-    with_everyone,
+    weights_with_everyone,
 )
 from t2.policies.windows import ESC
 from t2.stats.frontier import Setting
@@ -252,7 +252,7 @@ def question_priors(train: Slice, known: Known, cap: int) -> tuple[Priors, Tenso
     (number,) = set(fit_B.tolist())  # questions that are replayed together were held out by one fit
     fit = known.fits[number]
     votes, spread_JQ = TrainingVotes.of(train.pool, train.labels), fit.spread(*train.pool.top_counts())
-    prior_B = alike(with_everyone(spread_JQ, weight_BJ, fit.lam)[1], most_priors(cap))
+    prior_B = alike(weights_with_everyone(weight_BJ, fit.lam), most_priors(cap))
     member_PB = torch.nn.functional.one_hot(prior_B).T.double()
     member_PB = member_PB / member_PB.sum(1, keepdim=True)
     tokens_P = member_PB @ known.prediction.log_tokens_B.double().exp()

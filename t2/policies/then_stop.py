@@ -14,7 +14,7 @@ adds.
 The atoms of a group alone are too sure a prior: after a few votes the posterior rests on the two or three atoms that
 look alike, and where those agree one more sample seems worth nothing, whatever the price. So half of each bin's prior
 is that of all atoms (`softened`): no votes are then less than half as likely as `NoHeadThenStop` takes them to be. Of a
-`PriorHead`'s own prior it is `lam` (`with_everyone`).
+`PriorHead`'s own prior it is `lam` (`weights_with_everyone`).
 """
 
 from __future__ import annotations
@@ -81,6 +81,12 @@ class StateSums:
         right_JS, lead_JS, run_JS, rest_JS = torch.cat(sums, 1).chunk(4)
         # Nobody has voted: there is no leader that could be right.
         return StateSums(states, right_JS * (states.first_S > 0), lead_JS, run_JS, rest_JS)
+
+    def upto(self, cap: int) -> StateSums:
+        """The same where at most `cap` samples may be drawn: states are numbered by rising samples."""
+        states = vote_states(cap)
+        parts = (self.right_JS, self.lead_JS, self.run_JS, self.rest_JS)
+        return StateSums(states, *(part[:, : len(states)] for part in parts))
 
     def model(self, weight_PJ: Tensor | None = None) -> StopModel:
         """What each state means under weighted means of the mixtures, None: under each mixture itself.
@@ -162,24 +168,48 @@ def priors_of_weights(
         votes: of the questions that the head learned from.
         spread_JQ: share of each of them in an atom.
         weight_PJ: rows sum to 1.
-        lam: see `with_everyone`.
+        lam: see `weights_with_everyone`.
         tokens_P: predicted tokens of a sample.
         cap: samples.
     """
-    mixture_JQ, weight_PJ = with_everyone(spread_JQ, weight_PJ, lam)
-    greedy_right_Q = votes.greedy_right_Q
-    greedy_P = None if greedy_right_Q is None else weight_PJ @ mixture_JQ @ greedy_right_Q
-    return Priors(StateSums.of(votes.atoms, mixture_JQ, cap).model(weight_PJ), tokens_P.double(), greedy_P)
+    return HeadMixtures.of(votes, spread_JQ, lam, cap).priors(weight_PJ, tokens_P)
 
 
-def with_everyone(spread_JQ: Tensor, weight_BJ: Tensor, lam: float) -> tuple[Tensor, Tensor]:
-    """Mixtures of training questions (J + 1, Q), the last of them all alike, and weights over them (B, J + 1).
+@dataclass(frozen=True)
+class HeadMixtures:
+    """What turns a `PriorHead`'s weights into priors: made once, it serves every question at every smaller cap."""
+
+    sums: StateSums
+    """of each atom's training questions, and last of all of them alike"""
+    mixture_JQ: Tensor
+    greedy_right_Q: Tensor | None
+    lam: float
+
+    @staticmethod
+    def of(votes: TrainingVotes, spread_JQ: Tensor, lam: float, cap: int) -> HeadMixtures:
+        mixture_JQ = mixtures_with_everyone(spread_JQ)
+        return HeadMixtures(StateSums.of(votes.atoms, mixture_JQ, cap), mixture_JQ, votes.greedy_right_Q, lam)
+
+    def priors(self, weight_BJ: Tensor, tokens_B: Tensor, cap: int | None = None) -> Priors:
+        """A prior for each row of weights, which sum to 1; up to `cap` samples, None: as many as there may be."""
+        weight_BJ = weights_with_everyone(weight_BJ, self.lam)
+        greedy_B = None if self.greedy_right_Q is None else weight_BJ @ self.mixture_JQ @ self.greedy_right_Q
+        sums = self.sums if cap is None else self.sums.upto(cap)
+        return Priors(sums.model(weight_BJ), tokens_B.double(), greedy_B)
+
+
+def weights_with_everyone(weight_BJ: Tensor, lam: float) -> Tensor:
+    """Weights (B, J + 1) over `mixtures_with_everyone`, of which the last has `lam`.
 
     A head's own prior is too sure to plan with (docs/LOG.md): of each, `lam` is the mean of all training questions.
     """
+    return torch.nn.functional.pad(weight_BJ.double() * (1 - lam), (0, 1), value=lam)
+
+
+def mixtures_with_everyone(spread_JQ: Tensor) -> Tensor:
+    """Mixtures of training questions (J + 1, Q), the last of them all alike."""
     everyone_1Q = torch.full((1, spread_JQ.shape[1]), 1 / spread_JQ.shape[1], dtype=torch.float64)
-    weights = torch.nn.functional.pad(weight_BJ.double() * (1 - lam), (0, 1), value=lam)
-    return torch.cat([spread_JQ.double(), everyone_1Q]), weights
+    return torch.cat([spread_JQ.double(), everyone_1Q])
 
 
 class HeadThenStop(TableRule):

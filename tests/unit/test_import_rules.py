@@ -17,7 +17,8 @@ ORDER = (
     *("hub", "model_files", "prompts"),
     *("store", "grading", "sampling", "tasks", "curves", "activations", "config", "importing", "pools"),
     *("heads", "policies", "stats", "pages", "preview", "curse", "regrading", "calibration", "comparison", "layers"),
-    *("head_record", "model_card", "export", "checkpoint", "budget_head", "push", "tracking", "judging", "training"),
+    *("head_record", "model_card", "export", "checkpoint", "budget_head", "push", "tracking", "judging", "serving"),
+    "training",
     "cli",
 )
 """Rooms in data order: a module imports its own room and earlier ones, so there is no circle among rooms."""

@@ -1,0 +1,1 @@
+"""An exported head answers: in Python, from the shell, and inside vLLM's own server."""
