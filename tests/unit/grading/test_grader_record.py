@@ -45,7 +45,7 @@ def test_what_is_no_grader_by_name_is_not_recorded(grader: Grader) -> None:
 
 
 def test_a_file_names_no_code() -> None:
-    with pytest.raises(T2Error, match="Expected a grader among .*, got 'os.system'"):
+    with pytest.raises(T2Error, match=r"Expected a grader among .*, got 'os\.system'"):
         GraderRecord("os.system", {}).grader()
     with pytest.raises(T2Error, match="Expected arguments of the grader numeric"):
         GraderRecord("numeric", {"command": "rm"}).grader()
