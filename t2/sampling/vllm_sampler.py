@@ -143,6 +143,11 @@ class VLLMSampler(Sampler):
         config = self._engine("engine_facts").vllm_config
         return self._watch.facts(config) if self._watch else None
 
+    @property
+    def sequences_at_once(self) -> int:
+        """Sequences that the engine runs at once; after `open`."""
+        return int(self._engine("sequences_at_once").vllm_config.scheduler_config.max_num_seqs)
+
     def _engine(self, method: str) -> Any:
         if self._llm is None:
             raise RuntimeError(f"VLLMSampler.{method} before open")
@@ -215,7 +220,7 @@ class VLLMSampler(Sampler):
     ) -> Iterator[SampleResult | ProbeResult]:
         """As `stream`, of an engine that carries a head: probes run in the same batches as samples."""
         engine = self._engine("stream")
-        window = _IN_FLIGHT_FACTOR * engine.vllm_config.scheduler_config.max_num_seqs
+        window = _IN_FLIGHT_FACTOR * self.sequences_at_once
         waiting = iter(requests)
         running: dict[str, SampleRequest | ProbeRequest] = {}
         sequences_in_flight, submitted, serial = 0, 0, 0  # the engine's request ids are serial numbers, as texts

@@ -30,8 +30,6 @@ from t2.serving.question import Answered, QuestionInProgress, VotedAnswer
 from t2.spec import GREEDY_DRAW, Grader, SampleRequest
 
 _SEEDS = 2**31
-_BEGUN = 256
-"""Questions that are begun at once where the engine's own number of sequences is not known beforehand."""
 _SHOWN = 2
 """Questions from which on a bar is worth showing."""
 
@@ -164,7 +162,7 @@ class VotingLLM:
         prompts = [tuple(self._renderer.ids(question)) for question in questions]
         self._sampler.check_prompts({str(index): prompt for index, prompt in enumerate(prompts)})
         pooled_BLD = self._activations(questions)
-        queue, asked = _Queue(self._sampler.max_num_seqs or _BEGUN), dict[int, QuestionInProgress]()
+        queue, asked = _Queue(self._sampler.sequences_at_once), dict[int, QuestionInProgress]()
 
         def planned(index: int, raw_O: Tensor | None, probe_tokens: int = 0) -> SampleRequest:
             """The first round of a question."""
