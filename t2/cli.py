@@ -241,7 +241,7 @@ def evaluate(
 
 def ask(
     head: str,
-    question: str | None = None,
+    questions: list[str] | None = None,
     file: str | None = None,
     out: str | None = None,
     model: str | None = None,
@@ -253,12 +253,12 @@ def ask(
     dtype: str | None = None,
     max_num_seqs: int | None = None,
 ) -> None:
-    """Answer a question, or a file of them, by vote: as many samples as the head decides, in one vLLM engine.
+    """Answer questions, or a file of them, by vote: as many samples as the head decides, in one vLLM engine.
 
     Args:
         head: folder or hub id of the exported head.
-        question: its text.
-        file: instead of a question: {"question"} a line, and an "id" where there are some.
+        questions: their texts.
+        file: instead of questions: {"question"} a line, and an "id" where there are some.
         out: file of the answers, one a line; those that it has already are not asked again.
         model: folder or hub id of the LLM; by default the one that the head names.
         price: accuracy points that 1,000 generated tokens must bring; by default, as below, what the export decided.
@@ -273,11 +273,11 @@ def ask(
     from t2.serving.ask_command import check_paths
     from t2.serving.voting_llm import EngineSettings, VotingLLM
 
-    check_paths(question, file, out)
+    check_paths(questions, file, out)
     engine = EngineSettings(max_num_seqs=max_num_seqs, dtype=dtype)
     limits = {"price": price, "round_price": round_price, "max_samples": max_samples, "max_rounds": max_rounds}
     with VotingLLM(head, model, grader=grader, engine=engine, **limits) as llm:
-        for line in answers(llm, question, file, out):
+        for line in answers(llm, questions or [], file, out):
             print(line, flush=True)
 
 
@@ -329,8 +329,8 @@ COMMANDS: dict[str, Any] = {
 }
 POSITIONAL = {"import", "curse", "layers", "grade", "evaluate", "report", "export", "push", "ask"}
 """Commands whose required arguments are written without their names."""
-OPTIONAL_POSITIONAL = {"ask": ("question",)}
-"""Arguments that are written without their names, or left out."""
+OPTIONAL_POSITIONAL = {"ask": ("questions",)}
+"""Arguments that are written without their names: any number of them, or none."""
 FLAGS = ("--diff",)
 """Options that mean true where no value follows."""
 CONFIGURED = {
@@ -359,7 +359,7 @@ def main(args: list[str] | None = None) -> None:
                 function, as_group=False, as_positional=name in POSITIONAL, skip=set(OPTIONAL_POSITIONAL.get(name, ()))
             )
             for argument in OPTIONAL_POSITIONAL.get(name, ()):
-                subparser.add_argument(argument, nargs="?", type=str, help=f"{argument}, instead of a file")
+                subparser.add_argument(argument, nargs="*", type=str, help=f"{argument}, instead of a file")
             subcommands.add_subcommand(name, subparser, help=subparser.description)
         parsed = parser.parse_args(_with_flags(sys.argv[1:] if args is None else args))
         options = parsed[parsed.subcommand].as_dict()

@@ -36,8 +36,8 @@ if __name__ == "__main__":
         stream.close()  # with nineteen questions in the engine
         told["running"] = llm._sampler._llm.llm_engine.get_num_unfinished_requests()
         told["again"] = [asdict(answer) for answer in llm.answer(questions[:5], show_progress=False)]
-        told["asked"] = list(ask(llm, None, "questions.jsonl", "answers.jsonl"))
-        told["asked again"] = list(ask(llm, None, "questions.jsonl", "answers.jsonl"))
+        told["asked"] = list(ask(llm, [], "questions.jsonl", "answers.jsonl"))
+        told["asked again"] = list(ask(llm, [], "questions.jsonl", "answers.jsonl"))
         told["nothing"] = llm.answer([])
         errors = []
         for wrong in ("3+4", ["3+4", ""], [[{"type": "image_url"}]], ["1+" * 200 + "1"]):
