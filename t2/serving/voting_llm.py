@@ -99,7 +99,7 @@ class VotingLLM:
         files = resolve_model(str(model)) if model is not None else resolve_model(base.id or "", base.revision)
         check_base_model(self.head, files)
         self.asking.check_ends(files.folder)
-        self._renderer = self.head.renderer(files.folder)
+        self._renderer = self.head.renderer(files)
         self._files, self._sampler = files, self._sampler_of(_settings(engine))
         # A head that reads another LLM, an adapter or a whole prompt cannot sit in the engine: it is read beforehand.
         self._engine_head = None if self._reads_beforehand else EngineHead.of(self.head, files)
