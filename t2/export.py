@@ -146,7 +146,7 @@ def read_head(name: str | Path, revision: str | None) -> Export:
     Raises:
         T2Error: no such export, another format, or tensors that are missing or unexpected.
     """
-    folder = _folder_of(name, revision)
+    folder = local_folder(name, revision)
     record, head, votes = _read_config(folder / CONFIG_FILE), None, None
     if record.head is not None:
         head = record.untrained_head()
@@ -157,6 +157,18 @@ def read_head(name: str | Path, revision: str | None) -> Export:
         votes = TrainingVotes.from_tensors(tensors, str(folder / VOTES_FILE))
     record = replace(record, seen_questions=_read_seen(folder / SEEN_QUESTIONS_FILE))
     return Export(record, head, votes, _read_learned(folder, record))
+
+
+def local_folder(name: str | Path, revision: str | None) -> Path:
+    """Where an export lies, after a download if it is on the hub.
+
+    Raises:
+        T2Error: neither a folder nor a hub id of an export.
+    """
+    if (folder := Path(name)).is_dir():
+        return folder
+    files = [file for file in EXPORT_FILES if file != CARD_FILE]
+    return download(str(name), revision, "a folder or hub id of an exported head", only=files)
 
 
 def load_exactly(head: Head, state: dict[str, Tensor], where: str) -> None:
@@ -222,13 +234,6 @@ def _read_learned(folder: Path, record: HeadRecord) -> Learned:
     if features.pooling_name == "attention":
         query_LD = _read_tensors(folder / POOLING_FILE, "the queries of attention pooling").get(QUERY)
     return Learned(features.lora, adapter, query_LD)
-
-
-def _folder_of(name: str | Path, revision: str | None) -> Path:
-    if (folder := Path(name)).is_dir():
-        return folder
-    files = [file for file in EXPORT_FILES if file != CARD_FILE]
-    return download(str(name), revision, "a folder or hub id of an exported head", only=files)
 
 
 def _read_config(path: Path) -> HeadRecord:
