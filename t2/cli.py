@@ -239,6 +239,23 @@ def evaluate(
         print(path)
 
 
+def shadow_report(log: str, out: str = "shadow") -> None:
+    """What T2 would have been worth on a server's own traffic: agreement, tokens and waits saved, from shadow mode.
+
+    Args:
+        log: file that a server has written in shadow mode.
+        out: folder of shadow.json, shadow.png and index.html.
+    """
+    from rich.console import Console
+
+    from t2.serving.shadow_command import shadow_report_of
+
+    answer = shadow_report_of(Path(log), Path(out))
+    Console().print(answer.text)
+    for path in answer.files:
+        print(path)
+
+
 def push(
     head: str,
     repo: str,
@@ -283,8 +300,9 @@ COMMANDS: dict[str, Any] = {
     "report": report,
     "export": export,
     "push": push,
+    "shadow-report": shadow_report,
 }
-POSITIONAL = {"import", "curse", "layers", "grade", "evaluate", "report", "export", "push"}
+POSITIONAL = {"import", "curse", "layers", "grade", "evaluate", "report", "export", "push", "shadow-report"}
 """Commands whose required arguments are written without their names."""
 FLAGS = ("--diff",)
 """Options that mean true where no value follows."""
