@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -22,6 +23,9 @@ from t2.policies.record import in_words, reads_activations
 from t2.policies.rules import Rule
 from t2.policies.stoppers import PlanWithHead, StopInputs, Stopper
 from t2.spec import PromptSpec
+
+if TYPE_CHECKING:
+    from t2.prompts import PromptRenderer
 
 
 class BudgetHead:
@@ -165,19 +169,29 @@ class BudgetHead:
         """
         # Heavy, and not needed by those who have features: vLLM's, or a pool's.
         from t2.activations.features import computed
-        from t2.prompts import PromptRenderer, load_tokenizer
 
         files = resolve_model(str(model)) if model is not None else resolve_model(*self.reads)
         self.check_model(files.fingerprint)
-        renderer = PromptRenderer.of(load_tokenizer(files.folder), self.prompt)
+        renderer = self.renderer(files.folder)
+        prompts = [renderer.ids(question) for question in questions]
+        return computed(files.folder, prompts, self.feature_spec, self.learned)
+
+    def renderer(self, folder: Path) -> PromptRenderer:
+        """What makes a question the prompt that the head learned from, by the tokenizer of an LLM in a folder.
+
+        Raises:
+            T2Error: the LLM has another chat template, or the head does not say.
+        """
+        from t2.prompts import PromptRenderer, load_tokenizer
+
+        renderer = PromptRenderer.of(load_tokenizer(folder), self.prompt)
         expected = self.record.prompt.fingerprint if self.record.prompt else ""
         if renderer.fingerprint != expected:
             raise T2Error(
                 f"Expected the chat template that the head was trained with ({expected[:12]}...), got another "
-                f"({renderer.fingerprint[:12]}...) in {files.folder}. Use the revision of the LLM that the head names."
+                f"({renderer.fingerprint[:12]}...) in {folder}. Use the revision of the LLM that the head names."
             )
-        prompts = [renderer.ids(question) for question in questions]
-        return computed(files.folder, prompts, self.feature_spec, self.learned)
+        return renderer
 
     def predict(self, pooled_BLD: Tensor) -> Prediction:
         """What the head says of questions.
@@ -193,6 +207,12 @@ class BudgetHead:
             )
         with torch.no_grad():
             return self.of_raw(self.head(pooled_BLD))
+
+    def raw(self, pooled_LD: Tensor) -> Tensor:
+        """The head's raw outputs on one question's activations, (O,)."""
+        with torch.no_grad():
+            raw_1O: Tensor = self.head(pooled_LD[None])
+        return raw_1O[0]
 
     def of_raw(self, raw_BO: Tensor) -> Prediction:
         """What the head says of questions of which it has given these raw outputs, inside an engine for example.

@@ -239,6 +239,48 @@ def evaluate(
         print(path)
 
 
+def ask(
+    head: str,
+    question: str | None = None,
+    file: str | None = None,
+    out: str | None = None,
+    model: str | None = None,
+    price: float | None = None,
+    round_price: float | None = None,
+    max_samples: int | None = None,
+    max_rounds: int | None = None,
+    grader: str | None = None,
+    dtype: str | None = None,
+    max_num_seqs: int | None = None,
+) -> None:
+    """Answer a question, or a file of them, by vote: as many samples as the head decides, in one vLLM engine.
+
+    Args:
+        head: folder or hub id of the exported head.
+        question: its text.
+        file: instead of a question: {"question"} a line, and an "id" where there are some.
+        out: file of the answers, one a line; those that it has already are not asked again.
+        model: folder or hub id of the LLM; by default the one that the head names.
+        price: accuracy points that 1,000 generated tokens must bring; by default, as below, what the export decided.
+        round_price: accuracy points that one more wait must bring.
+        max_samples: of a question.
+        max_rounds: waits of a question.
+        grader: numeric, exact, math, choice, or the path of a class; by default the head's.
+        dtype: of weights and activations in the engine; by default as the samples were drawn.
+        max_num_seqs: sequences that run at once.
+    """
+    from t2.serving.ask_command import ask as answers
+    from t2.serving.ask_command import check_paths
+    from t2.serving.voting_llm import EngineSettings, VotingLLM
+
+    check_paths(question, file, out)
+    engine = EngineSettings(max_num_seqs=max_num_seqs, dtype=dtype)
+    limits = {"price": price, "round_price": round_price, "max_samples": max_samples, "max_rounds": max_rounds}
+    with VotingLLM(head, model, grader=grader, engine=engine, **limits) as llm:
+        for line in answers(llm, question, file, out):
+            print(line, flush=True)
+
+
 def shadow_report(log: str, out: str = "shadow") -> None:
     """What T2 would have been worth on a server's own traffic: agreement, tokens and waits saved, from shadow mode.
 
@@ -299,11 +341,14 @@ COMMANDS: dict[str, Any] = {
     "evaluate": evaluate,
     "report": report,
     "export": export,
+    "ask": ask,
     "push": push,
     "shadow-report": shadow_report,
 }
-POSITIONAL = {"import", "curse", "layers", "grade", "evaluate", "report", "export", "push", "shadow-report"}
+POSITIONAL = {"import", "curse", "layers", "grade", "evaluate", "report", "export", "push", "ask", "shadow-report"}
 """Commands whose required arguments are written without their names."""
+OPTIONAL_POSITIONAL = {"ask": ("question",)}
+"""Arguments that are written without their names, or left out."""
 FLAGS = ("--diff",)
 """Options that mean true where no value follows."""
 CONFIGURED = {
@@ -328,7 +373,11 @@ def main(args: list[str] | None = None) -> None:
         subcommands = parser.add_subcommands()
         for name, function in COMMANDS.items():
             subparser = ArgumentParser(description=(function.__doc__ or "").split("\n")[0])
-            subparser.add_function_arguments(function, as_group=False, as_positional=name in POSITIONAL)
+            subparser.add_function_arguments(
+                function, as_group=False, as_positional=name in POSITIONAL, skip=set(OPTIONAL_POSITIONAL.get(name, ()))
+            )
+            for argument in OPTIONAL_POSITIONAL.get(name, ()):
+                subparser.add_argument(argument, nargs="?", type=str, help=f"{argument}, instead of a file")
             subcommands.add_subcommand(name, subparser, help=subparser.description)
         parsed = parser.parse_args(_with_flags(sys.argv[1:] if args is None else args))
         options = parsed[parsed.subcommand].as_dict()
