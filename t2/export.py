@@ -9,11 +9,13 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -146,11 +148,9 @@ def read_head(name: str | Path, revision: str | None) -> Export:
     Raises:
         T2Error: no such export, another format, or tensors that are missing or unexpected.
     """
-    folder = _folder_of(name, revision)
-    record, head, votes = _read_config(folder / CONFIG_FILE), None, None
-    if record.head is not None:
-        head = record.untrained_head()
-        load_exactly(head, _read_tensors(folder / WEIGHTS_FILE, "the head's weights"), str(folder))
+    folder = find_export(name, revision)
+    record, votes = _read_config(folder / CONFIG_FILE), None
+    head = None if record.head is None else _read_weights(record, folder / WEIGHTS_FILE)
     needs_votes = record.policy is not None and record.policy.name == PlanWithoutHead.name
     if needs_votes or (folder / VOTES_FILE).exists():
         tensors = _read_tensors(folder / VOTES_FILE, "the training questions' votes")
@@ -165,6 +165,11 @@ def load_exactly(head: Head, state: dict[str, Tensor], where: str) -> None:
     Raises:
         T2Error: names what is missing, unexpected or of another shape.
     """
+    _check_tensors(head, state, where)
+    head.load_state_dict(state)
+
+
+def _check_tensors(head: Head, state: Mapping[str, Tensor], where: str) -> None:
     head.make_room(state)
     own = head.state_dict()
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
@@ -174,7 +179,29 @@ def load_exactly(head: Head, state: dict[str, Tensor], where: str) -> None:
             f"Expected exactly the tensors of {type(head).__name__} in {where}, got missing {missing}, unexpected "
             f"{unexpected}, of another shape {sorted(wrong)}. Export the head again."
         )
-    head.load_state_dict(state)
+
+
+def _read_weights(record: HeadRecord, path: Path) -> Head:
+    """The head with its weights.
+
+    A record can ask for any size, so the head is built without memory first, and gets some when the file is seen to
+    hold these very tensors. Nothing is drawn at random either: an engine that carries the head samples as without it.
+    """
+    with torch.device("meta"):
+        head = record.untrained_head()
+        shapes = {name: torch.empty(shape) for name, shape in _shapes(path, "the head's weights").items()}
+    _check_tensors(head, shapes, str(path.parent))
+    head.to_empty(device="cpu").load_state_dict(_read_tensors(path, "the head's weights"))
+    return head
+
+
+def _shapes(path: Path, what: str) -> dict[str, list[int]]:
+    """Of the tensors in a file, by its header alone."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  # no mapping
+    except (OSError, SafetensorError) as error:
+        raise T2Error(f"Expected {what} in {path}, got {error}.") from error
 
 
 def _not_finite(value: object, where: str = "") -> list[str]:
@@ -224,7 +251,12 @@ def _read_learned(folder: Path, record: HeadRecord) -> Learned:
     return Learned(features.lora, adapter, query_LD)
 
 
-def _folder_of(name: str | Path, revision: str | None) -> Path:
+def find_export(name: str | Path, revision: str | None = None) -> Path:
+    """Folder of an export; one on the hub is downloaded, of its files those that an export may hold.
+
+    Raises:
+        T2Error: no such folder, and the hub does not serve it.
+    """
     if (folder := Path(name)).is_dir():
         return folder
     files = [file for file in EXPORT_FILES if file != CARD_FILE]
