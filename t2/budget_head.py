@@ -206,6 +206,12 @@ class BudgetHead:
         with torch.no_grad():
             return self.of_raw(self.head(pooled_BLD))
 
+    def raw(self, pooled_LD: Tensor) -> Tensor:
+        """The head's raw outputs on one question's activations, (O,)."""
+        with torch.no_grad():
+            raw_1O: Tensor = self.head(pooled_LD[None])
+        return raw_1O[0]
+
     def of_raw(self, raw_BO: Tensor) -> Prediction:
         """What the head says of questions of which it has given these raw outputs, inside an engine for example.
 

@@ -239,6 +239,48 @@ def evaluate(
         print(path)
 
 
+def ask(
+    head: str,
+    questions: list[str] | None = None,
+    file: str | None = None,
+    out: str | None = None,
+    model: str | None = None,
+    price: float | None = None,
+    round_price: float | None = None,
+    max_samples: int | None = None,
+    max_rounds: int | None = None,
+    grader: str | None = None,
+    dtype: str | None = None,
+    max_num_seqs: int | None = None,
+) -> None:
+    """Answer questions, or a file of them, by vote: as many samples as the head decides, in one vLLM engine.
+
+    Args:
+        head: folder or hub id of the exported head.
+        questions: their texts.
+        file: instead of questions: {"question"} a line, and an "id" where there are some.
+        out: file of the answers, one a line; those that it has already are not asked again.
+        model: folder or hub id of the LLM; by default the one that the head names.
+        price: accuracy points that 1,000 generated tokens must bring; by default, as below, what the export decided.
+        round_price: accuracy points that one more wait must bring.
+        max_samples: of a question.
+        max_rounds: waits of a question.
+        grader: numeric, exact, math, choice, or the path of a class; by default the head's.
+        dtype: of weights and activations in the engine; by default as the samples were drawn.
+        max_num_seqs: sequences that run at once.
+    """
+    from t2.serving.ask_command import ask as answers
+    from t2.serving.ask_command import check_paths
+    from t2.serving.voting_llm import EngineSettings, VotingLLM
+
+    check_paths(questions, file, out)
+    engine = EngineSettings(max_num_seqs=max_num_seqs, dtype=dtype)
+    limits = {"price": price, "round_price": round_price, "max_samples": max_samples, "max_rounds": max_rounds}
+    with VotingLLM(head, model, grader=grader, engine=engine, **limits) as llm:
+        for line in answers(llm, questions or [], file, out):
+            print(line, flush=True)
+
+
 def push(
     head: str,
     repo: str,
@@ -282,10 +324,13 @@ COMMANDS: dict[str, Any] = {
     "evaluate": evaluate,
     "report": report,
     "export": export,
+    "ask": ask,
     "push": push,
 }
-POSITIONAL = {"import", "curse", "layers", "grade", "evaluate", "report", "export", "push"}
+POSITIONAL = {"import", "curse", "layers", "grade", "evaluate", "report", "export", "push", "ask"}
 """Commands whose required arguments are written without their names."""
+OPTIONAL_POSITIONAL = {"ask": ("questions",)}
+"""Arguments that are written without their names: any number of them, or none."""
 FLAGS = ("--diff",)
 """Options that mean true where no value follows."""
 CONFIGURED = {
@@ -310,7 +355,11 @@ def main(args: list[str] | None = None) -> None:
         subcommands = parser.add_subcommands()
         for name, function in COMMANDS.items():
             subparser = ArgumentParser(description=(function.__doc__ or "").split("\n")[0])
-            subparser.add_function_arguments(function, as_group=False, as_positional=name in POSITIONAL)
+            subparser.add_function_arguments(
+                function, as_group=False, as_positional=name in POSITIONAL, skip=set(OPTIONAL_POSITIONAL.get(name, ()))
+            )
+            for argument in OPTIONAL_POSITIONAL.get(name, ()):
+                subparser.add_argument(argument, nargs="*", type=str, help=f"{argument}, instead of a file")
             subcommands.add_subcommand(name, subparser, help=subparser.description)
         parsed = parser.parse_args(_with_flags(sys.argv[1:] if args is None else args))
         options = parsed[parsed.subcommand].as_dict()

@@ -143,6 +143,11 @@ class VLLMSampler(Sampler):
         config = self._engine("engine_facts").vllm_config
         return self._watch.facts(config) if self._watch else None
 
+    @property
+    def sequences_at_once(self) -> int:
+        """Sequences that the engine runs at once; after `open`."""
+        return int(self._engine("sequences_at_once").vllm_config.scheduler_config.max_num_seqs)
+
     def _engine(self, method: str) -> Any:
         if self._llm is None:
             raise RuntimeError(f"VLLMSampler.{method} before open")
@@ -215,32 +220,36 @@ class VLLMSampler(Sampler):
     ) -> Iterator[SampleResult | ProbeResult]:
         """As `stream`, of an engine that carries a head: probes run in the same batches as samples."""
         engine = self._engine("stream")
-        window = _IN_FLIGHT_FACTOR * engine.vllm_config.scheduler_config.max_num_seqs
+        window = _IN_FLIGHT_FACTOR * self.sequences_at_once
         waiting = iter(requests)
         running: dict[str, SampleRequest | ProbeRequest] = {}
         sequences_in_flight, submitted, serial = 0, 0, 0  # the engine's request ids are serial numbers, as texts
         self._on_finished(0)
-        while True:
-            while sequences_in_flight < window and (request := next(waiting, None)):
-                serial += 1
-                running[str(serial)] = request
-                sequences_in_flight += _sequences(request)
-                submitted += _sequences(request)
-                prompt = self._llm.renderer.render_cmpl([{"prompt_token_ids": list(request.prompt_ids)}])[0]
-                engine.add_request(str(serial), prompt, self._parameters_of(request))
-            if not engine.has_unfinished_requests():
-                return
-            outputs = engine.step()
-            # To the engine a sample is a request. A probe counts as one, too.
-            self._on_finished(submitted - engine.get_num_unfinished_requests())
-            for output in outputs:
-                if output.finished:
-                    request = running.pop(output.request_id)
-                    sequences_in_flight -= _sequences(request)
-                    if isinstance(request, ProbeRequest):
-                        yield ProbeResult(request, label_logprobs(request.label_ids, output.outputs[0]))
-                    else:
-                        yield SampleResult(request, tuple(map(_sample, output.outputs)))
+        try:
+            while True:
+                while sequences_in_flight < window and (request := next(waiting, None)):
+                    serial += 1
+                    running[str(serial)] = request
+                    sequences_in_flight += _sequences(request)
+                    submitted += _sequences(request)
+                    prompt = self._llm.renderer.render_cmpl([{"prompt_token_ids": list(request.prompt_ids)}])[0]
+                    engine.add_request(str(serial), prompt, self._parameters_of(request))
+                if not engine.has_unfinished_requests():
+                    return
+                outputs = engine.step()
+                # To the engine a sample is a request. A probe counts as one, too.
+                self._on_finished(submitted - engine.get_num_unfinished_requests())
+                for output in outputs:
+                    if output.finished:
+                        request = running.pop(output.request_id)
+                        sequences_in_flight -= _sequences(request)
+                        if isinstance(request, ProbeRequest):
+                            yield ProbeResult(request, label_logprobs(request.label_ids, output.outputs[0]))
+                        else:
+                            yield SampleResult(request, tuple(map(_sample, output.outputs)))
+        finally:
+            if running:  # whoever has left early must not meet these requests in the next stream
+                engine.abort_request(list(running))
 
     def _parameters_of(self, request: SampleRequest | ProbeRequest) -> Any:
         if isinstance(request, ProbeRequest):
