@@ -83,6 +83,8 @@ class Export:
     """of the training questions: for a plan without a head, and for how sure an answer is; a `PriorHead` holds them"""
     learned: Learned = NOTHING_LEARNED
     """how the LLM is read, as far as that was trained too"""
+    folder: Path | None = None
+    """that it was read from"""
 
 
 def save_head(
@@ -156,7 +158,7 @@ def read_head(name: str | Path, revision: str | None) -> Export:
         tensors = _read_tensors(folder / VOTES_FILE, "the training questions' votes")
         votes = TrainingVotes.from_tensors(tensors, str(folder / VOTES_FILE))
     record = replace(record, seen_questions=_read_seen(folder / SEEN_QUESTIONS_FILE))
-    return Export(record, head, votes, _read_learned(folder, record))
+    return Export(record, head, votes, _read_learned(folder, record), folder)
 
 
 def load_exactly(head: Head, state: dict[str, Tensor], where: str) -> None:

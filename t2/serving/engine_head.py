@@ -45,12 +45,11 @@ class EngineHead:
     """vLLM's class that the head rides on"""
 
     @classmethod
-    def of(cls, head: BudgetHead, folder: Path, model: ModelFiles) -> EngineHead | None:
+    def of(cls, head: BudgetHead, model: ModelFiles) -> EngineHead | None:
         """The head for an engine that runs this LLM; None: the export decides without activations.
 
         Args:
-            head: read from `folder`.
-            folder: of the export.
+            head: read from a folder or the hub.
             model: the LLM that answers.
 
         Raises:
@@ -69,6 +68,11 @@ class EngineHead:
                 "train one with `model.pooling: last-token` and `model.backbone: cached`."
             )
         head.renderer(model)  # refuses another template
+        if head.folder is None:
+            raise T2Error(
+                "Expected a head that was read from a folder, where the engine's processes find it, got one that was "
+                "made in memory. Write it with `save_head`, and read it with `BudgetHead.from_pretrained`."
+            )
         if head.head.num_outputs > MAX_OUTPUTS:
             raise T2Error(
                 f"Expected a head of at most {MAX_OUTPUTS} outputs, as many as vLLM reads of a request, got "
@@ -77,7 +81,7 @@ class EngineHead:
         config = _config(model)
         own = tuple(config["architectures"])
         return cls(
-            Path(folder).resolve(),
+            head.folder.resolve(),
             head.layers,
             head.head.num_outputs,
             config["vocab_size"],
@@ -118,7 +122,7 @@ class EngineHead:
 
 def _check_reads_this_llm(head: BudgetHead, model: ModelFiles) -> None:
     features, base = head.features, head.record.base_model
-    if features.model_id and base.fingerprint != features.model_fingerprint:
+    if features.model_id:
         raise T2Error(
             f"Expected a head that reads the LLM which answers, {quoted(model.id)}, got one that reads a proxy, "
             f"{quoted(features.model_id)}. Serve it through `t2 gateway`, which runs the proxy beside the LLM."
