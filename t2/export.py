@@ -9,7 +9,8 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
@@ -189,12 +190,23 @@ def _read_weights(record: HeadRecord, path: Path) -> Head:
     A record can ask for any size, so the head is built without memory first, and gets some when the file is seen to
     hold these very tensors. Nothing is drawn at random either: an engine that carries the head samples as without it.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _float32():
         head = record.untrained_head()
         shapes = {name: torch.empty(shape) for name, shape in _shapes(path, "the head's weights").items()}
     _check_tensors(head, shapes, str(path.parent))
     head.to_empty(device="cpu").load_state_dict(_read_tensors(path, "the head's weights"))
     return head
+
+
+@contextmanager
+def _float32() -> Iterator[None]:
+    """Within the context weights are float32; an engine builds its models in another type, and this head among them."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _shapes(path: Path, what: str) -> dict[str, list[int]]:

@@ -3,7 +3,7 @@
 An engine that carries a head gives logits of width V + O + 1: the vocabulary, the head's O raw outputs, and a constant.
 Log probabilities are logits less a common normaliser, so the raw outputs are the differences to the constant's. All
 extra columns lie so far below the vocabulary's that their probabilities are exactly 0 in float32: what is sampled, and
-every log probability of a token, stay as they are without a head (temperatures above 20 aside).
+every log probability of a token, stay as they are without a head (up to temperature 7).
 """
 
 from __future__ import annotations

@@ -129,14 +129,7 @@ def _its_own_config(model_config: Any) -> Iterator[None]:
 
 
 def _head_columns(folder: str, vocab_size: int, device: Any) -> HeadColumns:
-    """The exported head on the engine's device; vLLM builds models in the LLM's type and on its device."""
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        with torch.device("cpu"):
-            head = read_head(folder, None).head
-    finally:
-        torch.set_default_dtype(default)
+    head = read_head(folder, None).head
     if head is None:
         raise T2Error(f"Expected an export with a head in {folder}, got one without. Export the head again.")
     return HeadColumns(head.to(device), vocab_size)

@@ -66,7 +66,7 @@ def test_the_difference_to_the_constant_column_is_read(original: Path, model: Mo
     raw = torch.tensor([1.5, -2.0, 0.0, 3.0, -1.0, 0.5, 0.25])
     logprobs = [float(value) - 1012.0 for value in raw] + [-1012.0]
     assert torch.allclose(carried(original, model).raw(logprobs), raw)
-    with pytest.raises(T2Error, match="Expected 8 log probabilities of a probe, got 7. Does the engine carry this"):
+    with pytest.raises(T2Error, match=r"Expected 8 log probabilities of a probe, got 7. Does the engine carry this"):
         carried(original, model).raw(logprobs[:-1])
 
 
@@ -115,7 +115,7 @@ def test_another_number_of_layers_or_width(original: Path, model: ModelFiles) ->
     head = BudgetHead.from_pretrained(original)
     with pytest.raises(T2Error, match="rising layers among the 3 of"):
         EngineHead.of(head, replace(model, num_layers=3))
-    with pytest.raises(T2Error, match="of width 256, got one of 2 layers, .* of width 128"):
+    with pytest.raises(T2Error, match=r"of width 256, got one of 2 layers, .* of width 128"):
         EngineHead.of(head, replace(model, width=256))
 
 
@@ -129,7 +129,7 @@ def test_another_template(folder: Path, model: ModelFiles) -> None:
 
 def test_what_would_cost_a_second_pass(folder: Path, model: ModelFiles) -> None:
     head = change(folder, "features", pooling="mean")
-    with pytest.raises(T2Error, match="reads the last token of the frozen LLM.* got one with mean pooling"):
+    with pytest.raises(T2Error, match=r"reads the last token of the frozen LLM.* got one with mean pooling"):
         EngineHead.of(head, model)
 
 

@@ -89,7 +89,7 @@ def test_what_is_too_large_stays_away_from_the_vocabulary_and_is_told(raw: float
     logits, tapped = rows()
     wide = HeadColumns(Says(0.0, raw), VOCAB)(logits, tapped)  # type: ignore[arg-type]  # stands for a head
     assert float(wide[:, VOCAB:].max()) <= REFERENCE + HIGHEST
-    with pytest.raises(T2Error, match="not finite, or the export is not of this LLM. Ask without the head"):
+    with pytest.raises(T2Error, match=r"not finite, or the export is not of this LLM. Ask without the head"):
         read(wide)
 
 
