@@ -40,13 +40,12 @@ class BudgetHead:
         head: Head | None,
         votes: TrainingVotes | None = None,
         learned: Learned = NOTHING_LEARNED,
-        folder: Path | None = None,
     ) -> None:
         if record.policy is None:
             raise T2Error("Expected a head with a policy, got a record without. Export the head again.")
         self.record, self.policy, self.votes = record, record.policy.policy(), votes
         self._head = None if head is None else head.eval()
-        self.learned, self.folder = learned, folder
+        self.learned = learned
         if head is None and self.reads_activations:
             raise T2Error(f"Expected a head for {in_words(self.policy)}, got none. Export the head again.")
         if isinstance(self.policy, Stopper) and self.policy.cap > self.grid[-1]:
@@ -68,7 +67,7 @@ class BudgetHead:
             T2Error: no such head, another format, or tensors that are missing or unexpected.
         """
         export = read_head(name, revision)
-        return cls(export.record, export.head, export.votes, export.learned, export.folder)
+        return cls(export.record, export.head, export.votes, export.learned)
 
     @property
     def has_weights(self) -> bool:

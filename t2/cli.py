@@ -79,12 +79,12 @@ def export(
     if check is not None:
         from rich.console import Console
 
-        from t2.budget_head import BudgetHead
+        from t2.export import local_folder
         from t2.pages.terminal import rich_table
         from t2.serving.parity import parity_table
         from t2.serving.parity_command import check_parity
 
-        parity = check_parity(BudgetHead.from_pretrained(head), check, model, dtype)
+        parity = check_parity(local_folder(head), check, model, dtype)
         Console().print(rich_table(parity_table(parity, f"{head} in vLLM against transformers")))
         parity.check()
 

@@ -84,8 +84,6 @@ class Export:
     """of the training questions: for a plan without a head, and for how sure an answer is; a `PriorHead` holds them"""
     learned: Learned = NOTHING_LEARNED
     """how the LLM is read, as far as that was trained too"""
-    folder: Path | None = None
-    """that it was read from"""
 
 
 def save_head(
@@ -151,7 +149,7 @@ def read_head(name: str | Path, revision: str | None) -> Export:
     Raises:
         T2Error: no such export, another format, or tensors that are missing or unexpected.
     """
-    folder = find_export(name, revision)
+    folder = local_folder(name, revision)
     record, votes = _read_config(folder / CONFIG_FILE), None
     head = None if record.head is None else _read_weights(record, folder / WEIGHTS_FILE)
     needs_votes = record.policy is not None and record.policy.name == PlanWithoutHead.name
@@ -159,7 +157,19 @@ def read_head(name: str | Path, revision: str | None) -> Export:
         tensors = _read_tensors(folder / VOTES_FILE, "the training questions' votes")
         votes = TrainingVotes.from_tensors(tensors, str(folder / VOTES_FILE))
     record = replace(record, seen_questions=_read_seen(folder / SEEN_QUESTIONS_FILE))
-    return Export(record, head, votes, _read_learned(folder, record), folder)
+    return Export(record, head, votes, _read_learned(folder, record))
+
+
+def local_folder(name: str | Path, revision: str | None = None) -> Path:
+    """Where an export lies, after a download if it is on the hub.
+
+    Raises:
+        T2Error: neither a folder nor a hub id of an export.
+    """
+    if (folder := Path(name)).is_dir():
+        return folder
+    files = [file for file in EXPORT_FILES if file != CARD_FILE]
+    return download(str(name), revision, "a folder or hub id of an exported head", only=files)
 
 
 def load_exactly(head: Head, state: dict[str, Tensor], where: str) -> None:
@@ -263,18 +273,6 @@ def _read_learned(folder: Path, record: HeadRecord) -> Learned:
     if features.pooling_name == "attention":
         query_LD = _read_tensors(folder / POOLING_FILE, "the queries of attention pooling").get(QUERY)
     return Learned(features.lora, adapter, query_LD)
-
-
-def find_export(name: str | Path, revision: str | None = None) -> Path:
-    """Folder of an export; one on the hub is downloaded, of its files those that an export may hold.
-
-    Raises:
-        T2Error: no such folder, and the hub does not serve it.
-    """
-    if (folder := Path(name)).is_dir():
-        return folder
-    files = [file for file in EXPORT_FILES if file != CARD_FILE]
-    return download(str(name), revision, "a folder or hub id of an exported head", only=files)
 
 
 def _read_config(path: Path) -> HeadRecord:

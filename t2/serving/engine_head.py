@@ -45,11 +45,12 @@ class EngineHead:
     """vLLM's class that the head rides on"""
 
     @classmethod
-    def of(cls, head: BudgetHead, model: ModelFiles) -> EngineHead | None:
+    def of(cls, head: BudgetHead, folder: Path, model: ModelFiles) -> EngineHead | None:
         """The head for an engine that runs this LLM; None: the export decides without activations.
 
         Args:
-            head: read from a folder or the hub.
+            head: read from `folder`.
+            folder: of the export, see `local_folder`.
             model: the LLM that answers.
 
         Raises:
@@ -68,11 +69,6 @@ class EngineHead:
                 "train one with `model.pooling: last-token` and `model.backbone: cached`."
             )
         head.renderer(model)  # refuses another template
-        if head.folder is None:
-            raise T2Error(
-                "Expected a head that was read from a folder, where the engine's processes find it, got one that was "
-                "made in memory. Write it with `save_head`, and read it with `BudgetHead.from_pretrained`."
-            )
         if head.head.num_outputs > MAX_OUTPUTS:
             raise T2Error(
                 f"Expected a head of at most {MAX_OUTPUTS} outputs, as many as vLLM reads of a request, got "
@@ -81,7 +77,7 @@ class EngineHead:
         config = _config(model)
         own = tuple(config["architectures"])
         return cls(
-            head.folder.resolve(),
+            folder.resolve(),
             head.layers,
             head.head.num_outputs,
             config["vocab_size"],

@@ -25,7 +25,7 @@ _MAX_TOKENS = 16
 
 
 def check_parity(
-    head: BudgetHead,
+    folder: Path,
     source: str,
     model: str | None = None,
     dtype: str | None = None,
@@ -34,7 +34,7 @@ def check_parity(
     """Compare on questions.
 
     Args:
-        head: read from a folder or the hub.
+        folder: of the export.
         source: folder of a pool, a config that names one, or a file of {"question"} lines.
         model: folder or hub id of the LLM; None: where the head says that it comes from.
         dtype: of the engine; None: as the samples were drawn.
@@ -43,9 +43,9 @@ def check_parity(
     Raises:
         T2Error: no questions, a decision without activations, or what `EngineHead.of` refuses.
     """
-    questions = questions_at(source)
+    head, questions = BudgetHead.from_pretrained(folder), questions_at(source)
     files = resolve_model(model) if model is not None else resolve_model(*head.reads)
-    engine_head = EngineHead.of(head, files)
+    engine_head = EngineHead.of(head, folder, files)
     if engine_head is None:
         raise T2Error("Expected a head that reads activations, got a decision without: there is nothing to compare.")
     plain_QLD = head.activations(questions, files.folder)

@@ -43,7 +43,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from vllm import ModelRegistry
 
-    made = new_class(name, (CarriesHead, ModelRegistry.models[own].load_model_cls()))
+    # Under vLLM's own name: some of its settings go by the name of a class.
+    made = new_class(own, (CarriesHead, ModelRegistry.models[own].load_model_cls()))
     made.__module__ = __name__
     globals()[name] = made  # asked once, then found like any other
     return made

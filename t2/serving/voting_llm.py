@@ -18,6 +18,7 @@ from torch import Tensor
 
 from t2.budget_head import BudgetHead
 from t2.errors import T2Error
+from t2.export import local_folder
 from t2.model_files import ModelFiles, resolve_model
 from t2.progress import progress
 from t2.sampling import VLLMSampler
@@ -63,7 +64,7 @@ class VotingLLM:
 
     def __init__(
         self,
-        head: str | Path | BudgetHead,
+        head: str | Path,
         model: str | Path | None = None,
         *,
         price: float | None = None,
@@ -77,7 +78,7 @@ class VotingLLM:
         """Load head and LLM.
 
         Args:
-            head: folder or hub id of an export, or one that is loaded.
+            head: folder or hub id of an export.
             model: folder or hub id of the LLM; None: where the head says that it comes from.
             price: accuracy points that 1,000 generated tokens must bring; None, as below: what the export decided.
             round_price: accuracy points that one more wait must bring.
@@ -90,7 +91,8 @@ class VotingLLM:
         Raises:
             T2Error: another LLM than the head's, a head that cannot be asked for such prices, or no vLLM.
         """
-        self.head = head if isinstance(head, BudgetHead) else BudgetHead.from_pretrained(head)
+        folder = local_folder(head, None)
+        self.head = BudgetHead.from_pretrained(folder)
         self.options = AnswerOptions(price, round_price, max_samples, max_rounds)
         self.planner = Planner(self.head)
         self.planner.check(self.options)
@@ -102,7 +104,7 @@ class VotingLLM:
         self._renderer = self.head.renderer(files)
         self._files, self._sampler = files, self._sampler_of(_settings(engine))
         # A head that reads another LLM, an adapter or a whole prompt cannot sit in the engine: it is read beforehand.
-        self._engine_head = None if self._reads_beforehand else EngineHead.of(self.head, files)
+        self._engine_head = None if self._reads_beforehand else EngineHead.of(self.head, folder, files)
         if self._engine_head is not None:
             self._sampler.carry(self._engine_head.hf_overrides)
         self._sampler.open(str(files.folder), secrets.randbelow(_SEEDS) if seed is None else seed)

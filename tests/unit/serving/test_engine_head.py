@@ -43,7 +43,7 @@ def change(folder: Path, part: str, **changes: Any) -> BudgetHead:
 
 
 def carried(folder: Path, model: ModelFiles) -> EngineHead:
-    engine_head = EngineHead.of(BudgetHead.from_pretrained(folder), model)
+    engine_head = EngineHead.of(BudgetHead.from_pretrained(folder), folder, model)
     assert engine_head is not None
     return engine_head
 
@@ -86,8 +86,8 @@ def test_the_class_follows_the_architecture(tmp_path: Path, name: str, engine_cl
 
 
 def test_a_decision_without_activations_needs_none_of_this(tmp_path: Path, model: ModelFiles) -> None:
-    head = BudgetHead.from_pretrained(save_without(ASC, tmp_path / "head"))
-    assert EngineHead.of(head, model) is None
+    folder = save_without(ASC, tmp_path / "head")
+    assert EngineHead.of(BudgetHead.from_pretrained(folder), folder, model) is None
 
 
 def test_another_llm(original: Path, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_another_llm(original: Path, tmp_path: Path) -> None:
 def test_a_head_that_reads_a_proxy(folder: Path, model: ModelFiles) -> None:
     head = change(folder, "features", model_id="org/proxy", model_fingerprint="0" * 64)
     with pytest.raises(T2Error, match="which answers, 'tiny-arith', got one that reads a proxy, 'org/proxy'"):
-        EngineHead.of(head, model)
+        EngineHead.of(head, folder, model)
 
 
 @pytest.mark.parametrize(
@@ -108,15 +108,15 @@ def test_a_head_that_reads_a_proxy(folder: Path, model: ModelFiles) -> None:
 def test_other_layers(folder: Path, model: ModelFiles, layers: list[int]) -> None:
     head = change(folder, "features", layers=layers)
     with pytest.raises(T2Error, match=r"a head of rising layers among the 4 of 'tiny-arith', of width 128, got one of"):
-        EngineHead.of(head, model)
+        EngineHead.of(head, folder, model)
 
 
 def test_another_number_of_layers_or_width(original: Path, model: ModelFiles) -> None:
     head = BudgetHead.from_pretrained(original)
     with pytest.raises(T2Error, match="rising layers among the 3 of"):
-        EngineHead.of(head, replace(model, num_layers=3))
+        EngineHead.of(head, original, replace(model, num_layers=3))
     with pytest.raises(T2Error, match=r"of width 256, got one of 2 layers, .* of width 128"):
-        EngineHead.of(head, replace(model, width=256))
+        EngineHead.of(head, original, replace(model, width=256))
 
 
 def test_another_template(folder: Path, model: ModelFiles) -> None:
@@ -124,22 +124,13 @@ def test_another_template(folder: Path, model: ModelFiles) -> None:
     with pytest.raises(
         T2Error, match=r"Expected the chat template that the head was trained with \(0{12}\.\.\.\), got"
     ):
-        EngineHead.of(head, model)
+        EngineHead.of(head, folder, model)
 
 
 def test_what_would_cost_a_second_pass(folder: Path, model: ModelFiles) -> None:
     head = change(folder, "features", pooling="mean")
     with pytest.raises(T2Error, match=r"reads the last token of the frozen LLM.* got one with mean pooling"):
-        EngineHead.of(head, model)
-
-
-def test_a_head_that_lies_nowhere(original: Path, model: ModelFiles) -> None:
-    loaded = BudgetHead.from_pretrained(original)
-    made = BudgetHead(loaded.record, loaded.head)
-    with pytest.raises(
-        T2Error, match="read from a folder, where the engine's processes find it, got one that was made"
-    ):
-        EngineHead.of(made, model)
+        EngineHead.of(head, folder, model)
 
 
 def test_every_class_of_head_fits_into_a_request(tmp_path: Path, model: ModelFiles) -> None:
