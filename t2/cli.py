@@ -53,16 +53,40 @@ def label(config: str, preview: int = 0, try_features: bool = True) -> None:
     print("\n".join(lines))
 
 
-def export(checkpoint: str, folder: str | None = None) -> None:
+def export(
+    checkpoint: str,
+    folder: str | None = None,
+    check: str | None = None,
+    model: str | None = None,
+    dtype: str | None = None,
+) -> None:
     """Turn a checkpoint of train.py into an exported head: config.json, model.safetensors, model card.
 
     Args:
-        checkpoint: path of the .ckpt file.
+        checkpoint: path of the .ckpt file; with `--check` also the folder or hub id of a head that is exported already.
         folder: where the head goes; by default beside the checkpoint, under its name without the suffix.
+        check: see that vLLM reads and decides as transformers did in training, on the questions of this pool (folder
+            or config) or file ({"question"} a line). Ends with an error where too many get another number of samples.
+        model: folder or hub id of the LLM that `--check` runs; by default the one that the head names.
+        dtype: of weights and activations in the engine of `--check`; by default as the samples were drawn.
     """
     from t2.checkpoint import export_checkpoint
 
-    print(f"Exported the head to {export_checkpoint(checkpoint, folder or Path(checkpoint).with_suffix(''))}")
+    head = checkpoint
+    if check is None or os.path.isfile(checkpoint):
+        head = str(export_checkpoint(checkpoint, folder or Path(checkpoint).with_suffix("")))
+        print(f"Exported the head to {head}")
+    if check is not None:
+        from rich.console import Console
+
+        from t2.export import local_folder
+        from t2.pages.terminal import rich_table
+        from t2.serving.parity import parity_table
+        from t2.serving.parity_command import check_parity
+
+        parity = check_parity(local_folder(head), check, model, dtype)
+        Console().print(rich_table(parity_table(parity, f"{head} in vLLM against transformers")))
+        parity.check()
 
 
 def import_samples(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from t2.errors import T2Error
 from t2.hardware import emulates_16_bits
@@ -27,6 +27,7 @@ CPU_MAX_NUM_SEQS = 64
 _IN_FLIGHT_FACTOR = 4
 """Samples handed to the engine, as a multiple of the sequences it runs. Finished samples wait for their request's last
 one, so much more than 1 is needed or the engine's queue runs dry."""
+T = TypeVar("T")
 
 
 class VLLMSampler(Sampler):
@@ -79,6 +80,7 @@ class VLLMSampler(Sampler):
         self.tensor_parallel_size, self.enforce_eager = tensor_parallel_size, enforce_eager
         self._llm: Any = None
         self._overrides: dict[str, Any] = {}
+        self._further: dict[str, Any] = {}
         self._watch: EngineWatch | None = None
         self._on_finished: Callable[[int], None] = (
             _tell_nobody  # no lambda: a labeller's process gets a sampler pickled
@@ -122,9 +124,20 @@ class VLLMSampler(Sampler):
         if self._watch:
             self._llm.llm_engine.logger_manager.stat_loggers.append(self._watch)
 
-    def carry(self, overrides: Mapping[str, Any]) -> None:
-        """Let the engine carry a head: `EngineHead.hf_overrides`, before `open`. Its requests may then be probes."""
-        self._overrides = dict(overrides)
+    def carry(self, overrides: Mapping[str, Any], **engine: Any) -> None:
+        """Let the engine carry a head, so that its requests may be probes; before `open`.
+
+        Args:
+            overrides: `EngineHead.hf_overrides`.
+            engine: further arguments of `vllm.LLM`.
+        """
+        self._overrides, self._further = dict(overrides), engine
+
+    def on_model(self, act: Callable[[Any], T]) -> T:
+        """What a function gives of the model inside the engine; of several processes, in the first."""
+        self._engine("on_model")
+        results: list[T] = self._llm.apply_model(act)
+        return results[0]
 
     def watch(self) -> None:
         self._watch = EngineWatch()
@@ -177,7 +190,7 @@ class VLLMSampler(Sampler):
             arguments["block_size"] = CPU_BLOCK_SIZE
         else:
             arguments["gpu_memory_utilization"] = self.gpu_memory_utilization
-        return {key: value for key, value in arguments.items() if value is not None}
+        return {key: value for key, value in arguments.items() if value is not None} | self._further
 
     def sampling_parameters(self, num_samples: int, greedy: bool) -> Any:
         """`vllm.SamplingParams` of one request. No per-request seed: the CPU engine crashes on it (facts in docs)."""
