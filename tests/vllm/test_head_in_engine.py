@@ -74,7 +74,8 @@ if __name__ == "__main__":
         last = SampleRequest("last token", (*prompts[0][:-1], case["last token"]), (-1,))
         told[name]["column"] = drawn(carrying, [column, last])
         carrying.close()
-        parity = check_parity(Path(case["head"]), "questions.jsonl", case["model"], case["dtype"], {**CHUNKS, "max_num_seqs": 16})
+        chunks = {**CHUNKS, "max_num_seqs": 16}
+        parity = check_parity(Path(case["head"]), "questions.jsonl", case["model"], case["dtype"], chunks)
         told[name]["parity"] = asdict(parity) | {"agreement": parity.agreement, "further": parity.further_apart}
         os.environ["VLLM_PLUGINS"] = ""
     Path("out.json").write_text(json.dumps(told))
