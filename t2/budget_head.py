@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,12 +17,15 @@ from t2.export import key_digest, read_head
 from t2.head_record import Calibration, Features, HeadRecord
 from t2.heads.base import Head, Prediction
 from t2.heads.training_votes import TrainingVotes
-from t2.model_files import resolve_model
+from t2.model_files import ModelFiles, resolve_model
 from t2.policies.base import choices
 from t2.policies.record import in_words, reads_activations
 from t2.policies.rules import Rule
 from t2.policies.stoppers import PlanWithHead, StopInputs, Stopper
 from t2.spec import PromptSpec
+
+if TYPE_CHECKING:
+    from t2.prompts import PromptRenderer
 
 
 class BudgetHead:
@@ -163,21 +167,29 @@ class BudgetHead:
         Raises:
             T2Error: no such LLM, another one, or one with another chat template.
         """
-        # Heavy, and not needed by those who have features: vLLM's, or a pool's.
-        from t2.activations.features import computed
-        from t2.prompts import PromptRenderer, load_tokenizer
+        from t2.activations.features import computed  # heavy, and not needed by those who have features
 
         files = resolve_model(str(model)) if model is not None else resolve_model(*self.reads)
         self.check_model(files.fingerprint)
-        renderer = PromptRenderer.of(load_tokenizer(files.folder), self.prompt)
+        renderer = self.renderer(files)
+        return computed(files.folder, [renderer.ids(each) for each in questions], self.feature_spec, self.learned)
+
+    def renderer(self, model: ModelFiles) -> PromptRenderer:
+        """What turns questions into the prompts that the head reads, by the tokenizer of the LLM that it reads.
+
+        Raises:
+            T2Error: the LLM has another chat template than the head was trained with.
+        """
+        from t2.prompts import PromptRenderer, load_tokenizer  # heavy, as above
+
+        renderer = PromptRenderer.of(load_tokenizer(model.folder), self.prompt)
         expected = self.record.prompt.fingerprint if self.record.prompt else ""
         if renderer.fingerprint != expected:
             raise T2Error(
                 f"Expected the chat template that the head was trained with ({expected[:12]}...), got another "
-                f"({renderer.fingerprint[:12]}...) in {files.folder}. Use the revision of the LLM that the head names."
+                f"({renderer.fingerprint[:12]}...) in {model.folder}. Use the revision of the LLM that the head names."
             )
-        prompts = [renderer.ids(question) for question in questions]
-        return computed(files.folder, prompts, self.feature_spec, self.learned)
+        return renderer
 
     def predict(self, pooled_BLD: Tensor) -> Prediction:
         """What the head says of questions.
@@ -193,6 +205,12 @@ class BudgetHead:
             )
         with torch.no_grad():
             return self.of_raw(self.head(pooled_BLD))
+
+    def raw(self, pooled_LD: Tensor) -> Tensor:
+        """The head's raw outputs on one question's activations, (O,)."""
+        with torch.no_grad():
+            raw_1O: Tensor = self.head(pooled_LD[None])
+        return raw_1O[0]
 
     def of_raw(self, raw_BO: Tensor) -> Prediction:
         """What the head says of questions of which it has given these raw outputs, inside an engine for example.

@@ -55,16 +55,40 @@ def label(config: str, preview: int = 0, try_features: bool = True) -> None:
     print("\n".join(lines))
 
 
-def export(checkpoint: str, folder: str | None = None) -> None:
+def export(
+    checkpoint: str,
+    folder: str | None = None,
+    check: str | None = None,
+    model: str | None = None,
+    dtype: str | None = None,
+) -> None:
     """Turn a checkpoint of train.py into an exported head: config.json, model.safetensors, model card.
 
     Args:
-        checkpoint: path of the .ckpt file.
+        checkpoint: path of the .ckpt file; with `--check` also the folder or hub id of a head that is exported already.
         folder: where the head goes; by default beside the checkpoint, under its name without the suffix.
+        check: see that vLLM reads and decides as transformers did in training, on the questions of this pool (folder
+            or config) or file ({"question"} a line). Ends with an error where too many get another number of samples.
+        model: folder or hub id of the LLM that `--check` runs; by default the one that the head names.
+        dtype: of weights and activations in the engine of `--check`; by default as the samples were drawn.
     """
     from t2.checkpoint import export_checkpoint
 
-    print(f"Exported the head to {export_checkpoint(checkpoint, folder or Path(checkpoint).with_suffix(''))}")
+    head = checkpoint
+    if check is None or os.path.isfile(checkpoint):
+        head = str(export_checkpoint(checkpoint, folder or Path(checkpoint).with_suffix("")))
+        print(f"Exported the head to {head}")
+    if check is not None:
+        from rich.console import Console
+
+        from t2.export import local_folder
+        from t2.pages.terminal import rich_table
+        from t2.serving.parity import parity_table
+        from t2.serving.parity_command import check_parity
+
+        parity = check_parity(local_folder(head), check, model, dtype)
+        Console().print(rich_table(parity_table(parity, f"{head} in vLLM against transformers")))
+        parity.check()
 
 
 def import_samples(
@@ -241,6 +265,48 @@ def evaluate(
         print(path)
 
 
+def ask(
+    head: str,
+    questions: list[str] | None = None,
+    file: str | None = None,
+    out: str | None = None,
+    model: str | None = None,
+    price: float | None = None,
+    round_price: float | None = None,
+    max_samples: int | None = None,
+    max_rounds: int | None = None,
+    grader: str | None = None,
+    dtype: str | None = None,
+    max_num_seqs: int | None = None,
+) -> None:
+    """Answer questions, or a file of them, by vote: as many samples as the head decides, in one vLLM engine.
+
+    Args:
+        head: folder or hub id of the exported head.
+        questions: their texts.
+        file: instead of questions: {"question"} a line, and an "id" where there are some.
+        out: file of the answers, one a line; those that it has already are not asked again.
+        model: folder or hub id of the LLM; by default the one that the head names.
+        price: accuracy points that 1,000 generated tokens must bring; by default, as below, what the export decided.
+        round_price: accuracy points that one more wait must bring.
+        max_samples: of a question.
+        max_rounds: waits of a question.
+        grader: numeric, exact, math, choice, or the path of a class; by default the head's.
+        dtype: of weights and activations in the engine; by default as the samples were drawn.
+        max_num_seqs: sequences that run at once.
+    """
+    from t2.serving.ask_command import ask as answers
+    from t2.serving.ask_command import check_paths
+    from t2.serving.voting_llm import EngineSettings, VotingLLM
+
+    check_paths(questions, file, out)
+    engine = EngineSettings(max_num_seqs=max_num_seqs, dtype=dtype)
+    limits = {"price": price, "round_price": round_price, "max_samples": max_samples, "max_rounds": max_rounds}
+    with VotingLLM(head, model, grader=grader, engine=engine, **limits) as llm:
+        for line in answers(llm, questions or [], file, out):
+            print(line, flush=True)
+
+
 def push(
     head: str,
     repo: str,
@@ -331,11 +397,14 @@ COMMANDS: dict[str, Any] = {
     "evaluate": evaluate,
     "report": report,
     "export": export,
+    "ask": ask,
     "push": push,
     "serve": serve,
 }
-POSITIONAL = {"import", "curse", "layers", "grade", "evaluate", "report", "export", "push", "serve"}
+POSITIONAL = {"import", "curse", "layers", "grade", "evaluate", "report", "export", "push", "ask", "serve"}
 """Commands whose required arguments are written without their names."""
+OPTIONAL_POSITIONAL = {"ask": ("questions",)}
+"""Arguments that are written without their names: any number of them, or none."""
 FLAGS = ("--diff", "--t2_shadow_text")
 """Options that mean true where no value follows."""
 OTHERS = "vllm"
@@ -365,8 +434,13 @@ def main(args: list[str] | None = None) -> None:
         for name, function in COMMANDS.items():
             subparser = ArgumentParser(description=(function.__doc__ or "").split("\n")[0])
             subparser.add_function_arguments(
-                function, as_group=False, as_positional=name in POSITIONAL, skip={OTHERS} if function is serve else None
+                function,
+                as_group=False,
+                as_positional=name in POSITIONAL,
+                skip={*OPTIONAL_POSITIONAL.get(name, ()), *((OTHERS,) if function is serve else ())},
             )
+            for argument in OPTIONAL_POSITIONAL.get(name, ()):
+                subparser.add_argument(argument, nargs="*", type=str, help=f"{argument}, instead of a file")
             subcommands.add_subcommand(name, subparser, help=subparser.description)
         parsed = parser.parse_args(_with_flags(typed))
         options = parsed[parsed.subcommand].as_dict() | ({OTHERS: others} if others else {})

@@ -71,7 +71,8 @@ def check_for_this_llm(head: BudgetHead, model: ModelFiles) -> None:
     if base.fingerprint is not None and base.fingerprint != model.fingerprint:
         raise T2Error(
             f"Expected the LLM that the head was made for, {quoted(base.id or 'unnamed')} "
-            f"({base.fingerprint[:12]}...), got {quoted(model.id)} ({model.fingerprint[:12]}...). Serve that LLM, or train a head for this one."
+            f"({base.fingerprint[:12]}...), got {quoted(model.id)} ({model.fingerprint[:12]}...). Serve that LLM, or "
+            "train a head for this one."
         )
     if head.record.prompt is not None:
         head.renderer(model)  # refuses another template
