@@ -17,7 +17,7 @@ from t2.export import key_digest, read_head
 from t2.head_record import Calibration, Features, HeadRecord
 from t2.heads.base import Head, Prediction
 from t2.heads.training_votes import TrainingVotes
-from t2.model_files import resolve_model
+from t2.model_files import ModelFiles, resolve_model
 from t2.policies.base import choices
 from t2.policies.record import in_words, reads_activations
 from t2.policies.rules import Rule
@@ -167,29 +167,27 @@ class BudgetHead:
         Raises:
             T2Error: no such LLM, another one, or one with another chat template.
         """
-        # Heavy, and not needed by those who have features: vLLM's, or a pool's.
-        from t2.activations.features import computed
+        from t2.activations.features import computed  # heavy, and not needed by those who have features
 
         files = resolve_model(str(model)) if model is not None else resolve_model(*self.reads)
         self.check_model(files.fingerprint)
-        renderer = self.renderer(files.folder)
-        prompts = [renderer.ids(question) for question in questions]
-        return computed(files.folder, prompts, self.feature_spec, self.learned)
+        renderer = self.renderer(files)
+        return computed(files.folder, [renderer.ids(each) for each in questions], self.feature_spec, self.learned)
 
-    def renderer(self, folder: Path) -> PromptRenderer:
-        """What makes a question the prompt that the head learned from, by the tokenizer of an LLM in a folder.
+    def renderer(self, model: ModelFiles) -> PromptRenderer:
+        """What turns questions into the prompts that the head reads, by the tokenizer of the LLM that it reads.
 
         Raises:
-            T2Error: the LLM has another chat template, or the head does not say.
+            T2Error: the LLM has another chat template than the head was trained with.
         """
-        from t2.prompts import PromptRenderer, load_tokenizer
+        from t2.prompts import PromptRenderer, load_tokenizer  # heavy, as above
 
-        renderer = PromptRenderer.of(load_tokenizer(folder), self.prompt)
+        renderer = PromptRenderer.of(load_tokenizer(model.folder), self.prompt)
         expected = self.record.prompt.fingerprint if self.record.prompt else ""
         if renderer.fingerprint != expected:
             raise T2Error(
                 f"Expected the chat template that the head was trained with ({expected[:12]}...), got another "
-                f"({renderer.fingerprint[:12]}...) in {folder}. Use the revision of the LLM that the head names."
+                f"({renderer.fingerprint[:12]}...) in {model.folder}. Use the revision of the LLM that the head names."
             )
         return renderer
 

@@ -53,16 +53,40 @@ def label(config: str, preview: int = 0, try_features: bool = True) -> None:
     print("\n".join(lines))
 
 
-def export(checkpoint: str, folder: str | None = None) -> None:
+def export(
+    checkpoint: str,
+    folder: str | None = None,
+    check: str | None = None,
+    model: str | None = None,
+    dtype: str | None = None,
+) -> None:
     """Turn a checkpoint of train.py into an exported head: config.json, model.safetensors, model card.
 
     Args:
-        checkpoint: path of the .ckpt file.
+        checkpoint: path of the .ckpt file; with `--check` also the folder or hub id of a head that is exported already.
         folder: where the head goes; by default beside the checkpoint, under its name without the suffix.
+        check: see that vLLM reads and decides as transformers did in training, on the questions of this pool (folder
+            or config) or file ({"question"} a line). Ends with an error where too many get another number of samples.
+        model: folder or hub id of the LLM that `--check` runs; by default the one that the head names.
+        dtype: of weights and activations in the engine of `--check`; by default as the samples were drawn.
     """
     from t2.checkpoint import export_checkpoint
 
-    print(f"Exported the head to {export_checkpoint(checkpoint, folder or Path(checkpoint).with_suffix(''))}")
+    head = checkpoint
+    if check is None or os.path.isfile(checkpoint):
+        head = str(export_checkpoint(checkpoint, folder or Path(checkpoint).with_suffix("")))
+        print(f"Exported the head to {head}")
+    if check is not None:
+        from rich.console import Console
+
+        from t2.export import local_folder
+        from t2.pages.terminal import rich_table
+        from t2.serving.parity import parity_table
+        from t2.serving.parity_command import check_parity
+
+        parity = check_parity(local_folder(head), check, model, dtype)
+        Console().print(rich_table(parity_table(parity, f"{head} in vLLM against transformers")))
+        parity.check()
 
 
 def import_samples(
@@ -241,7 +265,7 @@ def evaluate(
 
 def ask(
     head: str,
-    question: str | None = None,
+    questions: list[str] | None = None,
     file: str | None = None,
     out: str | None = None,
     model: str | None = None,
@@ -253,12 +277,12 @@ def ask(
     dtype: str | None = None,
     max_num_seqs: int | None = None,
 ) -> None:
-    """Answer a question, or a file of them, by vote: as many samples as the head decides, in one vLLM engine.
+    """Answer questions, or a file of them, by vote: as many samples as the head decides, in one vLLM engine.
 
     Args:
         head: folder or hub id of the exported head.
-        question: its text.
-        file: instead of a question: {"question"} a line, and an "id" where there are some.
+        questions: their texts.
+        file: instead of questions: {"question"} a line, and an "id" where there are some.
         out: file of the answers, one a line; those that it has already are not asked again.
         model: folder or hub id of the LLM; by default the one that the head names.
         price: accuracy points that 1,000 generated tokens must bring; by default, as below, what the export decided.
@@ -273,11 +297,11 @@ def ask(
     from t2.serving.ask_command import check_paths
     from t2.serving.voting_llm import EngineSettings, VotingLLM
 
-    check_paths(question, file, out)
+    check_paths(questions, file, out)
     engine = EngineSettings(max_num_seqs=max_num_seqs, dtype=dtype)
     limits = {"price": price, "round_price": round_price, "max_samples": max_samples, "max_rounds": max_rounds}
     with VotingLLM(head, model, grader=grader, engine=engine, **limits) as llm:
-        for line in answers(llm, question, file, out):
+        for line in answers(llm, questions or [], file, out):
             print(line, flush=True)
 
 
@@ -398,8 +422,8 @@ COMMANDS: dict[str, Any] = {
 }
 POSITIONAL = {"import", "curse", "layers", "grade", "evaluate", "report", "export", "push", "ask", "shadow-report"}
 """Commands whose required arguments are written without their names."""
-OPTIONAL_POSITIONAL = {"ask": ("question",)}
-"""Arguments that are written without their names, or left out."""
+OPTIONAL_POSITIONAL = {"ask": ("questions",)}
+"""Arguments that are written without their names: any number of them, or none."""
 FLAGS = ("--diff",)
 """Options that mean true where no value follows."""
 CONFIGURED = {
@@ -428,7 +452,7 @@ def main(args: list[str] | None = None) -> None:
                 function, as_group=False, as_positional=name in POSITIONAL, skip=set(OPTIONAL_POSITIONAL.get(name, ()))
             )
             for argument in OPTIONAL_POSITIONAL.get(name, ()):
-                subparser.add_argument(argument, nargs="?", type=str, help=f"{argument}, instead of a file")
+                subparser.add_argument(argument, nargs="*", type=str, help=f"{argument}, instead of a file")
             subcommands.add_subcommand(name, subparser, help=subparser.description)
         parsed = parser.parse_args(_with_flags(sys.argv[1:] if args is None else args))
         options = parsed[parsed.subcommand].as_dict()

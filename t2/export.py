@@ -9,11 +9,14 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -146,11 +149,9 @@ def read_head(name: str | Path, revision: str | None) -> Export:
     Raises:
         T2Error: no such export, another format, or tensors that are missing or unexpected.
     """
-    folder = _folder_of(name, revision)
-    record, head, votes = _read_config(folder / CONFIG_FILE), None, None
-    if record.head is not None:
-        head = record.untrained_head()
-        load_exactly(head, _read_tensors(folder / WEIGHTS_FILE, "the head's weights"), str(folder))
+    folder = local_folder(name, revision)
+    record, votes = _read_config(folder / CONFIG_FILE), None
+    head = None if record.head is None else _read_weights(record, folder / WEIGHTS_FILE)
     needs_votes = record.policy is not None and record.policy.name == PlanWithoutHead.name
     if needs_votes or (folder / VOTES_FILE).exists():
         tensors = _read_tensors(folder / VOTES_FILE, "the training questions' votes")
@@ -159,12 +160,29 @@ def read_head(name: str | Path, revision: str | None) -> Export:
     return Export(record, head, votes, _read_learned(folder, record))
 
 
+def local_folder(name: str | Path, revision: str | None = None) -> Path:
+    """Where an export lies, after a download if it is on the hub.
+
+    Raises:
+        T2Error: neither a folder nor a hub id of an export.
+    """
+    if (folder := Path(name)).is_dir():
+        return folder
+    files = [file for file in EXPORT_FILES if file != CARD_FILE]
+    return download(str(name), revision, "a folder or hub id of an exported head", only=files)
+
+
 def load_exactly(head: Head, state: dict[str, Tensor], where: str) -> None:
     """Load weights; every tensor must be there with its shape, and none besides.
 
     Raises:
         T2Error: names what is missing, unexpected or of another shape.
     """
+    _check_tensors(head, state, where)
+    head.load_state_dict(state)
+
+
+def _check_tensors(head: Head, state: Mapping[str, Tensor], where: str) -> None:
     head.make_room(state)
     own = head.state_dict()
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
@@ -174,7 +192,40 @@ def load_exactly(head: Head, state: dict[str, Tensor], where: str) -> None:
             f"Expected exactly the tensors of {type(head).__name__} in {where}, got missing {missing}, unexpected "
             f"{unexpected}, of another shape {sorted(wrong)}. Export the head again."
         )
-    head.load_state_dict(state)
+
+
+def _read_weights(record: HeadRecord, path: Path) -> Head:
+    """The head with its weights.
+
+    A record can ask for any size, so the head is built without memory first, and gets some when the file is seen to
+    hold these very tensors. Nothing is drawn at random either: an engine that carries the head samples as without it.
+    """
+    with torch.device("meta"), _float32():
+        head = record.untrained_head()
+        shapes = {name: torch.empty(shape) for name, shape in _shapes(path, "the head's weights").items()}
+    _check_tensors(head, shapes, str(path.parent))
+    head.to_empty(device="cpu").load_state_dict(_read_tensors(path, "the head's weights"))
+    return head
+
+
+@contextmanager
+def _float32() -> Iterator[None]:
+    """Within the context weights are float32; an engine builds its models in another type, and this head among them."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _shapes(path: Path, what: str) -> dict[str, list[int]]:
+    """Of the tensors in a file, by its header alone."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  # no mapping
+    except (OSError, SafetensorError) as error:
+        raise T2Error(f"Expected {what} in {path}, got {error}.") from error
 
 
 def _not_finite(value: object, where: str = "") -> list[str]:
@@ -222,13 +273,6 @@ def _read_learned(folder: Path, record: HeadRecord) -> Learned:
     if features.pooling_name == "attention":
         query_LD = _read_tensors(folder / POOLING_FILE, "the queries of attention pooling").get(QUERY)
     return Learned(features.lora, adapter, query_LD)
-
-
-def _folder_of(name: str | Path, revision: str | None) -> Path:
-    if (folder := Path(name)).is_dir():
-        return folder
-    files = [file for file in EXPORT_FILES if file != CARD_FILE]
-    return download(str(name), revision, "a folder or hub id of an exported head", only=files)
 
 
 def _read_config(path: Path) -> HeadRecord:

@@ -8,7 +8,7 @@ from typing import Literal
 from t2.activations.lora import LoraSettings
 from t2.activations.pooling import Pooling
 from t2.calibration.betting import Form
-from t2.errors import T2Error
+from t2.errors import T2Error, in_a_line
 from t2.grading.record import GraderRecord
 from t2.heads import HEADS
 from t2.heads.base import Head, HeadShape
@@ -267,7 +267,8 @@ class HeadRecord(DataRecord):
             )
         try:
             return HEADS[self.head](self.shape, **self.head_arguments)
-        except TypeError as error:
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # torch: a size that no tensor can have
             raise T2Error(
-                f"Expected arguments of head {self.head}, got {self.head_arguments}: {error}. The file is damaged."
+                f"Expected arguments of head {self.head}, got {self.head_arguments}: {in_a_line(error)}. The file is "
+                "damaged."
             ) from error

@@ -16,6 +16,8 @@ from t2.heads.training_votes import TrainingVotes
 
 _FIRST_DEVIATION = 8.0
 """Of the first component: the rate at which members learn is set by the size of what they read."""
+MOST_MEMBERS = 64
+"""Each is a network of its own: a damaged record must not ask for millions."""
 _BY_QUESTION = ("curve_QK", "spread_JQ", "count_Q3", "right_Q", "tokens_Q", "greedy_right_Q")
 """Buffers with a place for each training question."""
 
@@ -82,6 +84,8 @@ class PriorHead(Head):
                 "Expected `tau` of at least 1, `lam` in [0, 1], `components` and `members` of at least 1, got "
                 f"{tau}, {lam}, {components} and {members}."
             )
+        if members > MOST_MEMBERS:
+            raise T2Error(f"Expected `members` of at most {MOST_MEMBERS}, got {members}.")
         self.num_atoms, self.tau, self.lam, self.components = num_atoms, tau, lam, components
         self.hidden, self.dropout, self.eps = hidden, dropout, eps
         reads = replace(shape, num_layers=1, width=components)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from t2.errors import T2Error
 from t2.hardware import emulates_16_bits
 from t2.sampling.end_tokens import end_token_ids
+from t2.sampling.engine_environment import MODELS_PLUGIN, load_plugin, set_environment
 from t2.sampling.engine_watch import EngineWatch
 from t2.sampling.engine_words import EngineWords, mistake
+from t2.sampling.probes import ProbeRequest, ProbeResult, label_logprobs, probe_parameters
 from t2.spec import EngineFacts, Sample, Sampler, SampleRequest, SampleResult, SamplingSettings
 
 CPU_BLOCK_SIZE = 32
@@ -25,6 +27,7 @@ CPU_MAX_NUM_SEQS = 64
 _IN_FLIGHT_FACTOR = 4
 """Samples handed to the engine, as a multiple of the sequences it runs. Finished samples wait for their request's last
 one, so much more than 1 is needed or the engine's queue runs dry."""
+T = TypeVar("T")
 
 
 class VLLMSampler(Sampler):
@@ -76,6 +79,8 @@ class VLLMSampler(Sampler):
         self.kv_cache_gib, self.gpu_memory_utilization = kv_cache_gib, gpu_memory_utilization
         self.tensor_parallel_size, self.enforce_eager = tensor_parallel_size, enforce_eager
         self._llm: Any = None
+        self._overrides: dict[str, Any] = {}
+        self._further: dict[str, Any] = {}
         self._watch: EngineWatch | None = None
         self._on_finished: Callable[[int], None] = (
             _tell_nobody  # no lambda: a labeller's process gets a sampler pickled
@@ -95,7 +100,7 @@ class VLLMSampler(Sampler):
             T2Error: vLLM is not installed (names the command), the model goes less far than `max_model_len`, or there
                 is no room for the KV cache.
         """
-        _set_environment(self.tensor_parallel_size)
+        set_environment(self.tensor_parallel_size, [MODELS_PLUGIN] if self._overrides else [])
         words = EngineWords()
         if os.environ.get("VLLM_LOGGING_LEVEL") == "WARNING":  # who wants more of it wants all
             words.listen()
@@ -108,6 +113,8 @@ class VLLMSampler(Sampler):
                 "Expected vLLM, got no such package. Install it: pip install 't2-budget[vllm]' (NVIDIA GPU) or "
                 "make install VLLM=cpu. A finished pool trains without it."
             ) from error
+        if self._overrides:
+            load_plugin(MODELS_PLUGIN)
         try:
             self._llm = vllm.LLM(**self.engine_arguments(model_folder, engine_seed))
         except ValueError as error:
@@ -116,6 +123,21 @@ class VLLMSampler(Sampler):
             print(note, file=sys.stderr)
         if self._watch:
             self._llm.llm_engine.logger_manager.stat_loggers.append(self._watch)
+
+    def carry(self, overrides: Mapping[str, Any], **engine: Any) -> None:
+        """Let the engine carry a head, so that its requests may be probes; before `open`.
+
+        Args:
+            overrides: `EngineHead.hf_overrides`.
+            engine: further arguments of `vllm.LLM`.
+        """
+        self._overrides, self._further = dict(overrides), engine
+
+    def on_model(self, act: Callable[[Any], T]) -> T:
+        """What a function gives of the model inside the engine; of several processes, in the first."""
+        self._engine("on_model")
+        results: list[T] = self._llm.apply_model(act)
+        return results[0]
 
     def watch(self) -> None:
         self._watch = EngineWatch()
@@ -133,6 +155,11 @@ class VLLMSampler(Sampler):
     def engine_facts(self) -> EngineFacts | None:
         config = self._engine("engine_facts").vllm_config
         return self._watch.facts(config) if self._watch else None
+
+    @property
+    def sequences_at_once(self) -> int:
+        """Sequences that the engine runs at once; after `open`."""
+        return int(self._engine("sequences_at_once").vllm_config.scheduler_config.max_num_seqs)
 
     def _engine(self, method: str) -> Any:
         if self._llm is None:
@@ -155,13 +182,15 @@ class VLLMSampler(Sampler):
             "disable_log_stats": self._watch is None,
             "use_tqdm_on_load": False,  # a bar of its own inside ours
         }
+        if self._overrides:
+            arguments["hf_overrides"] = self._overrides
         if self.kv_cache_gib is not None or on_cpu:
             arguments["kv_cache_memory_bytes"] = int((self.kv_cache_gib or 2.0) * 2**30)
         if on_cpu:
             arguments["block_size"] = CPU_BLOCK_SIZE
         else:
             arguments["gpu_memory_utilization"] = self.gpu_memory_utilization
-        return {key: value for key, value in arguments.items() if value is not None}
+        return {key: value for key, value in arguments.items() if value is not None} | self._further
 
     def sampling_parameters(self, num_samples: int, greedy: bool) -> Any:
         """`vllm.SamplingParams` of one request. No per-request seed: the CPU engine crashes on it (facts in docs)."""
@@ -195,29 +224,50 @@ class VLLMSampler(Sampler):
 
         `requests` is asked again after results even if it had run dry, so that a consumer may add to a queue.
         """
+        for result in self.stream_with_probes(requests):
+            assert isinstance(result, SampleResult)  # nobody has asked for a probe
+            yield result
+
+    def stream_with_probes(
+        self, requests: Iterable[SampleRequest | ProbeRequest]
+    ) -> Iterator[SampleResult | ProbeResult]:
+        """As `stream`, of an engine that carries a head: probes run in the same batches as samples."""
         engine = self._engine("stream")
-        window = _IN_FLIGHT_FACTOR * engine.vllm_config.scheduler_config.max_num_seqs
+        window = _IN_FLIGHT_FACTOR * self.sequences_at_once
         waiting = iter(requests)
-        running: dict[str, SampleRequest] = {}
-        samples_in_flight, submitted, serial = 0, 0, 0  # the engine's request ids are serial numbers, as texts
+        running: dict[str, SampleRequest | ProbeRequest] = {}
+        sequences_in_flight, submitted, serial = 0, 0, 0  # the engine's request ids are serial numbers, as texts
         self._on_finished(0)
-        while True:
-            while samples_in_flight < window and (request := next(waiting, None)):
-                serial += 1
-                running[str(serial)] = request
-                samples_in_flight += len(request.draws)
-                submitted += len(request.draws)
-                prompt = self._llm.renderer.render_cmpl([{"prompt_token_ids": list(request.prompt_ids)}])[0]
-                engine.add_request(str(serial), prompt, self.sampling_parameters(len(request.draws), request.greedy))
-            if not engine.has_unfinished_requests():
-                return
-            outputs = engine.step()
-            self._on_finished(submitted - engine.get_num_unfinished_requests())  # to the engine a sample is a request
-            for output in outputs:
-                if output.finished:
-                    request = running.pop(output.request_id)
-                    samples_in_flight -= len(request.draws)
-                    yield SampleResult(request, tuple(map(_sample, output.outputs)))
+        try:
+            while True:
+                while sequences_in_flight < window and (request := next(waiting, None)):
+                    serial += 1
+                    running[str(serial)] = request
+                    sequences_in_flight += _sequences(request)
+                    submitted += _sequences(request)
+                    prompt = self._llm.renderer.render_cmpl([{"prompt_token_ids": list(request.prompt_ids)}])[0]
+                    engine.add_request(str(serial), prompt, self._parameters_of(request))
+                if not engine.has_unfinished_requests():
+                    return
+                outputs = engine.step()
+                # To the engine a sample is a request. A probe counts as one, too.
+                self._on_finished(submitted - engine.get_num_unfinished_requests())
+                for output in outputs:
+                    if output.finished:
+                        request = running.pop(output.request_id)
+                        sequences_in_flight -= _sequences(request)
+                        if isinstance(request, ProbeRequest):
+                            yield ProbeResult(request, label_logprobs(request.label_ids, output.outputs[0]))
+                        else:
+                            yield SampleResult(request, tuple(map(_sample, output.outputs)))
+        finally:
+            if running:  # whoever has left early must not meet these requests in the next stream
+                engine.abort_request(list(running))
+
+    def _parameters_of(self, request: SampleRequest | ProbeRequest) -> Any:
+        if isinstance(request, ProbeRequest):
+            return probe_parameters(request.label_ids)
+        return self.sampling_parameters(len(request.draws), request.greedy)
 
     def close(self) -> None:
         if self._llm is not None:
@@ -229,20 +279,9 @@ def _tell_nobody(finished: int) -> None:
     """Where nobody follows the samples."""
 
 
-def _set_environment(ranks: int) -> None:
-    """Settings that vLLM reads at import; what the user has set already stays."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
-    defaults = {
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_LOGGING_LEVEL": "WARNING",
-        "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
-    }
-    if ranks == 1:  # among several processes that share the model vLLM itself shares the cores
-        defaults["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
-    for name, value in defaults.items():
-        os.environ.setdefault(name, value)
-
-
 def _sample(completion: Any) -> Sample:
     return Sample(tuple(completion.token_ids), completion.text, str(completion.finish_reason))
+
+
+def _sequences(request: SampleRequest | ProbeRequest) -> int:
+    return 1 if isinstance(request, ProbeRequest) else len(request.draws)

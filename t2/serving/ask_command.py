@@ -60,15 +60,17 @@ def ask_file(llm: VotingLLM, asked: Sequence[Asked], out: Path) -> Iterator[tupl
             yield asked[index], answer
 
 
-def ask(llm: VotingLLM, question: str | None, file: str | None, out: str | None) -> Iterator[str]:
+def ask(llm: VotingLLM, questions: Sequence[str], file: str | None, out: str | None) -> Iterator[str]:
     """Answer what is asked; gives the lines to print as they come.
 
     Raises:
-        T2Error: neither a question nor a file, or both; a file that cannot be read.
+        T2Error: neither questions nor a file, or both; a file that cannot be read.
     """
-    check_paths(question, file, out)
-    if question is not None:
-        yield from in_words(llm.answer([question])[0])
+    check_paths(questions, file, out)
+    if questions:
+        for question, answer in zip(questions, llm.answer(questions), strict=True):
+            yield f"> {question}"
+            yield from in_words(answer)
         return
     assert file is not None
     assert out is not None
@@ -128,13 +130,13 @@ def summary_of(answers: Sequence[VotedAnswer]) -> str:
     )
 
 
-def check_paths(question: str | None, file: str | None, out: str | None) -> None:
-    """Either a question, or a file and where its answers go.
+def check_paths(questions: Sequence[str] | None, file: str | None, out: str | None) -> None:
+    """Either questions, or a file and where its answers go.
 
     Raises:
         T2Error: neither or both.
     """
-    if (question is None) == (file is None):
+    if bool(questions) == (file is not None):
         raise T2Error('Expected a question or `--file questions.jsonl`, got both or neither. t2 ask HEAD "question"')
     if (file is None) != (out is None):
         raise T2Error("Expected `--out answers.jsonl` with `--file` and not without, got one of them. Add the other.")

@@ -18,9 +18,11 @@ from torch import Tensor
 
 from t2.budget_head import BudgetHead
 from t2.errors import T2Error
+from t2.export import local_folder
 from t2.model_files import ModelFiles, resolve_model
 from t2.progress import progress
-from t2.sampling import ProbeRequest, ProbeResult, VLLMSampler
+from t2.sampling import VLLMSampler
+from t2.sampling.probes import ProbeRequest, ProbeResult
 from t2.serving.asking import Asking, check_base_model
 from t2.serving.engine_head import EngineHead
 from t2.serving.options import AnswerOptions
@@ -62,7 +64,7 @@ class VotingLLM:
 
     def __init__(
         self,
-        head: str | Path | BudgetHead,
+        head: str | Path,
         model: str | Path | None = None,
         *,
         price: float | None = None,
@@ -76,7 +78,7 @@ class VotingLLM:
         """Load head and LLM.
 
         Args:
-            head: folder or hub id of an export, or one that is loaded.
+            head: folder or hub id of an export.
             model: folder or hub id of the LLM; None: where the head says that it comes from.
             price: accuracy points that 1,000 generated tokens must bring; None, as below: what the export decided.
             round_price: accuracy points that one more wait must bring.
@@ -89,7 +91,8 @@ class VotingLLM:
         Raises:
             T2Error: another LLM than the head's, a head that cannot be asked for such prices, or no vLLM.
         """
-        self.head = head if isinstance(head, BudgetHead) else BudgetHead.from_pretrained(head)
+        folder = local_folder(head, None)
+        self.head = BudgetHead.from_pretrained(folder)
         self.options = AnswerOptions(price, round_price, max_samples, max_rounds)
         self.planner = Planner(self.head)
         self.planner.check(self.options)
@@ -98,12 +101,13 @@ class VotingLLM:
         files = resolve_model(str(model)) if model is not None else resolve_model(base.id or "", base.revision)
         check_base_model(self.head, files)
         self.asking.check_ends(files.folder)
-        self._renderer = self.head.renderer(files.folder)
+        self._renderer = self.head.renderer(files)
         self._files, self._sampler = files, self._sampler_of(_settings(engine))
         # A head that reads another LLM, an adapter or a whole prompt cannot sit in the engine: it is read beforehand.
-        self._engine_head = None if self._reads_beforehand else EngineHead.of(self.head, files)
-        overrides = self._engine_head.hf_overrides if self._engine_head else None
-        self._sampler.open(str(files.folder), secrets.randbelow(_SEEDS) if seed is None else seed, overrides)
+        self._engine_head = None if self._reads_beforehand else EngineHead.of(self.head, folder, files)
+        if self._engine_head is not None:
+            self._sampler.carry(self._engine_head.hf_overrides)
+        self._sampler.open(str(files.folder), secrets.randbelow(_SEEDS) if seed is None else seed)
         self._is_open = True
 
     @property
@@ -160,39 +164,41 @@ class VotingLLM:
         prompts = [tuple(self._renderer.ids(question)) for question in questions]
         self._sampler.check_prompts({str(index): prompt for index, prompt in enumerate(prompts)})
         pooled_BLD = self._activations(questions)
-        queue, asked = _Queue(), dict[str, QuestionInProgress]()
+        queue, asked = _Queue(self._sampler.sequences_at_once), dict[int, QuestionInProgress]()
 
-        def begin(index: str, raw_O: Tensor | None, probe_tokens: int) -> VotedAnswer | None:
-            prompt = prompts[int(index)]
+        def planned(index: int, raw_O: Tensor | None, probe_tokens: int = 0) -> SampleRequest:
+            """The first round of a question."""
             plan, n_ref = self.planner.plan(raw_O, self.options), self.planner.n_ref
-            asked[index] = QuestionInProgress(plan, self.asking.grader, len(prompt), n_ref, probe_tokens)
-            return go_on(index)
+            asked[index] = QuestionInProgress(plan, self.asking.grader, len(prompts[index]), n_ref, probe_tokens)
+            first = next_round(index)
+            assert first is not None  # no rule stops before the first sample
+            return first
 
-        def go_on(index: str) -> VotedAnswer | None:
-            """Queue the next round, or say how the vote went."""
+        def next_round(index: int) -> SampleRequest | None:
             question = asked[index]
             if not (num := question.next_round()):
-                return asked.pop(index).answer()
+                return None
             drawn = len(question.votes)
             draws = (GREEDY_DRAW,) if question.is_greedy else tuple(range(drawn, drawn + num))
-            queue.add_first(SampleRequest(index, prompts[int(index)], draws))
-            return None
+            return SampleRequest(str(index), prompts[index], draws)
 
         for index, prompt in enumerate(prompts):
             if self._engine_head is not None:
-                queue.add(ProbeRequest(str(index), prompt, self._engine_head.label_ids))
+                queue.add_question(ProbeRequest(str(index), prompt, self._engine_head.label_ids))
             else:
-                begin(str(index), None if pooled_BLD is None else self.head.raw(pooled_BLD[index]), 0)
-        for result in self._sampler.stream(queue):
-            index = result.request.question_id
+                queue.add_question(planned(index, None if pooled_BLD is None else self.head.raw(pooled_BLD[index])))
+        for result in self._sampler.stream_with_probes(queue):
+            index = int(result.request.question_id)
             if isinstance(result, ProbeResult):
                 assert self._engine_head is not None
-                answer = begin(index, self._engine_head.raw(result.logprobs), probe_tokens=1)
+                queue.add_round(planned(index, self._engine_head.raw(result.logprobs), probe_tokens=1))
+                continue
+            asked[index].take([Answered(s.text, s.finish_reason, len(s.token_ids)) for s in result.samples])
+            if (request := next_round(index)) is not None:
+                queue.add_round(request)
             else:
-                asked[index].take([Answered(s.text, s.finish_reason, len(s.token_ids)) for s in result.samples])
-                answer = go_on(index)
-            if answer is not None:
-                yield int(index), answer
+                queue.end_question()
+                yield index, asked.pop(index).answer()
 
     def _activations(self, questions: Sequence[str]) -> Tensor | None:
         """Those of a head that cannot sit in the engine, (B, L, D)."""
@@ -226,23 +232,33 @@ Request = ProbeRequest | SampleRequest
 class _Queue(Iterator[Request]):
     """Requests that wait; it may go on after it has run dry.
 
-    Rounds of questions that have begun come before the probes of others: so they end soon, and their prompts are still
-    in the prefix cache.
+    Rounds of questions that have begun come before other questions, and only so many are begun at once: then their
+    prompts are still in the prefix cache when the next round comes.
     """
 
-    def __init__(self) -> None:
-        self._waiting: deque[Request] = deque()
+    def __init__(self, most_begun: int) -> None:
+        self._rounds: deque[Request] = deque()
+        self._questions: deque[Request] = deque()
+        self._most_begun, self._begun = most_begun, 0
 
-    def add(self, request: Request) -> None:
-        self._waiting.append(request)
+    def add_question(self, first: Request) -> None:
+        """One that has not begun, by its first request."""
+        self._questions.append(first)
 
-    def add_first(self, request: Request) -> None:
-        self._waiting.appendleft(request)
+    def add_round(self, request: Request) -> None:
+        """Of a question that has begun."""
+        self._rounds.append(request)
+
+    def end_question(self) -> None:
+        self._begun -= 1
 
     def __next__(self) -> Request:
-        if not self._waiting:
-            raise StopIteration
-        return self._waiting.popleft()
+        if self._rounds:
+            return self._rounds.popleft()
+        if self._questions and self._begun < self._most_begun:
+            self._begun += 1
+            return self._questions.popleft()
+        raise StopIteration
 
 
 def _settings(engine: EngineSettings | Mapping[str, object] | None) -> EngineSettings:

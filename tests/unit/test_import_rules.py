@@ -37,7 +37,10 @@ SHELLS = {
 }
 """Rooms of a command, with the modules in them that touch files, clock or matplotlib; the others are pure."""
 LIGHTNING = ("t2/training", "data_modules", "train.py")
-VLLM = ("t2/sampling/vllm_sampler.py",)
+VLLM = (
+    *("t2/sampling/probes.py", "t2/sampling/vllm_sampler.py"),
+    *("t2/serving/vllm_models.py", "t2/serving/parity_features.py"),
+)
 
 
 def modules() -> list[Path]:

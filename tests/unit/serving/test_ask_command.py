@@ -48,9 +48,9 @@ def test_an_answer_in_words() -> None:
 
 def test_a_question_from_the_shell() -> None:
     llm = Scripted()
-    lines = list(ask(llm, "3+5", None, None))  # type: ignore[arg-type]
+    lines = list(ask(llm, ["3+5"], None, None))  # type: ignore[arg-type]
     assert llm.asked == ["3+5"]
-    assert lines == in_words(voted())
+    assert lines == ["> 3+5", *in_words(voted())]
 
 
 def test_a_file_is_asked_once(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_file_is_asked_once(tmp_path: Path) -> None:
     rows = [{"id": "a", "question": "1+1"}, {"question": "2+2"}, {"id": "c", "question": "3+3", "answer": "6"}]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     llm = Scripted()
-    stream = ask(llm, None, str(file), str(out))  # type: ignore[arg-type]
+    stream = ask(llm, [], str(file), str(out))  # type: ignore[arg-type]
     lines = list(stream)
     assert lines[0].startswith("3 answers, 5.0 samples in 2.00 rounds a question, 180 tokens: about 0.50 of FixedN's")
     answers = [json.loads(line) for line in out.read_text().splitlines()]
@@ -68,7 +68,7 @@ def test_a_file_is_asked_once(tmp_path: Path) -> None:
     assert answers[0]["votes"] == {"8": 3, "7": 1}
     out.write_text("".join(out.read_text().splitlines(keepends=True)[:2]))  # as if it had been ended there
     again = Scripted()
-    lines = list(ask(again, None, str(file), str(out)))  # type: ignore[arg-type]
+    lines = list(ask(again, [], str(file), str(out)))  # type: ignore[arg-type]
     assert lines[0].startswith("2 of 3 questions are answered in")
     assert again.asked == ["1+1"]
     assert len(out.read_text().splitlines()) == 3
@@ -84,7 +84,7 @@ def test_answers_are_on_disk_as_soon_as_they_are_there(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(ask(Ended(), None, str(file), str(out)))  # type: ignore[arg-type]
+        list(ask(Ended(), [], str(file), str(out)))  # type: ignore[arg-type]
     assert len(out.read_text().splitlines()) == 1
 
 

@@ -1,0 +1,152 @@
+"""Heads inside a real engine: what a probe reads of them, and that ordinary requests never notice.
+
+All engines run one after the other in one process of their own, which is much quicker than a process for each.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.engine_heads import export_for
+from helpers.own_group import run_alone
+from helpers.tiny_models import MODELS, TINY_ARITH, VOCAB, tiny_model
+
+pytestmark = pytest.mark.vllm
+
+CASES = {
+    "tiny-arith": (None, "PriorHead", "float32"),
+    "tiny-arith in bf16": (None, "PriorHead", "bfloat16"),
+    "llama": ("llama", "CurveHead", "float32"),
+    "mistral": ("mistral", "PriorHead", "float32"),
+    "qwen2": ("qwen2", "OrdinalHead", "float32"),
+    "qwen3": ("qwen3", "LayerwiseRegression", "float32"),
+    "qwen3-moe": ("qwen3-moe", "CurveHead", "float32"),
+    "gemma3": ("gemma3", "PriorHead", "float32"),
+}
+"""Model, None for the embedded LLM; class of the head; the engine's precision."""
+LAST_TOKENS = {None: 63} | dict.fromkeys(MODELS, VOCAB - 1)
+NUM = 40
+_SCRIPT = """
+import json, os, sys
+from dataclasses import asdict
+from pathlib import Path
+
+from t2.budget_head import BudgetHead
+from t2.model_files import resolve_model
+from t2.sampling import VLLMSampler
+from t2.serving.engine_head import EngineHead
+from t2.serving.parity_command import check_parity, questions_at
+from t2.spec import SampleRequest
+
+CHUNKS = {"max_num_batched_tokens": 32}  # prompts are longer: each runs in several steps
+
+
+def drawn(sampler, requests):
+    return {r.request.question_id: [s.token_ids for s in r.samples] for r in sampler.stream(requests)}
+
+
+def sampler_of(dtype):
+    return VLLMSampler(max_tokens=24, dtype=dtype, kv_cache_gib=0.1, max_num_seqs=16)
+
+
+if __name__ == "__main__":
+    told = {}
+    for name, case in json.loads(Path("cases.json").read_text()).items():
+        head, files = BudgetHead.from_pretrained(case["head"]), resolve_model(case["model"])
+        engine_head, renderer = EngineHead.of(head, Path(case["head"]), files), head.renderer(files)
+        prompts = [tuple(renderer.ids(text)) for text in questions_at("questions.jsonl")[:6]]
+        requests = [SampleRequest(f"greedy-{i}", p, (-1,)) for i, p in enumerate(prompts)]
+        requests += [SampleRequest(f"many-{i}", p, tuple(range(5))) for i, p in enumerate(prompts)]
+        stock, carrying = sampler_of(case["dtype"]), sampler_of(case["dtype"])
+        stock.open(case["model"], 7)
+        told[name] = {"stock": drawn(stock, requests), "plugins": os.environ["VLLM_PLUGINS"]}
+        stock.close()
+        carrying.carry(engine_head.hf_overrides)
+        carrying.open(case["model"], 7)
+        told[name]["carrying"] = drawn(carrying, requests)
+        told[name]["class"] = carrying.on_model(lambda model: type(model).__module__)
+        # A column of the head as a token of a prompt: an ordinary server would have refused it.
+        column = SampleRequest("column", (*prompts[0][:-1], engine_head.label_ids[-1]), (0,))
+        last = SampleRequest("last token", (*prompts[0][:-1], case["last token"]), (-1,))
+        told[name]["column"] = drawn(carrying, [column, last])
+        carrying.close()
+        parity = check_parity(Path(case["head"]), "questions.jsonl", case["model"], case["dtype"], {**CHUNKS, "max_num_seqs": 16})
+        told[name]["parity"] = asdict(parity) | {"agreement": parity.agreement, "further": parity.further_apart}
+        os.environ["VLLM_PLUGINS"] = ""
+    Path("out.json").write_text(json.dumps(told))
+"""
+
+
+def long_question(number: int) -> str:
+    """A sum of 16 to 40 numbers: longer than a block and than a chunk."""
+    return "+".join(str(3 + (7 * number + 11 * term) % 89) for term in range(16 + number % 25))
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("heads")
+    models: dict[str | None, Path] = {None: TINY_ARITH}
+    cases = {}
+    for name, (model, head, dtype) in CASES.items():
+        if model not in models:
+            models[model] = tiny_model(str(model), folder / str(model))
+        exported = export_for(models[model], folder / f"head of {name}", head)
+        cases[name] = {
+            **{"model": str(models[model]), "head": str(exported), "dtype": dtype},
+            "last token": LAST_TOKENS[model],
+        }
+    (folder / "cases.json").write_text(json.dumps(cases))
+    lines = [json.dumps({"question": long_question(number)}) for number in range(NUM)]
+    (folder / "questions.jsonl").write_text("\n".join(lines))
+    (folder / "script.py").write_text(_SCRIPT)
+    _, survivors = run_alone([sys.executable, "script.py"], folder)
+    return json.loads((folder / "out.json").read_text()) | {"survivors": survivors}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_ordinary_requests_get_the_tokens_of_stock_vllm(told: dict[str, Any], name: str) -> None:
+    case = told[name]
+    assert case["plugins"] == ""
+    assert case["class"] == "t2.serving.vllm_models"
+    assert case["carrying"] == case["stock"]
+    many = [tuple(tokens) for key, samples in case["stock"].items() if key.startswith("many") for tokens in samples]
+    assert len(set(many)) > 10  # chance had its say
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_column_of_the_head_is_no_token(told: dict[str, Any], name: str) -> None:
+    """It is read as the vocabulary's last token, and the engine lives on."""
+    (tokens,) = told[name]["column"]["column"]
+    assert tokens
+    last = LAST_TOKENS[CASES[name][0]]
+    assert all(token <= last for samples in told[name]["carrying"].values() for sample in samples for token in sample)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_probe_reads_what_the_head_says(told: dict[str, Any], name: str) -> None:
+    assert told[name]["parity"]["decoding_difference"] < 1e-3
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case[2] == "float32"])
+def test_the_engine_reads_and_decides_as_transformers(told: dict[str, Any], name: str) -> None:
+    parity = told[name]["parity"]
+    assert parity["agreement"] == 1
+    assert len(set(parity["plain_n_Q"])) > 1
+    for layer in parity["layers"]:
+        assert layer["smallest"] > 0.9999
+        assert layer["smallest_standardised"] > 0.999
+
+
+def test_in_bf16_those_that_differ_are_a_step_apart(told: dict[str, Any]) -> None:
+    parity = told["tiny-arith in bf16"]["parity"]
+    assert parity["agreement"] >= 0.9
+    assert parity["further"] == 0
+    assert min(layer["smallest"] for layer in parity["layers"]) > 0.99
+
+
+def test_no_process_is_left_behind(told: dict[str, Any]) -> None:
+    assert told["survivors"] == []
