@@ -113,6 +113,7 @@ def measured(
 
 
 def summary_table(found: dict[str, Reliability]) -> Table:
+    """A row a rule."""
     columns = (
         "rule",
         "samples",
@@ -140,6 +141,7 @@ def summary_table(found: dict[str, Reliability]) -> Table:
 
 
 def bins_table(found: Reliability) -> Table:
+    """A row a bin."""
     rows = tuple(
         (
             f"{each.low:.1f} to {each.high:.1f}",
@@ -179,6 +181,7 @@ def by_lam(found: PredictedPool, source: Source, seed: int, num_orders: int) -> 
 
 
 def main() -> None:
+    """Print or write the tables."""
     parser = argparse.ArgumentParser(description="How far the confidence of answers can be believed.")
     parser.add_argument("pools", nargs="+", help="folders of pools with predictions.safetensors")
     parser.add_argument("--seed", type=int, default=0, help="fold seed")

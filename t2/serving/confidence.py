@@ -74,7 +74,7 @@ def final_answers(
 
 
 def stops(table: DrawTable, orders: Orders, row_Q: Tensor) -> Tensor:
-    """Samples after which a rule stops, (R, Q): from batch to batch, as a server goes; a question's last is cut short."""
+    """Samples after which a rule stops, (R, Q): from batch to batch, as it is served; the last is cut short."""
     limit_Q = orders.limit_Q.clamp(max=table.states.cap)
     drawn_RQ = torch.zeros(orders.vote_RQM.shape[:2], dtype=torch.long)
     while True:
