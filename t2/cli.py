@@ -307,6 +307,73 @@ def ask(
             print(line, flush=True)
 
 
+def gateway(
+    url: str,
+    head: str,
+    llm: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8100,
+    api_key_env: str = "OPENAI_API_KEY",
+    client_key_env: str | None = None,
+    timeout: float = 600.0,
+    probe_timeout: float = 10.0,
+    fallback_samples: int | None = None,
+    default: Literal["auto", "off"] = "off",
+    most_at_once: int | None = None,
+) -> None:
+    """Answer by vote in front of any OpenAI-compatible server; what asks nothing of T2 is passed on untouched.
+
+    Args:
+        url: of the server behind, as http://127.0.0.1:8000.
+        head: folder or hub id of the exported head.
+        llm: folder or hub id of the LLM that the head reads, in this process; by default where the head says. "none":
+            nobody reads the prompts, and every question gets the plan of the training questions.
+        host: address to listen on.
+        port: to listen on.
+        api_key_env: environment variable with the key of the server behind, for clients that send none.
+        client_key_env: environment variable with the key that clients must send; by default none is asked for.
+        timeout: seconds without a byte of the server behind until a request fails.
+        probe_timeout: seconds until a question is answered without its activations.
+        fallback_samples: samples of such a question; by default N_ref.
+        default: what requests get that say nothing of `t2_budget`.
+        most_at_once: samples that one request to the server behind may ask for.
+    """
+    from t2.serving.gateway_command import GatewaySettings, run_gateway
+
+    settings = GatewaySettings(
+        url=url,
+        head=head,
+        llm=llm,
+        host=host,
+        port=port,
+        api_key_env=api_key_env,
+        client_key_env=client_key_env,
+        timeout=timeout,
+        probe_timeout=probe_timeout,
+        fallback_samples=fallback_samples,
+        default=default,
+        most_at_once=most_at_once,
+    )
+    run_gateway(settings, partial(print, flush=True))
+
+
+def shadow_report(log: str, out: str = "shadow") -> None:
+    """What T2 would have been worth on a server's own traffic: agreement, tokens and waits saved, from shadow mode.
+
+    Args:
+        log: file that a server has written in shadow mode.
+        out: folder of shadow.json, shadow.png and index.html.
+    """
+    from rich.console import Console
+
+    from t2.serving.shadow_command import shadow_report_of
+
+    answer = shadow_report_of(Path(log), Path(out))
+    Console().print(answer.text)
+    for path in answer.files:
+        print(path)
+
+
 def push(
     head: str,
     repo: str,
@@ -400,8 +467,12 @@ COMMANDS: dict[str, Any] = {
     "ask": ask,
     "push": push,
     "serve": serve,
+    "gateway": gateway,
+    "shadow-report": shadow_report,
 }
-POSITIONAL = {"import", "curse", "layers", "grade", "evaluate", "report", "export", "push", "ask", "serve"}
+POSITIONAL = {
+    *("import", "curse", "layers", "grade", "evaluate", "report", "export", "push", "ask", "serve", "shadow-report"),
+}
 """Commands whose required arguments are written without their names."""
 OPTIONAL_POSITIONAL = {"ask": ("questions",)}
 """Arguments that are written without their names: any number of them, or none."""
