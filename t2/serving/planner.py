@@ -93,6 +93,11 @@ class QuestionPlan:
         """Samples before the first look."""
         return self.extra([], 0)
 
+    @property
+    def at_once(self) -> int:
+        """Samples to start where all are started at once and cancelled at the stop."""
+        return self.most if isinstance(self.rule, ByTable) else self.first
+
     def confidence(self, votes: Sequence[Hashable | None]) -> float | None:
         """P(right | votes) of the answer that leads; None: it cannot be known, or nobody voted."""
         counts = Counter(vote for vote in votes if vote is not None)

@@ -102,6 +102,11 @@ class QuestionInProgress:
         self.other_tokens += tokens
 
     @property
+    def at_once(self) -> int:
+        """Samples to start where all that may be needed are started at once."""
+        return self.plan.at_once
+
+    @property
     def winner(self) -> int | None:
         """Index of the answer that is shown: the shortest text of the winning class, of equals the first."""
         won = majority(self.votes)
