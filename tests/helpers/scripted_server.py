@@ -29,7 +29,8 @@ def running(app: Any) -> Iterator[str]:
     thread.start()
     deadline = time.monotonic() + STARTS_IN_SECONDS
     while not server.started:
-        assert thread.is_alive() and time.monotonic() < deadline, "the server did not start"
+        assert thread.is_alive()
+        assert time.monotonic() < deadline, "the server did not start"
         time.sleep(0.01)
     try:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"

@@ -76,9 +76,8 @@ def gateway(
 @contextmanager
 def both(server: ScriptedServer, head: BudgetHead | Policy = ASC, **settings: Any) -> Iterator[openai.OpenAI]:
     """A client in front of the gateway in front of the server."""
-    with running(server.app) as url, gateway(url, head, **settings) as address:
-        with client_of(address) as client:
-            yield client
+    with running(server.app) as url, gateway(url, head, **settings) as address, client_of(address) as client:
+        yield client
 
 
 def client_of(address: str, key: str = "EMPTY") -> openai.OpenAI:
@@ -262,15 +261,17 @@ def test_what_makes_no_sense_is_a_400_and_never_reaches_the_server(
 def test_a_client_that_leaves_ends_what_runs_for_it() -> None:
     server = ScriptedServer(troubles=_troubles("waits", "waits", "waits"))
     with running(server.app) as url, gateway(url) as address:
-        for path, body in (("/v1/chat/completions", AUTO), ("/v1/chat/completions", {}), ("/slow", None)):
-            before = server.left
+        asked = {"model": "scripted", "messages": QUESTION}
+        for left, (method, path, body) in enumerate(
+            [
+                ("POST", "/v1/chat/completions", {**asked, **AUTO}),
+                ("POST", "/v1/chat/completions", asked),
+                ("GET", "/slow", None),
+            ]
+        ):
             with pytest.raises(httpx.ReadTimeout):
-                if body is None:
-                    httpx.get(f"{address}{path}", timeout=0.3)
-                else:
-                    sent = {"model": "scripted", "messages": QUESTION, **body}
-                    httpx.post(f"{address}{path}", json=sent, timeout=0.3)
-            _until(lambda before=before: server.left == before + 1)
+                httpx.request(method, f"{address}{path}", json=body, timeout=0.3)
+            _until(lambda left=left: server.left == left + 1)
 
 
 def test_a_client_that_leaves_a_stream_ends_it() -> None:
