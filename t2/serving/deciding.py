@@ -22,8 +22,9 @@ _logger = logging.getLogger(__name__)
 class Probe(Protocol):
     """Reads a prompt: what the head makes of its activations."""
 
-    tokens: int
-    """that a reading generates"""
+    @property
+    def tokens(self) -> int:
+        """That a reading generates."""
 
     async def read(self, request: BudgetedRequest) -> Tensor:
         """The head's raw outputs on the prompt of a request, (O,).

@@ -69,7 +69,7 @@ class EngineSession:
         self._service, self._kind = service, kind
         headers = [header for header in raw_request.scope["headers"] if header[0] != _REQUEST_ID_HEADER]
         self._raw_request = type(raw_request)({**raw_request.scope, "headers": headers})
-        self.most_at_once: int | None = service.most_at_once
+        self.most_at_once = service.most_at_once
 
     async def send(self, body: Json) -> Json:
         answer = await self._ask(self._request(body))

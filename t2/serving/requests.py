@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from t2.errors import T2Error, quoted
 from t2.grading.given import GRADERS
-from t2.grading.record import grader_of_version
 from t2.head_record import HeadRecord
+from t2.serving.asking import grader_of
 from t2.serving.conversation import HeadPrompt, PromptForm, text_of
 from t2.serving.options import AnswerOptions
 from t2.serving.upstream import Json
@@ -78,8 +78,7 @@ class RequestReader:
         self.default, self._check = default, check
         self._sampling = record.sampling or {}
         self._prompt = None if record.prompt is None else HeadPrompt(record.prompt.spec, frame)
-        recorded = record.answering and record.answering.grader
-        self.grader = recorded.grader() if recorded else grader_of_version(record.labels.grader)
+        self.grader = _grader_of(record)
         """the head's own; None: it is the user's own class, and requests must name another one"""
 
     def read(self, body: Json, kind: Kind) -> BudgetedRequest | None:
@@ -252,6 +251,13 @@ def _with_prefix(message: str) -> str:
     for name, field in (NUMBERS | COUNTS).items():
         message = message.replace(f"`{field}`", f"`{name}`")
     return message
+
+
+def _grader_of(record: HeadRecord) -> Grader | None:
+    try:
+        return grader_of(record)
+    except T2Error:
+        return None
 
 
 @lru_cache

@@ -13,9 +13,10 @@ from contextlib import contextmanager
 
 from t2.budget_head import BudgetHead
 from t2.endings import SIGNALS
-from t2.errors import T2Error, quoted
+from t2.export import local_folder
 from t2.model_files import ModelFiles, resolve_model
 from t2.policies.record import in_words
+from t2.serving.asking import Asking, check_base_model
 from t2.serving.description import public_name
 from t2.serving.engine_head import EngineHead
 from t2.serving.planner import Planner
@@ -47,14 +48,12 @@ def serve(model: str, head: str, told: Sequence[str], settings: Callable[[str, s
     """
     import torch
 
-    export = BudgetHead.from_pretrained(head)
-    files = resolve_model(model)
+    folder = local_folder(head).resolve()
+    export, files = BudgetHead.from_pretrained(folder), resolve_model(model)
     check_for_this_llm(export, files)
-    folder = export.folder
-    assert folder is not None  # it was read from one
-    chosen = settings(str(folder.resolve()), public_name(head))
+    chosen = settings(str(folder), public_name(head))
     on_cpu = not torch.cuda.is_available()
-    engine_head = EngineHead.of(export, files)
+    engine_head = EngineHead.of(export, folder, files)
     arguments = ServerArguments.of(files, engine_head, export.record.answering, told, on_cpu)
     print("\n".join(introduction(Planner(export), arguments, chosen)), flush=True)
     environment = server_environment(os.environ, on_cpu) | chosen.in_environment()
@@ -65,15 +64,10 @@ def check_for_this_llm(head: BudgetHead, model: ModelFiles) -> None:
     """Refuse an export of another LLM, also one that reads no activations: its prices are those of the LLM's answers.
 
     Raises:
-        T2Error: it is of another LLM or chat template; names both.
+        T2Error: it is of another LLM, chat template or end tokens; names both sides.
     """
-    base = head.record.base_model
-    if base.fingerprint is not None and base.fingerprint != model.fingerprint:
-        raise T2Error(
-            f"Expected the LLM that the head was made for, {quoted(base.id or 'unnamed')} "
-            f"({base.fingerprint[:12]}...), got {quoted(model.id)} ({model.fingerprint[:12]}...). Serve that LLM, or "
-            "train a head for this one."
-        )
+    check_base_model(head, model)
+    Asking.of(head, "exact").check_ends(model.folder)  # any grader will do here: requests may name their own
     if head.record.prompt is not None:
         head.renderer(model)  # refuses another template
 

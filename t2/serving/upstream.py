@@ -17,8 +17,9 @@ Json = dict[str, Any]
 class Upstream(Protocol):
     """Draws the samples of one client's request: made for it, since its headers go along."""
 
-    most_at_once: int | None
-    """samples that one request may ask for; None: any number"""
+    @property
+    def most_at_once(self) -> int | None:
+        """Samples that one request may ask for; None: any number."""
 
     async def send(self, body: Json) -> Json:
         """One request that is answered whole.
