@@ -59,7 +59,7 @@ def gateway(
     made = Gateway(
         client=httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(read_seconds), trust_env=False),
         orchestrator=Orchestrator(
-            Decider(planner, 20.0, planner.n_ref), metrics, Admission(metrics.wave_refused, patience)
+            Decider(planner, 20.0, planner.n_ref), metrics, admission=Admission(metrics.wave_refused, patience)
         ),
         reader=reader,
         probe=probe,
