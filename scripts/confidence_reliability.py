@@ -1,6 +1,6 @@
 """Is the confidence of an answer calibrated? Served rules on held-out questions of a pool: bins, errors, Brier scores.
 
-    python scripts/confidence_reliability.py POOL [POOL ...] [--seed 0] [--orders 16] [--out FILE.md]
+    python scripts/confidence_reliability.py CONFIG [CONFIG ...] [--seed 0] [--orders 16] [--out FILE.md]
 
 A pool needs its predictions.safetensors (`train.py cross_validate`) with a PriorHead. In each of five outer folds the
 head's prior of a test question is the one that the folds' cross-validation has stored, and everything else (votes of
@@ -33,6 +33,7 @@ from t2.policies.asc import ASC
 from t2.policies.orders import Orders
 from t2.policies.stopping import DrawTable
 from t2.policies.then_stop import HeadMixtures, Prices, Priors, priors_of_everyone
+from t2.pools.load import pool_folder
 from t2.serving.confidence import Answers, Reliability, final_answers, joined_answers, reliability
 from t2.stats.bootstrap import clusters_of
 
@@ -73,6 +74,13 @@ class Side:
         everything = DrawTable(asc.states, batch_PS)
         yield "FixedN(N_ref), no prior of its own", everything, self.everyone, all_Q
         yield "FixedN(N_ref), prior of the head", everything, self.head, own_Q
+
+
+def load(pool: str, seed: int) -> tuple[PredictedPool, Source]:
+    """A pool, or the config that fills it, with what its `PriorHead` says of each question, out of fold."""
+    found = load_predicted(pool, pool_folder(pool) / PREDICTIONS_FILE, None)
+    (source,) = [each for each in found.stored.by_seed[seed] if each.name == HEAD]
+    return found, source
 
 
 def sides_of(found: PredictedPool, source: Source, seed: int, num_orders: int, lam: float | None) -> Iterator[Side]:
@@ -156,8 +164,7 @@ def bins_table(found: Reliability) -> Table:
 
 def report(pool: str, seed: int, num_orders: int) -> str:
     """The tables of one pool, in Markdown."""
-    found = load_predicted(pool, Path(pool) / PREDICTIONS_FILE, None)
-    (source,) = [each for each in found.stored.by_seed[seed] if each.name == HEAD]
+    found, source = load(pool, seed)
     own = measured(found, source, seed, num_orders)
     parts = [
         f"### {found.loaded.name}: {len(found.pool)} questions, {num_orders} orders of their samples, fold seed {seed}",
@@ -183,7 +190,7 @@ def by_lam(found: PredictedPool, source: Source, seed: int, num_orders: int) -> 
 def main() -> None:
     """Print or write the tables."""
     parser = argparse.ArgumentParser(description="How far the confidence of answers can be believed.")
-    parser.add_argument("pools", nargs="+", help="folders of pools with predictions.safetensors")
+    parser.add_argument("pools", nargs="+", help="pools with predictions.safetensors: their folders, or configs")
     parser.add_argument("--seed", type=int, default=0, help="fold seed")
     parser.add_argument("--orders", type=int, default=16, help="random orders of each question's samples")
     parser.add_argument("--out", type=Path, help="Markdown file; by default the terminal")

@@ -8,11 +8,14 @@ from datetime import date
 from typing import Any, Literal
 
 from t2.errors import T2Error, quoted
+from t2.prompts.renderer import PromptRenderer
 from t2.prompts.renderer import messages as conversation_of
 from t2.prompts.template import DATE, DATE_FORMAT
 from t2.serving.upstream import Json
 from t2.spec import PromptSpec
 
+_QUESTION = "\ue001"
+"""Stands for a question where a prompt is rendered to see what is around it; not the mark that the renderer uses."""
 PromptForm = Literal["completed", "as sent", "other"]
 """T2 has put the head's system line and worked examples in front; the request has them itself; or the prompt is another
 one than the head was trained with, as far as can be seen, so that budgets and confidence promise nothing."""
@@ -64,6 +67,15 @@ class HeadPrompt:
         if self.spec.date is None:
             return dict(self.spec.template_arguments)
         return {DATE: date.fromisoformat(self.spec.date).strftime(DATE_FORMAT), **self.spec.template_arguments}
+
+
+def frame_of(renderer: PromptRenderer) -> tuple[str, str] | None:
+    """What stands around a question in a head's prompt; None: it cannot be rendered here."""
+    try:
+        before, _, after = renderer.text(_QUESTION).partition(_QUESTION)
+    except T2Error:
+        return None
+    return before, after
 
 
 def text_of(message: Json) -> str | None:

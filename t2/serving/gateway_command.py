@@ -127,6 +127,7 @@ def gateway_of(settings: GatewaySettings, head: BudgetHead) -> Gateway:
     import httpx
     from prometheus_client import REGISTRY, Counter
 
+    from t2.serving.conversation import frame_of
     from t2.serving.deciding import Decider
     from t2.serving.description import described
     from t2.serving.gateway import Gateway
@@ -139,11 +140,13 @@ def gateway_of(settings: GatewaySettings, head: BudgetHead) -> Gateway:
     keys = settings.keys()
     planner = Planner(head, has_activations=settings.llm != NO_LLM)
     reads = planner.needs_activations
-    probe = PromptProbe(PromptReader.of(head, settings.llm)) if reads else None
+    prompts = PromptReader.of(head, settings.llm) if reads else None
     metrics = ServingMetrics(REGISTRY)
     retries = Counter("t2_gateway_retries", "Requests to the server behind that were sent again", registry=REGISTRY)
     decider = Decider(planner, settings.probe_timeout, settings.fallback_samples or planner.n_ref)
-    reader = RequestReader(head.record, planner.check, settings.default)
+    # Prompts that are rendered already are known by what is around their question, where it is this LLM's template.
+    frame = None if prompts is None or prompts.is_proxy else frame_of(prompts.renderer)
+    reader = RequestReader(head.record, planner.check, settings.default, frame)
     timeout = httpx.Timeout(settings.timeout, connect=_CONNECT_SECONDS, pool=None)
     # As many connections as there are clients: whoever waits for one here would wait for nothing.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
@@ -153,7 +156,7 @@ def gateway_of(settings: GatewaySettings, head: BudgetHead) -> Gateway:
         client=httpx.AsyncClient(base_url=settings.base_url, timeout=timeout, limits=limits, trust_env=False),
         orchestrator=Orchestrator(decider, metrics),
         reader=reader,
-        probe=probe,
+        probe=None if prompts is None else PromptProbe(prompts),
         keys=keys,
         about={**about, "policy": in_words(planner.policy), "prior": "the head's" if reads else "none"},
         registry=REGISTRY,

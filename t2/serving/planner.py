@@ -187,11 +187,12 @@ class Planner:
         last = None
         if options.max_rounds is not None and isinstance(policy, PlanWithHead | PlanWithoutHead):
             once = replace(policy, round_price=max(policy.round_price, ONE_ROUND_PRICE))
-            last = self._rule(once, prediction, priors, most)
-            last = rule if isinstance(last, GreedyAnswer) else last
+            in_one = self._rule(once, prediction, priors, most)
             if options.max_rounds == 1:
                 # One round: the plan for one round, which may be the greedy answer.
-                rule = self._rule(once, prediction, priors, most)
+                rule = in_one
+            # The greedy answer is no batch that could follow others.
+            last = rule if isinstance(in_one, GreedyAnswer) else in_one
         return QuestionPlan(rule, most, self._posterior(priors), last, options.max_rounds)
 
     def fixed(self, n: int) -> QuestionPlan:

@@ -9,6 +9,7 @@ from typing import Any
 from t2.budget_head import BudgetHead
 from t2.errors import T2Error
 from t2.prompts.renderer import PromptRenderer
+from t2.serving.conversation import frame_of
 from t2.serving.deciding import Decider
 from t2.serving.description import described
 from t2.serving.drain import Drain
@@ -21,9 +22,6 @@ from t2.serving.shadow_log import ShadowLog
 from t2.serving.shadowing import Shadowing
 from t2.serving.upstream import Json
 from t2.serving.waves import Orchestrator
-
-_QUESTION = "\ue001"
-"""Stands for a question where a prompt is rendered to see what is around it; not the mark that the renderer uses."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +75,9 @@ def _check_carries(engine_client: Any, folder: str) -> None:
 
 
 def _frame(head: BudgetHead, engine_client: Any) -> tuple[str, str] | None:
-    """What stands around a question in the head's prompt; None: it cannot be rendered here."""
+    """Of the head's prompt as the engine's tokenizer renders it."""
     try:
-        text = PromptRenderer.of(engine_client.renderer.tokenizer, head.prompt).text(_QUESTION)
+        renderer = PromptRenderer.of(engine_client.renderer.tokenizer, head.prompt)
     except T2Error:
         return None
-    before, _, after = text.partition(_QUESTION)
-    return before, after
+    return frame_of(renderer)

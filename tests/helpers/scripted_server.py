@@ -24,7 +24,7 @@ PROMPT_TOKENS, SAMPLE_TOKENS = 11, 5
 @contextmanager
 def running(app: Any) -> Iterator[str]:
     """An application on a free port of 127.0.0.1, as http://127.0.0.1:PORT."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="on"))
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="on"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     deadline = time.monotonic() + STARTS_IN_SECONDS

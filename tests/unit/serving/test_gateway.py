@@ -59,7 +59,7 @@ def gateway(
     made = Gateway(
         client=httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(read_seconds), trust_env=False),
         orchestrator=Orchestrator(
-            Decider(planner, 20.0, planner.n_ref), metrics, Admission(metrics.wave_refused, patience)
+            Decider(planner, 20.0, planner.n_ref), metrics, admission=Admission(metrics.wave_refused, patience)
         ),
         reader=reader,
         probe=probe,
@@ -398,7 +398,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> BudgetHead:
 def test_the_head_reads_prompts_in_this_process(trained: BudgetHead) -> None:
     """What it decides is what the export decides of the same questions, read one by one."""
     server = ScriptedServer([f"#### {number}" for number in range(7)])  # nobody agrees: the plan goes as far as it can
-    questions = ["12+7", "23*4", "305-87+12-9"]
+    questions = ["12+7", "23-4", "305-87+12-9"]
     probe = PromptProbe(PromptReader.of(trained, MODEL))
     planner, told = Planner(trained), []
     with both(server, trained, probe=probe) as client:
