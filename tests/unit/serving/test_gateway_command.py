@@ -40,6 +40,8 @@ def settings(**changes: Any) -> GatewaySettings:
         ({"timeout": 0.0}, r"Expected `--timeout` in seconds"),
         ({"probe_timeout": float("nan")}, r"Expected `--probe_timeout` in seconds"),
         ({"fallback_samples": 0}, r"Expected `--fallback_samples` in samples, at least 1"),
+        ({"shadow": 5}, r"Expected `--shadow` and `--shadow_log` together"),
+        ({"shadow": 5, "shadow_log": "x", "default": "auto"}, r"Expected `--default auto` or `--shadow`, got both"),
         ({"most_at_once": 0}, r"Expected `--most_at_once` in samples, at least 1"),
     ],
 )
