@@ -108,13 +108,15 @@ class Gateway:
         if asked is None:
             # The server need not know of T2's options to answer a request that wants nothing of it.
             return await self.pass_on(request, json.dumps(without_t2(body)).encode() if names_t2(body) else None)
-        return await self._answered(request, asked, self.orchestrator, body)
+        return await self._answered(request, asked, self.orchestrator, frozenset(body))
 
     async def _answered(
-        self, request: Request, asked: BudgetedRequest, by: Orchestrator | Shadowing, body: Json
+        self, request: Request, asked: BudgetedRequest, by: Orchestrator | Shadowing, own_fields: frozenset[str]
     ) -> Response:
         """The answer of T2, or in shadow mode of the server behind, which T2 watches."""
-        upstream, probe = self._upstream(request, body), self.probe or NO_PROBE
+        path, headers = request.url.path, self.keys.headers(request)
+        upstream = HttpUpstream(self.client, path, headers, own_fields, self.most_at_once, self.on_retry)
+        probe = self.probe or NO_PROBE
         try:
             if asked.stream:
                 return await self._streamed(request, by.stream(asked, upstream, probe))
