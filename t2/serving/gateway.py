@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from t2.errors import T2Error, in_a_line
+from t2.serving.http_upstream import HttpUpstream
 from t2.serving.passing import ClientGoneError, passed_on, request_to, unless_client_leaves
 from t2.serving.prompt_probe import NO_PROBE, PromptProbe
 from t2.serving.requests import PREFIX, BudgetedRequest, Kind, RequestReader
