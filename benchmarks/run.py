@@ -12,6 +12,7 @@ import os
 import backbone
 import batch_budget
 import bootstrap
+import carried
 import curse
 import curves
 import features
@@ -20,7 +21,8 @@ import planner
 from measure import cpu_name
 
 PARTS = {
-    part.__name__: part.rows for part in (curves, features, backbone, label, batch_budget, bootstrap, curse, planner)
+    part.__name__: part.rows
+    for part in (curves, features, backbone, label, batch_budget, bootstrap, curse, planner, carried)
 }
 
 

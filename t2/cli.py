@@ -301,8 +301,16 @@ def ask(
 
     check_paths(questions, file, out)
     engine = EngineSettings(max_num_seqs=max_num_seqs, dtype=dtype)
-    limits = {"price": price, "round_price": round_price, "max_samples": max_samples, "max_rounds": max_rounds}
-    with VotingLLM(head, model, grader=grader, engine=engine, **limits) as llm:
+    with VotingLLM(
+        head,
+        model,
+        price=price,
+        round_price=round_price,
+        max_samples=max_samples,
+        max_rounds=max_rounds,
+        grader=grader,
+        engine=engine,
+    ) as llm:
         for line in answers(llm, questions or [], file, out):
             print(line, flush=True)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from t2.errors import T2Error, in_a_line
@@ -67,7 +68,7 @@ class Decider:
         """
         self.planner, self.probe_seconds, self.fallback_samples = planner, probe_seconds, fallback_samples
         # One thread: a plan is made of many small steps, which more threads would only slow down.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="t2-plan")
+        self._thread = ThreadPoolExecutor(1, "t2-plan", initializer=torch.set_num_threads, initargs=(1,))
 
     async def decide(self, request: BudgetedRequest, probe: Probe) -> Decision:
         """The plan of a request.

@@ -75,6 +75,8 @@ class QuestionInProgress:
     rounds: list[int] = field(default_factory=list)
     aborted: int = 0
     """samples that were cancelled before they had ended"""
+    is_estimated: bool = False
+    """some tokens are guessed, since who generated them has not said how many they are"""
 
     @property
     def is_greedy(self) -> bool:

@@ -217,6 +217,7 @@ def t2_object(request: BudgetedRequest, question: QuestionInProgress, notes: Jso
         "abstained": answer.samples - question.aborted - sum(answer.votes.values()),
         "aborted": question.aborted,
         "greedy": question.is_greedy,
+        "usage": "estimated" if question.is_estimated else "counted",
         "n_ref": question.n_ref,
         "prompt": request.prompt,
         "sampling": list(request.changed) or "as exported",

@@ -124,7 +124,7 @@ def _flag(name: str, value: str | None) -> tuple[str, ...]:
 
 def _value(told: Sequence[str], name: str) -> str | None:
     """What the user has told as a flag, written with dashes or underscores; empty: it stands alone; None: nothing."""
-    for word, following in zip(told, [*told[1:], ""], strict=True):
+    for word, following in zip(told, [*told, ""][1:], strict=True):
         flag, has_value, value = word.partition("=")
         if flag.startswith("--") and flag[2:].replace("_", "-").removeprefix("no-") == name:
             return value if has_value else "" if following.startswith("-") else following

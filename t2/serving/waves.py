@@ -15,7 +15,7 @@ from t2.serving.drain import Drain
 from t2.serving.metrics import ServingMetrics
 from t2.serving.question import QuestionInProgress
 from t2.serving.requests import BudgetedRequest
-from t2.serving.responses import Drawn, StreamedRequest, merged, merged_usage, shown_choice, t2_object
+from t2.serving.responses import Drawn, StreamedRequest, StreamedSample, merged, merged_usage, shown_choice, t2_object
 from t2.serving.streams import Streams
 from t2.serving.upstream import Json, Upstream
 
@@ -77,7 +77,7 @@ class Orchestrator:
                 question = self._question(request, decision)
                 if has_begun and question.is_greedy:
                     begun = await streams.stop()
-                    question.abort(1, begun[-1].request.tokens if begun else 0)
+                    _abort(question, [sample for streamed in begun[-1:] for sample in streamed.request.samples])
                     has_begun = False
                 while samples := question.next_round():
                     first = len(question.votes)
@@ -136,12 +136,17 @@ class Orchestrator:
                     await asyncio.to_thread(question.add, sample.answered())
                 if streamed.ended and question.plan.is_settled(question.votes):
                     break
-        begun = [sample for part in requests for sample in part.samples]
-        running = [sample for sample in begun if sample.reason is None]
-        question.abort(len(running), sum(sample.tokens for sample in running))
+        begun = [sample for part in requests for sample in part.samples if sample.choice]
+        _abort(question, [sample for sample in begun if sample.reason is None])
+        question.is_estimated = any(sample.counted is None for sample in begun)
         question.rounds.append(len(begun))
-        question.prompt_tokens = requests[0].prompt_tokens
+        question.prompt_tokens = max(part.prompt_tokens for part in requests)
         return [Drawn({**requests[0].head, "object": _WHOLE[request.kind]}, choices, list(question.taken))]
+
+
+def _abort(question: QuestionInProgress, samples: list[StreamedSample]) -> None:
+    question.abort(len(samples), sum(sample.tokens for sample in samples))
+    question.is_estimated |= any(sample.counted is None for sample in samples)
 
 
 def _wave(request: BudgetedRequest, question: QuestionInProgress, first: int, samples: int) -> Wave:

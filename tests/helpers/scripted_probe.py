@@ -25,6 +25,7 @@ POLICIES: dict[str, Policy] = {
     "no head": PlanWithoutHead(7, 1.0, 0.2),
     "head": PlanWithHead(7, 0.5, 0.1),
     "one round": Utility(0.5),
+    "greedy": Utility(0.5),
 }
 
 

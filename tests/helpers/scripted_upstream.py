@@ -47,7 +47,7 @@ class ScriptedUpstream:
         head = {**self._head(), "object": "chat.completion.chunk"}
         self.running += 1
         try:
-            for index in range(len(samples)):
+            for index in range(len(samples) if self.kind == "chat" else 0):
                 yield {**head, "choices": [{"index": index, "delta": {"role": "assistant", "content": ""}}]}
             for place in range(max(map(_tokens, samples))):
                 for index, text in enumerate(samples):

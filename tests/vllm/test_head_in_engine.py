@@ -42,7 +42,7 @@ from t2.serving.engine_head import EngineHead
 from t2.serving.parity_command import check_parity, questions_at
 from t2.spec import SampleRequest
 
-CHUNKS = {"max_num_batched_tokens": 32}  # prompts are longer: each runs in several steps
+CHUNKS = {"max_num_batched_tokens": 32, "max_num_seqs": 16}  # prompts are longer: each runs in several steps
 
 
 def drawn(sampler, requests):
@@ -74,7 +74,7 @@ if __name__ == "__main__":
         last = SampleRequest("last token", (*prompts[0][:-1], case["last token"]), (-1,))
         told[name]["column"] = drawn(carrying, [column, last])
         carrying.close()
-        parity = check_parity(Path(case["head"]), "questions.jsonl", case["model"], case["dtype"], {**CHUNKS, "max_num_seqs": 16})
+        parity = check_parity(Path(case["head"]), "questions.jsonl", case["model"], case["dtype"], CHUNKS)
         told[name]["parity"] = asdict(parity) | {"agreement": parity.agreement, "further": parity.further_apart}
         os.environ["VLLM_PLUGINS"] = ""
     Path("out.json").write_text(json.dumps(told))

@@ -53,11 +53,12 @@ def engine_head(export: Path, model: ModelFiles) -> EngineHead:
 
 
 def flags_of(arguments: ServerArguments) -> dict[str, str]:
-    """By name; a flag that stands alone has an empty value. The last of two wins, as vLLM takes it."""
+    """By name; a flag that stands alone has an empty value."""
     flags: dict[str, str] = {}
+    name = ""
     for word in arguments.flags:
-        if word.startswith("--"):
-            name, _, value = word[2:].partition("=")
+        if word.startswith("-"):
+            name, _, value = word.lstrip("-").partition("=")
             flags[name] = value
         else:
             flags[name] = word
