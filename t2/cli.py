@@ -324,7 +324,7 @@ def gateway(
     api_key_env: str = "OPENAI_API_KEY",
     client_key_env: str | None = None,
     timeout: float = 600.0,
-    probe_timeout: float = 10.0,
+    probe_timeout: float = 30.0,
     fallback_samples: int | None = None,
     default: Literal["auto", "off"] = "off",
     most_at_once: int | None = None,

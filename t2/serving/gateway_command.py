@@ -46,7 +46,7 @@ class GatewaySettings:
     """environment variable with the key that clients must send; None: anyone who reaches the gateway is answered"""
     timeout: float = 600.0
     """seconds without a byte of the server behind until a request fails"""
-    probe_timeout: float = 10.0
+    probe_timeout: float = 30.0
     """seconds until a question is answered without its activations"""
     fallback_samples: int | None = None
     """samples of such a question; None: N_ref"""
