@@ -160,7 +160,7 @@ def reliability(answers: Answers, clusters_Q: Tensor, num_resamples: int = 2000)
     share, target = ratio(2), right.int()
     found = [place for place in range(BINS) if mean_P[4 + place] > 0]
     return Reliability(
-        questions=len(answers.question.unique()),
+        questions=len(set(answers.question.tolist())),
         samples=float(answers.samples.double().mean()),
         right=share,
         gap=interval(float((mean_P[1] - mean_P[2]) / mean_P[0]), gap_R),

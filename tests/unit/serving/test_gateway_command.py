@@ -108,7 +108,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert answer["t2"]["votes"] == {"4": 3}, answer
     assert server.headers[0]["authorization"] == "Bearer secret"
     assert f"T2 gateway on {address} for {url}" in said
-    assert re.search(r"Head head of model: ASC\(cap=7, threshold=0\.9\), N_ref 7", said)
+    assert re.search(r"Head head of org/model: ASC\(cap=7, threshold=0\.9\), N_ref 7", said)
     assert "secret" not in said + errors
     assert process.returncode == 128 + signal.SIGTERM
     assert "Traceback" not in errors
