@@ -223,9 +223,7 @@ def mended(found: PredictedPool, source: Source, seed: int, num_orders: int) -> 
     chosen = "; ".join(f"{lam:g} and {power:g}" for lam, power in sorted(set(best)))
     variants = {
         "as served": as_served,
-        f"lam and power of the other folds: {sorted(set(best))}": [
-            others[knob][fold] for fold, knob in enumerate(best)
-        ],
+        f"lam and power of the other folds, {chosen}": [others[knob][fold] for fold, knob in enumerate(best)],
         "a line on the log odds, fitted to the other folds": [
             _on_line(part, _without(as_served, fold)) for fold, part in enumerate(as_served)
         ],

@@ -27,9 +27,8 @@ def made_up(num: int = 400, shift: float = 0.0, each: int = 3) -> tuple[Answers,
     generator = torch.Generator().manual_seed(0)
     confidence = torch.rand(num * each, generator=generator, dtype=torch.float64)
     right = (torch.rand(num * each, generator=generator, dtype=torch.float64) < confidence - shift).double()
-    return Answers(
-        confidence, right, torch.arange(num).repeat(each), torch.full((num * each,), 4), torch.zeros(num * each)
-    ), torch.arange(num)
+    questions, alike = torch.arange(num).repeat(each), torch.full((num * each,), 4)
+    return Answers(confidence, right, questions, alike, alike), torch.arange(num)
 
 
 def test_figures_are_scikit_learns() -> None:
