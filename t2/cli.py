@@ -324,10 +324,13 @@ def gateway(
     api_key_env: str = "OPENAI_API_KEY",
     client_key_env: str | None = None,
     timeout: float = 600.0,
-    probe_timeout: float = 10.0,
+    probe_timeout: float = 30.0,
     fallback_samples: int | None = None,
     default: Literal["auto", "off"] = "off",
     most_at_once: int | None = None,
+    shadow: int | None = None,
+    shadow_log: str | None = None,
+    shadow_text: bool = False,
 ) -> None:
     """Answer by vote in front of any OpenAI-compatible server; what asks nothing of T2 is passed on untouched.
 
@@ -345,6 +348,9 @@ def gateway(
         fallback_samples: samples of such a question; by default N_ref.
         default: what requests get that say nothing of `t2_budget`.
         most_at_once: samples that one request to the server behind may ask for.
+        shadow: samples of every request that asks nothing of T2, while T2 only writes down what it would have drawn.
+        shadow_log: file of what it would have drawn, for `t2 shadow-report`.
+        shadow_text: keep prompts and answers in that file.
     """
     from t2.serving.gateway_command import GatewaySettings, run_gateway
 
@@ -361,6 +367,9 @@ def gateway(
         fallback_samples=fallback_samples,
         default=default,
         most_at_once=most_at_once,
+        shadow=shadow,
+        shadow_log=shadow_log,
+        shadow_text=shadow_text,
     )
     run_gateway(settings, partial(print, flush=True))
 
@@ -484,7 +493,7 @@ POSITIONAL = {
 """Commands whose required arguments are written without their names."""
 OPTIONAL_POSITIONAL = {"ask": ("questions",)}
 """Arguments that are written without their names: any number of them, or none."""
-FLAGS = ("--diff", "--t2_shadow_text")
+FLAGS = ("--diff", "--t2_shadow_text", "--shadow_text")
 """Options that mean true where no value follows."""
 OTHERS = "vllm"
 """The parameter of `serve` that takes what no other one does."""

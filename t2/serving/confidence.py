@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc, binary_calibration_error
 
+from t2.heads.answer_atoms import AnswerAtoms
 from t2.policies.orders import Orders
 from t2.policies.planning import StopModel
+from t2.policies.states import VoteStates
 from t2.policies.stopping import DrawTable
 from t2.stats.bootstrap import Interval, interval, resampled_means
 
@@ -34,15 +36,17 @@ class Answers:
     """that it answers, an index from 0 on"""
     samples: Tensor
     """that were drawn"""
+    state: Tensor
+    """of the votes, a number of `VoteStates`; -1: a greedy answer"""
 
 
 def joined_answers(parts: Sequence[Answers], rows: Sequence[Tensor]) -> Answers:
     """Those of several sets of questions, of which `rows` say which of all questions they are."""
     questions = torch.cat([row_Q[part.question] for part, row_Q in zip(parts, rows, strict=True)])
-    confidence, right, samples = (
-        torch.cat([getattr(part, name) for part in parts]) for name in ("confidence", "right", "samples")
+    confidence, right, samples, state = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("confidence", "right", "samples", "state")
     )
-    return Answers(confidence, right, questions, samples)
+    return Answers(confidence, right, questions, samples, state)
 
 
 def final_answers(
@@ -67,10 +71,10 @@ def final_answers(
         greedy_Q = table.greedy_P[rows_Q]
         confidence_RQ = torch.where(greedy_Q, greedy_right_P[prior_Q], confidence_RQ)
         right_RQ = torch.where(greedy_Q, orders.greedy_right_Q.double(), right_RQ)
-        drawn_RQ = torch.where(greedy_Q, 1, drawn_RQ)
+        drawn_RQ, state_RQ = torch.where(greedy_Q, 1, drawn_RQ), torch.where(greedy_Q, -1, state_RQ)
         has_answer_RQ = has_answer_RQ | greedy_Q
     question_RQ = torch.arange(len(prior_Q)).expand(drawn_RQ.shape)
-    return Answers(*(part[has_answer_RQ] for part in (confidence_RQ, right_RQ, question_RQ, drawn_RQ)))
+    return Answers(*(part[has_answer_RQ] for part in (confidence_RQ, right_RQ, question_RQ, drawn_RQ, state_RQ)))
 
 
 def stops(table: DrawTable, orders: Orders, row_Q: Tensor) -> Tensor:
@@ -95,6 +99,28 @@ def _at(orders: Orders, drawn_RQ: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         for part in (orders.first_RQM, orders.second_RQM, orders.leader_right_RQM)
     )
     return first_RQ.long(), second_RQ.long(), right_RQ.double()
+
+
+def tempered_right(
+    atoms: AnswerAtoms, mixture_JA: Tensor, weight_PJ: Tensor, states: VoteStates, power: float
+) -> Tensor:
+    """P(right | votes) of each state, (P, S), where every vote counts as so many: at 1 that of a `StopModel`.
+
+    Args:
+        atoms: of the training questions.
+        mixture_JA: weights of each of J mixtures over them.
+        weight_PJ: of each prior over the mixtures.
+        states: of the votes.
+        power: of the likelihood; above 1 votes say more than they do under the atoms, below 1 less.
+    """
+    rest_S = states.drawn_S - states.first_S - states.second_S
+    came_3S = power * torch.stack([states.first_S, states.second_S, rest_S]).double()
+    log_A3 = atoms.share_J3.log()
+    as_is_AS, changed_AS = (log_A3 @ came_3S).exp_(), (log_A3[:, [1, 0, 2]] @ came_3S).exp_()
+    right_AS = as_is_AS * (atoms.right_J == 1)[:, None] + changed_AS * (atoms.right_J == 2)[:, None]
+    weight_PA = weight_PJ.double() @ mixture_JA
+    right_PS = (weight_PA @ right_AS) / (weight_PA @ (as_is_AS + changed_AS)).clamp(min=torch.finfo(torch.float64).tiny)
+    return right_PS * (states.first_S > 0)
 
 
 @dataclass(frozen=True)
@@ -160,7 +186,7 @@ def reliability(answers: Answers, clusters_Q: Tensor, num_resamples: int = 2000)
     share, target = ratio(2), right.int()
     found = [place for place in range(BINS) if mean_P[4 + place] > 0]
     return Reliability(
-        questions=len(answers.question.unique()),
+        questions=len(set(answers.question.tolist())),
         samples=float(answers.samples.double().mean()),
         right=share,
         gap=interval(float((mean_P[1] - mean_P[2]) / mean_P[0]), gap_R),

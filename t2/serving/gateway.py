@@ -25,6 +25,7 @@ from t2.serving.http_upstream import HttpUpstream
 from t2.serving.passing import ClientGoneError, passed_on, request_to, unless_client_leaves
 from t2.serving.prompt_probe import NO_PROBE, PromptProbe
 from t2.serving.requests import PREFIX, BudgetedRequest, Kind, RequestReader
+from t2.serving.shadowing import Shadowing
 from t2.serving.upstream import Json, UpstreamError, error_body
 from t2.serving.waves import Orchestrator
 
@@ -87,6 +88,8 @@ class Gateway:
     on_retry: Callable[[], None] = lambda: None
     most_at_once: int | None = None
     """samples that one request to the server may ask for"""
+    shadow: Shadowing | None = None
+    """watches requests that ask nothing of T2"""
 
     async def answer(self, request: Request, kind: Kind) -> Response:
         """A chat or completion request: by T2 if it asks for it, else passed on."""
@@ -101,15 +104,24 @@ class Gateway:
             asked = self.reader.read(body, kind)
         except T2Error as error:
             return self._refused(error)
+        if asked is None and self.shadow is not None and (watched := self.shadow.request(body, kind)) is not None:
+            return await self._answered(request, watched, self.shadow, frozenset(body))
         if asked is None:
             # The server need not know of T2's options to answer a request that wants nothing of it.
             return await self.pass_on(request, json.dumps(without_t2(body)).encode() if names_t2(body) else None)
-        upstream = self._upstream(request, body)
+        return await self._answered(request, asked, self.orchestrator, frozenset(body))
+
+    async def _answered(
+        self, request: Request, asked: BudgetedRequest, by: Orchestrator | Shadowing, own_fields: frozenset[str]
+    ) -> Response:
+        """The answer of T2, or in shadow mode of the server behind, which T2 watches."""
+        path, headers = request.url.path, self.keys.headers(request)
+        upstream = HttpUpstream(self.client, path, headers, own_fields, self.most_at_once, self.on_retry)
+        probe = self.probe or NO_PROBE
         try:
             if asked.stream:
-                return await self._stream(request, asked, upstream)
-            work = self.orchestrator.answer(asked, upstream, self.probe or NO_PROBE)
-            return JSONResponse(await unless_client_leaves(request, work))
+                return await self._streamed(request, by.stream(asked, upstream, probe))
+            return JSONResponse(await unless_client_leaves(request, by.answer(asked, upstream, probe)))
         except UpstreamError as error:
             return _error(error.body, error.status)
         except ClientGoneError:
@@ -143,20 +155,14 @@ class Gateway:
             return _unreachable(httpx.RemoteProtocolError(f"status {response.status_code}"))
         return Response()
 
-    async def _stream(self, request: Request, asked: BudgetedRequest, upstream: HttpUpstream) -> Response:
+    async def _streamed(self, request: Request, chunks: AsyncGenerator[Json, None]) -> Response:
         """The first chunk is waited for: an error before it has a status of its own."""
-        chunks = self.orchestrator.stream(asked, upstream, self.probe or NO_PROBE)
         try:
             first = await unless_client_leaves(request, anext(chunks))
         except BaseException:
             await chunks.aclose()
             raise
         return _Events(first, chunks)
-
-    def _upstream(self, request: Request, body: Json) -> HttpUpstream:
-        headers = self.keys.headers(request)
-        path = request.url.path
-        return HttpUpstream(self.client, path, headers, frozenset(body), self.most_at_once, self.on_retry)
 
 
 class _Events(StreamingResponse):
@@ -194,6 +200,8 @@ def gateway_app(gateway: Gateway) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        if gateway.shadow is not None:
+            await gateway.shadow.settle()
         await gateway.client.aclose()
         if gateway.probe is not None:
             gateway.probe.close()

@@ -46,7 +46,7 @@ class GatewaySettings:
     """environment variable with the key that clients must send; None: anyone who reaches the gateway is answered"""
     timeout: float = 600.0
     """seconds without a byte of the server behind until a request fails"""
-    probe_timeout: float = 10.0
+    probe_timeout: float = 30.0
     """seconds until a question is answered without its activations"""
     fallback_samples: int | None = None
     """samples of such a question; None: N_ref"""
@@ -54,6 +54,12 @@ class GatewaySettings:
     """`t2_budget` of requests that say nothing"""
     most_at_once: int | None = None
     """samples that one request to the server behind may ask for; None: any number"""
+    shadow: int | None = None
+    """samples of requests that ask nothing of T2, which watches them; None: they are passed on"""
+    shadow_log: str | None = None
+    """file of what T2 would have drawn"""
+    shadow_text: bool = False
+    """keep prompts and answers in it"""
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -66,9 +72,16 @@ class GatewaySettings:
         for name in ("timeout", "probe_timeout"):
             if not getattr(self, name) > 0:
                 raise T2Error(f"Expected `--{name}` in seconds, more than 0, got {getattr(self, name)}.")
-        for name in ("fallback_samples", "most_at_once"):
+        for name in ("fallback_samples", "most_at_once", "shadow"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise T2Error(f"Expected `--{name}` in samples, at least 1, got {value}.")
+
+        if (self.shadow is None) != (self.shadow_log is None):
+            raise T2Error("Expected `--shadow` and `--shadow_log` together, got one of them. Set both, or none.")
+        if self.shadow is not None and self.default == "auto":
+            raise T2Error(
+                "Expected `--default auto` or `--shadow`, got both. In shadow mode T2 draws only what is asked of it."
+            )
 
     @property
     def base_url(self) -> str:
@@ -135,6 +148,8 @@ def gateway_of(settings: GatewaySettings, head: BudgetHead) -> Gateway:
     from t2.serving.prompt_probe import PromptProbe
     from t2.serving.prompt_reader import PromptReader
     from t2.serving.requests import RequestReader
+    from t2.serving.shadow_log import ShadowLog
+    from t2.serving.shadowing import Shadowing
     from t2.serving.waves import Orchestrator
 
     keys = settings.keys()
@@ -147,6 +162,10 @@ def gateway_of(settings: GatewaySettings, head: BudgetHead) -> Gateway:
     # Prompts that are rendered already are known by what is around their question, where it is this LLM's template.
     frame = None if prompts is None or prompts.is_proxy else frame_of(prompts.renderer)
     reader = RequestReader(head.record, planner.check, settings.default, frame)
+    shadow = None
+    if settings.shadow is not None and settings.shadow_log is not None:
+        log = ShadowLog(settings.shadow_log)
+        shadow = Shadowing(settings.shadow, reader, decider, log, metrics, settings.shadow_text)
     timeout = httpx.Timeout(settings.timeout, connect=_CONNECT_SECONDS, pool=None)
     # As many connections as there are clients: whoever waits for one here would wait for nothing.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
@@ -163,6 +182,7 @@ def gateway_of(settings: GatewaySettings, head: BudgetHead) -> Gateway:
         on_refused=metrics.refused,
         on_retry=retries.inc,
         most_at_once=settings.most_at_once,
+        shadow=shadow,
     )
 
 
@@ -171,6 +191,8 @@ def greeting(settings: GatewaySettings, gateway: Gateway, head: BudgetHead) -> I
     about = gateway.about
     yield f"T2 gateway on http://{settings.host}:{settings.port} for {settings.base_url}"
     yield f"Head {about['head']} of {about['model']}: {about['policy']}, N_ref {about['n_ref']}"
+    if settings.shadow is not None:
+        yield f"Shadow mode: requests get {settings.shadow} samples, and {settings.shadow_log} says what T2 would draw"
     if gateway.probe is not None:
         yield f"Prompts are read in this process, at layers {about['layers']}"
     elif head.reads_activations:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -75,7 +75,7 @@ class HttpUpstream:
             raise self._wrong(f"a JSON value of type {type(answer).__name__}")
         return answer
 
-    async def stream(self, body: Json) -> AsyncIterator[Json]:
+    async def stream(self, body: Json) -> AsyncGenerator[Json, None]:
         """The same, chunk by chunk. Closing the iterator closes the connection, by which the server knows.
 
         Raises:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Coroutine, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping
+from typing import TypeVar
 
 import httpx
 from starlette.requests import Request
@@ -102,7 +102,7 @@ async def passed_on(
     return PassedOn(await unless_client_leaves(request, client.send(asked, stream=True)))
 
 
-async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
+async def unless_client_leaves(request: Request, work: Awaitable[_T]) -> _T:
     """The work's result; it is cancelled, and has ended, when the client leaves. The request's body has been read.
 
     Raises:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from t2.errors import T2Error
@@ -44,7 +44,7 @@ def shadow_report_of(log: Path, out: Path) -> ShadowAnswer:
     """
     report = measured(read_shadow_log(log))
     tables = [summary_table(report), rounds_table(report), samples_table(report)]
-    text = [Text(clean(report.verdict), style="bold"), Text()]
+    text: list[RenderableType] = [Text(clean(report.verdict), style="bold"), Text()]
     text += [part for table in tables for part in (rich_table(table), Text())]
     text += [Text(f"- {clean(note)}") for note in notes(report)]
     return ShadowAnswer(Group(*text), _write(report, out))

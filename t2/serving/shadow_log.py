@@ -6,6 +6,7 @@ import fcntl
 import json
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class ShadowLog:
             T2Error: it cannot, or the file is of something else; that file is left as it is.
         """
         self.path, self.written, self.lost = Path(path), 0, 0
+        self._counting = threading.Lock()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab+") as file:
@@ -58,11 +60,13 @@ class ShadowLog:
         try:
             self._append(line)
         except OSError as error:
-            if not self.lost:
+            with self._counting:
+                self.lost += 1
+            if self.lost == 1:
                 _logger.warning("The log of shadow mode loses records: %s: %s", self.path, in_a_line(error))
-            self.lost += 1
             return False
-        self.written += 1
+        with self._counting:
+            self.written += 1
         return True
 
     def _append(self, line: bytes) -> None:

@@ -139,7 +139,7 @@ def _row(record: ShadowRecord) -> tuple[float, ...]:
 
 
 def _groups(value_QP: Tensor, of_Q: Tensor, num_resamples: int) -> dict[int, ShadowGroup]:
-    return {int(of): _group(value_QP[of_Q == of], num_resamples) for of in of_Q.unique()}
+    return {int(of): _group(value_QP[of_Q == of], num_resamples) for of in sorted(set(of_Q.tolist()))}
 
 
 def _group(value_QP: Tensor, num_resamples: int) -> ShadowGroup:

@@ -111,7 +111,7 @@ class Shadowing:
             votes = await asyncio.to_thread(_votes, request, drawn.samples)
             record = shadow_record(
                 decision.plan,
-                in_words(self._decider.planner.head.policy),
+                in_words(self._decider.planner.policy),
                 drawn.samples,
                 votes,
                 time=now,
@@ -121,8 +121,10 @@ class Shadowing:
                 fell_back=decision.fallback is not None,
                 prompt=_prompt_of(request) if self._with_text else None,
             )
-            await asyncio.to_thread(self._log.write, record)
-            self._metrics.shadowed(record)
+            if await asyncio.to_thread(self._log.write, record):
+                self._metrics.shadowed(record)
+            else:  # a full disk, which the log has said
+                self._metrics.shadow_lost()
         except Exception as error:  # the client has its answer; what is lost is a line of the log
             self._metrics.shadow_lost()
             _logger.warning("T2's shadow mode has lost a record: %s", in_a_line(error))

@@ -18,7 +18,7 @@ from t2.policies.rules import ByTable
 from t2.policies.stoppers import PlanWithoutHead, StopInputs
 from t2.policies.stopping import DrawTable
 from t2.policies.then_stop import priors_of_everyone
-from t2.serving.confidence import Answers, final_answers, joined_answers, reliability, stops
+from t2.serving.confidence import Answers, final_answers, joined_answers, reliability, stops, tempered_right
 from t2.serving.planner import Posterior, QuestionPlan
 
 
@@ -27,7 +27,8 @@ def made_up(num: int = 400, shift: float = 0.0, each: int = 3) -> tuple[Answers,
     generator = torch.Generator().manual_seed(0)
     confidence = torch.rand(num * each, generator=generator, dtype=torch.float64)
     right = (torch.rand(num * each, generator=generator, dtype=torch.float64) < confidence - shift).double()
-    return Answers(confidence, right, torch.arange(num).repeat(each), torch.full((num * each,), 4)), torch.arange(num)
+    questions, alike = torch.arange(num).repeat(each), torch.full((num * each,), 4)
+    return Answers(confidence, right, questions, alike, alike), torch.arange(num)
 
 
 def test_figures_are_scikit_learns() -> None:
@@ -108,6 +109,16 @@ def test_greedy_answers_count_with_their_own_confidence() -> None:
     assert answers.confidence.tolist() == [float(priors.greedy_right_P[0])] * (2 * len(TRAIN))
     assert float(answers.right.mean()) == pytest.approx(float(TRAIN.greedy_right_Q.double().mean()))
     assert set(answers.samples.tolist()) == {1}
+
+
+def test_a_vote_that_counts_as_one_gives_the_posterior_of_plans() -> None:
+    priors = priors_of_everyone(VOTES, 7)
+    states, everyone = priors.model.states, torch.full((1, len(VOTES)), 1 / len(VOTES), dtype=torch.float64)
+    one = torch.ones(1, 1)
+    assert torch.allclose(tempered_right(VOTES.atoms, everyone, one, states, 1.0), priors.model.right_PS)
+    sharper = tempered_right(VOTES.atoms, everyone, one, states, 2.0)
+    unanimous = int(states.index_NVV[5, 5, 0])
+    assert float(sharper[0, unanimous]) > float(priors.model.right_PS[0, unanimous])
 
 
 @pytest.mark.slow

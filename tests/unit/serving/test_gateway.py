@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -31,6 +32,8 @@ from t2.serving.planner import Planner
 from t2.serving.prompt_probe import PromptProbe
 from t2.serving.prompt_reader import PromptReader
 from t2.serving.requests import BudgetMode, RequestReader
+from t2.serving.shadow_log import ShadowLog, read_shadow_log
+from t2.serving.shadowing import Shadowing
 from t2.serving.waves import Orchestrator
 
 AUTO = {"vllm_xargs": {"t2_budget": "auto"}}
@@ -50,17 +53,18 @@ def gateway(
     patience: float = 5.0,
     read_seconds: float = 10.0,
     most_at_once: int | None = None,
+    shadow_log: Path | None = None,
 ) -> Iterator[str]:
     """The gateway's address."""
     head = head if isinstance(head, BudgetHead) else served(head)[0]
     planner, registry = Planner(head, has_activations=probe is not None), CollectorRegistry()
     metrics = ServingMetrics(registry)
     reader = RequestReader(head.record, planner.check, default)
+    decider = Decider(planner, 20.0, planner.n_ref)
+    shadow = None if shadow_log is None else Shadowing(7, reader, decider, ShadowLog(shadow_log), metrics)
     made = Gateway(
         client=httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(read_seconds), trust_env=False),
-        orchestrator=Orchestrator(
-            Decider(planner, 20.0, planner.n_ref), metrics, admission=Admission(metrics.wave_refused, patience)
-        ),
+        orchestrator=Orchestrator(decider, metrics, admission=Admission(metrics.wave_refused, patience)),
         reader=reader,
         probe=probe,
         keys=keys or Keys(),
@@ -68,6 +72,7 @@ def gateway(
         registry=registry,
         on_refused=metrics.refused,
         most_at_once=most_at_once,
+        shadow=shadow,
     )
     with running(gateway_app(made)) as address:
         yield address
@@ -305,6 +310,22 @@ def test_a_default_of_auto_leaves_alone_what_it_cannot_decide() -> None:
         assert len(ask(client, {}, n=2).choices) == 2
         completion: Any = client.completions.create(model="scripted", prompt="2+2=")
         assert completion.t2["samples"] == 3
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_in_shadow_mode_requests_are_answered_as_before_and_watched(tmp_path: Path, stream: bool) -> None:
+    """ASC would have stopped at three equal votes of the seven."""
+    server, log = ScriptedServer(), tmp_path / "shadow.jsonl"
+    with both(server, shadow_log=log) as client:
+        answer = ask(client, {}, stream=stream)
+        indices = {choice.index for chunk in (answer if stream else [answer]) for choice in chunk.choices}
+        assert indices == set(range(7))
+        assert ask(client, AUTO).t2["samples"] == 3, "who asks T2 gets T2"
+        _until(lambda: log.stat().st_size > 0)  # it is written when the client has its answer
+    (record,) = read_shadow_log(log)
+    assert (record.drawn, record.rounds, record.agrees) == (7, (3,), True)
+    assert (record.drawn_tokens, record.tokens) == (7 * SAMPLE_TOKENS, 3 * SAMPLE_TOKENS)
+    assert record.text is None
 
 
 def test_everything_else_goes_through_byte_for_byte() -> None:

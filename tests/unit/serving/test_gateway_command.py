@@ -40,6 +40,8 @@ def settings(**changes: Any) -> GatewaySettings:
         ({"timeout": 0.0}, r"Expected `--timeout` in seconds"),
         ({"probe_timeout": float("nan")}, r"Expected `--probe_timeout` in seconds"),
         ({"fallback_samples": 0}, r"Expected `--fallback_samples` in samples, at least 1"),
+        ({"shadow": 5}, r"Expected `--shadow` and `--shadow_log` together"),
+        ({"shadow": 5, "shadow_log": "x", "default": "auto"}, r"Expected `--default auto` or `--shadow`, got both"),
         ({"most_at_once": 0}, r"Expected `--most_at_once` in samples, at least 1"),
     ],
 )
@@ -106,7 +108,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert answer["t2"]["votes"] == {"4": 3}, answer
     assert server.headers[0]["authorization"] == "Bearer secret"
     assert f"T2 gateway on {address} for {url}" in said
-    assert re.search(r"Head head of model: ASC\(cap=7, threshold=0\.9\), N_ref 7", said)
+    assert re.search(r"Head head of org/model: ASC\(cap=7, threshold=0\.9\), N_ref 7", said)
     assert "secret" not in said + errors
     assert process.returncode == 128 + signal.SIGTERM
     assert "Traceback" not in errors
