@@ -17,12 +17,13 @@ from vllm.entrypoints.generate.label_reads import next_token_label_reads
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
 from vllm.exceptions import GracefulHTTPError
 from vllm.utils import random_uuid
 
 from t2.serving.head_columns import column_ids, raw_outputs
 from t2.serving.requests import BudgetedRequest, Kind
-from t2.serving.upstream import Json, UpstreamError, error_body
+from t2.serving.upstream import Json, UpstreamError
 
 _REQUESTS: dict[str, Any] = {"chat": ChatCompletionRequest, "completion": CompletionRequest}
 _REQUEST_ID_HEADER = b"x-request-id"
@@ -103,8 +104,10 @@ class EngineSession:
                 inputs = inputs if isinstance(inputs, ErrorResponse) else inputs[1]
             else:
                 inputs = await self._service.completion.render_completion_request(rendered)
-        except GracefulHTTPError as error:
-            raise _refused(error) from error
+        except Exception as error:
+            if (known := _not_begun(error)) is not None:
+                raise known from error
+            raise
         if isinstance(inputs, ErrorResponse):
             raise _not_answered(inputs)
         parameters = SamplingParams(max_tokens=1, temperature=0.0, logprob_token_ids=list(self._service.label_ids))
@@ -129,8 +132,10 @@ class EngineSession:
                 answer = await self._service.chat.create_chat_completion(request, self._raw_request)
             else:
                 answer = await self._service.completion.create_completion(request, self._raw_request)
-        except GracefulHTTPError as error:
-            raise _refused(error) from error
+        except Exception as error:
+            if (known := _not_begun(error)) is not None:
+                raise known from error
+            raise
         if isinstance(answer, ErrorResponse):
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise asyncio.CancelledError  # vLLM has made an answer of it, for a client that has left
@@ -142,9 +147,13 @@ class EngineSession:
         return f"chatcmpl-{request.request_id}" if self._kind == "chat" else f"cmpl-{request.request_id}-0"
 
 
-def _refused(error: Any) -> UpstreamError:
-    status = HTTPStatus(error.http_status)
-    return UpstreamError(int(status), error_body(str(error), status), refused=status == HTTPStatus.SERVICE_UNAVAILABLE)
+def _not_begun(error: Exception) -> UpstreamError | None:
+    """What an error of vLLM says: the request is wrong, or the engine is full; None: neither of them."""
+    response = create_error_response(error)
+    if isinstance(error, GracefulHTTPError):
+        refused = response.error.code == HTTPStatus.SERVICE_UNAVAILABLE
+        return UpstreamError(int(response.error.code), response.model_dump(), refused)
+    return _not_answered(response) if response.error.code < HTTPStatus.INTERNAL_SERVER_ERROR else None
 
 
 def _not_answered(response: Any) -> UpstreamError:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from t2.budget_head import BudgetHead
 from t2.errors import T2Error
 from t2.prompts.renderer import PromptRenderer
@@ -48,9 +50,13 @@ class T2Server:
         planner, metrics, drain = Planner(head), ServingMetrics(), Drain()
         if planner.needs_activations:
             _check_carries(engine_client, settings.head)
-        service = EngineService.of(engine_client, state, head.head.num_outputs if planner.needs_activations else None)
+        outputs = head.head.num_outputs if planner.needs_activations else None
+        service = EngineService.of(engine_client, state, outputs)
         reader = RequestReader(head.record, planner.check, settings.default, _frame(head, engine_client))
         decider = Decider(planner, settings.probe_seconds, settings.fallback_samples or planner.n_ref)
+        # What plans share is made now, not while the first client waits.
+        planner.plan(None if outputs is None else torch.zeros(outputs))
+        planner.fixed(decider.fallback_samples)
         shadow = None
         if settings.shadow is not None and settings.shadow_log is not None:
             log = ShadowLog(settings.shadow_log)
