@@ -1,6 +1,7 @@
-"""Requests that still have rounds to draw end before the engine does.
+"""How a server ends: requests that still have rounds to draw end first, and a dead engine is no good end.
 
-vLLM drains too, but knows only what runs: the next round of a question would come after the end.
+vLLM drains too, but knows only what runs: the next round of a question would come after the end. And when its engine
+dies by itself, its server ends with the exit code of success, so that nobody would start it again.
 """
 
 from __future__ import annotations
@@ -49,3 +50,22 @@ class Drain:
             shutdown(timeout=timeout)
 
         return drained
+
+
+def failing_when_dead(shutdown: Callable[..., None], is_dead: Callable[[], bool]) -> Callable[..., None]:
+    """A shutdown of the engine that ends the server's process with an error if the engine was dead before.
+
+    Args:
+        shutdown: of the engine.
+        is_dead: whether the engine has died; after a shutdown it has, too.
+    """
+    was_shut_down = False
+
+    def shut_down(timeout: float | None = None) -> None:
+        nonlocal was_shut_down
+        has_died, was_shut_down = not was_shut_down and is_dead(), True
+        shutdown(timeout=timeout)
+        if has_died and threading.current_thread() is threading.main_thread():
+            raise SystemExit("error: Expected a running engine, got one that has died; its last lines are above.")
+
+    return shut_down

@@ -14,7 +14,7 @@ from t2.prompts.renderer import PromptRenderer
 from t2.serving.conversation import frame_of
 from t2.serving.deciding import Decider
 from t2.serving.description import described
-from t2.serving.drain import Drain
+from t2.serving.drain import Drain, failing_when_dead
 from t2.serving.engine_session import EngineService, EngineSession
 from t2.serving.metrics import ServingMetrics
 from t2.serving.planner import Planner
@@ -61,7 +61,8 @@ class T2Server:
         if settings.shadow is not None and settings.shadow_log is not None:
             log = ShadowLog(settings.shadow_log)
             shadow = Shadowing(settings.shadow, reader, decider, log, metrics, settings.shadow_text)
-        engine_client.shutdown = drain.before(engine_client.shutdown)
+        shutdown = failing_when_dead(engine_client.shutdown, lambda: bool(engine_client.errored))
+        engine_client.shutdown = drain.before(shutdown)
         description = described(planner, reader, settings.head_name) | {"shadow": settings.shadow}
         return cls(reader, Orchestrator(decider, metrics, drain), metrics, drain, service, shadow, description)
 

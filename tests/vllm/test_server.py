@@ -70,10 +70,10 @@ def test_auto_draws_what_the_head_outside_the_engine_would(
     client: openai.OpenAI, questions: list[str], folder: Any
 ) -> None:
     head = BudgetHead.from_pretrained(folder / "head")
-    rules = head.rules(head.activations(questions[:24], MODEL))
-    drawn = [asked(client, question) for question in questions[:24]]
+    rules = head.rules(head.activations(questions[:16], MODEL))
+    drawn = [asked(client, question) for question in questions[:16]]
     expected = [rule.extra([]) for rule in rules]
-    assert sum(a == b.t2["rounds"][0] for a, b in zip(expected, drawn, strict=True)) >= 23
+    assert sum(a == b.t2["rounds"][0] for a, b in zip(expected, drawn, strict=True)) >= 15
     assert len({answer.t2["rounds"][0] for answer in drawn}) > 2
     for answer in drawn:
         said = answer.t2
@@ -215,7 +215,7 @@ def test_many_at_once_are_split_and_none_is_lost(server: RunningServer, question
 def test_a_client_that_leaves_ends_what_runs_for_it(server: RunningServer, questions: list[str], stream: bool) -> None:
     left = server.metric('t2_requests_total{outcome="left"}')
     body = {
-        **{"model": NAME, "stream": stream, "temperature": 5.0, "ignore_eos": True},
+        **{"model": NAME, "stream": stream, "temperature": 2.0, "ignore_eos": True},
         "messages": [{"role": "user", "content": questions[0]}],
         "vllm_xargs": {"t2_budget": "auto", "t2_price": 0, "t2_round_price": 100},
     }

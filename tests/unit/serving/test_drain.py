@@ -6,7 +6,9 @@ import threading
 import time
 from typing import Any
 
-from t2.serving.drain import Drain
+import pytest
+
+from t2.serving.drain import Drain, failing_when_dead
 
 
 def shut_down(drain: Drain, timeout: float | None) -> tuple[threading.Thread, list[Any]]:
@@ -52,3 +54,23 @@ def test_the_main_thread_never_waits() -> None:
     with drain.running():
         drain.before(lambda timeout: calls.append(timeout))(timeout=30.0)
     assert calls == [30.0]
+
+
+@pytest.mark.parametrize(
+    ("is_dead", "threads_first", "fails"), [(True, False, True), (False, False, False), (True, True, False)]
+)
+def test_a_dead_engine_is_no_good_end(is_dead: bool, threads_first: bool, fails: bool) -> None:
+    """After a signal the engine is shut down in a thread, and dead when the main thread shuts it down once more."""
+    calls, dead = list[Any](), [is_dead and not threads_first]
+    shut_down = failing_when_dead(lambda timeout: calls.append(timeout), lambda: dead[0])
+    if threads_first:
+        thread = threading.Thread(target=shut_down)
+        thread.start()
+        thread.join()
+        dead = [True]
+    if fails:
+        with pytest.raises(SystemExit, match="Expected a running engine, got one that has died"):
+            shut_down(timeout=3)
+    else:
+        shut_down(timeout=3)
+    assert calls[-1] == 3
