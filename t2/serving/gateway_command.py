@@ -167,8 +167,9 @@ def gateway_of(settings: GatewaySettings, head: BudgetHead) -> Gateway:
         log = ShadowLog(settings.shadow_log)
         shadow = Shadowing(settings.shadow, reader, decider, log, metrics, settings.shadow_text)
     timeout = httpx.Timeout(settings.timeout, connect=_CONNECT_SECONDS, pool=None)
-    # As many connections as there are clients: whoever waits for one here would wait for nothing.
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+    # As many connections as there are clients: whoever waits for one here would wait for nothing. Idle ones are given
+    # up before servers do so (uvicorn's after 5 s), since what is sent into a connection that ends is lost.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=2.0)
     name = os.path.basename(os.path.normpath(settings.head)) if os.path.isdir(settings.head) else settings.head
     about = described(planner, reader, name)
     return Gateway(
