@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -299,10 +301,94 @@ def ask(
 
     check_paths(questions, file, out)
     engine = EngineSettings(max_num_seqs=max_num_seqs, dtype=dtype)
-    limits = {"price": price, "round_price": round_price, "max_samples": max_samples, "max_rounds": max_rounds}
-    with VotingLLM(head, model, grader=grader, engine=engine, **limits) as llm:
+    with VotingLLM(
+        head,
+        model,
+        price=price,
+        round_price=round_price,
+        max_samples=max_samples,
+        max_rounds=max_rounds,
+        grader=grader,
+        engine=engine,
+    ) as llm:
         for line in answers(llm, questions or [], file, out):
             print(line, flush=True)
+
+
+def gateway(
+    url: str,
+    head: str,
+    llm: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8100,
+    api_key_env: str = "OPENAI_API_KEY",
+    client_key_env: str | None = None,
+    timeout: float = 600.0,
+    probe_timeout: float = 30.0,
+    fallback_samples: int | None = None,
+    default: Literal["auto", "off"] = "off",
+    most_at_once: int | None = None,
+    shadow: int | None = None,
+    shadow_log: str | None = None,
+    shadow_text: bool = False,
+) -> None:
+    """Answer by vote in front of any OpenAI-compatible server; what asks nothing of T2 is passed on untouched.
+
+    Args:
+        url: of the server behind, as http://127.0.0.1:8000.
+        head: folder or hub id of the exported head.
+        llm: folder or hub id of the LLM that the head reads, in this process; by default where the head says. "none":
+            nobody reads the prompts, and every question gets the plan of the training questions.
+        host: address to listen on.
+        port: to listen on.
+        api_key_env: environment variable with the key of the server behind, for clients that send none.
+        client_key_env: environment variable with the key that clients must send; by default none is asked for.
+        timeout: seconds without a byte of the server behind until a request fails.
+        probe_timeout: seconds until a question is answered without its activations.
+        fallback_samples: samples of such a question; by default N_ref.
+        default: what requests get that say nothing of `t2_budget`.
+        most_at_once: samples that one request to the server behind may ask for.
+        shadow: samples of every request that asks nothing of T2, while T2 only writes down what it would have drawn.
+        shadow_log: file of what it would have drawn, for `t2 shadow-report`.
+        shadow_text: keep prompts and answers in that file.
+    """
+    from t2.serving.gateway_command import GatewaySettings, run_gateway
+
+    settings = GatewaySettings(
+        url=url,
+        head=head,
+        llm=llm,
+        host=host,
+        port=port,
+        api_key_env=api_key_env,
+        client_key_env=client_key_env,
+        timeout=timeout,
+        probe_timeout=probe_timeout,
+        fallback_samples=fallback_samples,
+        default=default,
+        most_at_once=most_at_once,
+        shadow=shadow,
+        shadow_log=shadow_log,
+        shadow_text=shadow_text,
+    )
+    run_gateway(settings, partial(print, flush=True))
+
+
+def shadow_report(log: str, out: str = "shadow") -> None:
+    """What T2 would have been worth on a server's own traffic: agreement, tokens and waits saved, from shadow mode.
+
+    Args:
+        log: file that a server has written in shadow mode.
+        out: folder of shadow.json, shadow.png and index.html.
+    """
+    from rich.console import Console
+
+    from t2.serving.shadow_command import shadow_report_of
+
+    answer = shadow_report_of(Path(log), Path(out))
+    Console().print(answer.text)
+    for path in answer.files:
+        print(path)
 
 
 def push(
@@ -339,6 +425,53 @@ def push(
     print(f"Sent. To use it: t2.BudgetHead.from_pretrained({', '.join(map(repr, filter(None, (repo, branch))))})")
 
 
+def serve(
+    model: str,
+    head: str | None = None,
+    t2_default: Literal["auto", "off"] = "off",
+    t2_probe_timeout: float = 30.0,
+    t2_fallback_samples: int | None = None,
+    t2_shadow: int | None = None,
+    t2_shadow_log: str | None = None,
+    t2_shadow_text: bool = False,
+    vllm: list[str] | None = None,
+) -> None:
+    """VLLM's OpenAI-compatible server with a head in it: `t2 serve MODEL --head HEAD [any flag of vLLM's server]`.
+
+    Args:
+        model: hub id or folder of the LLM.
+        head: folder or hub id of the exported head.
+        t2_default: what a request gets that says nothing: auto or off.
+        t2_probe_timeout: seconds that reading a prompt may take, before a fixed number of samples is drawn instead.
+        t2_fallback_samples: that number; by default N_ref.
+        t2_shadow: samples of every request, while T2 draws nothing and only writes down what it would have drawn.
+        t2_shadow_log: file of what it would have drawn, for `t2 shadow-report`.
+        t2_shadow_text: keep prompts and answers in that file.
+        vllm: flags that are not named here go to vLLM as they are.
+    """
+    from t2.errors import T2Error
+    from t2.serving.serve_command import serve as serve_until_ended
+    from t2.serving.server_settings import ServerSettings
+
+    if head is None:
+        raise T2Error("Expected `--head FOLDER_OR_HUB_ID` of an exported head, got none.")
+
+    def settings(folder: str, name: str) -> ServerSettings:
+        return ServerSettings(
+            head=folder,
+            head_name=name,
+            default=t2_default,
+            probe_seconds=t2_probe_timeout,
+            fallback_samples=t2_fallback_samples,
+            shadow=t2_shadow,
+            shadow_log=None if t2_shadow_log is None else os.path.abspath(t2_shadow_log),
+            shadow_text=t2_shadow_text,
+        )
+
+    if code := serve_until_ended(model, head, vllm or [], settings):
+        raise SystemExit(code)
+
+
 COMMANDS: dict[str, Any] = {
     "label": label,
     "import": import_samples,
@@ -350,13 +483,20 @@ COMMANDS: dict[str, Any] = {
     "export": export,
     "ask": ask,
     "push": push,
+    "serve": serve,
+    "gateway": gateway,
+    "shadow-report": shadow_report,
 }
-POSITIONAL = {"import", "curse", "layers", "grade", "evaluate", "report", "export", "push", "ask"}
+POSITIONAL = {
+    *("import", "curse", "layers", "grade", "evaluate", "report", "export", "push", "ask", "serve", "shadow-report"),
+}
 """Commands whose required arguments are written without their names."""
 OPTIONAL_POSITIONAL = {"ask": ("questions",)}
 """Arguments that are written without their names: any number of them, or none."""
-FLAGS = ("--diff",)
+FLAGS = ("--diff", "--t2_shadow_text", "--shadow_text")
 """Options that mean true where no value follows."""
+OTHERS = "vllm"
+"""The parameter of `serve` that takes what no other one does."""
 CONFIGURED = {
     "label": "config",
     "curse": "pool",
@@ -375,21 +515,45 @@ def main(args: list[str] | None = None) -> None:
     with one_line_endings("t2", *(sys.argv[1:] if args is None else args)):
         from jsonargparse import ArgumentParser
 
+        typed = sys.argv[1:] if args is None else args
+        typed, others = _without_others(typed, serve) if typed[:1] == ["serve"] else (typed, [])
         parser = ArgumentParser(prog="t2", description="Labels, exports and reports of budget heads; never trains.")
         subcommands = parser.add_subcommands()
         for name, function in COMMANDS.items():
             subparser = ArgumentParser(description=(function.__doc__ or "").split("\n")[0])
             subparser.add_function_arguments(
-                function, as_group=False, as_positional=name in POSITIONAL, skip=set(OPTIONAL_POSITIONAL.get(name, ()))
+                function,
+                as_group=False,
+                as_positional=name in POSITIONAL,
+                skip={*OPTIONAL_POSITIONAL.get(name, ()), *((OTHERS,) if function is serve else ())},
             )
             for argument in OPTIONAL_POSITIONAL.get(name, ()):
                 subparser.add_argument(argument, nargs="*", type=str, help=f"{argument}, instead of a file")
             subcommands.add_subcommand(name, subparser, help=subparser.description)
-        parsed = parser.parse_args(_with_flags(sys.argv[1:] if args is None else args))
-        options = parsed[parsed.subcommand].as_dict()
+        parsed = parser.parse_args(_with_flags(typed))
+        options = parsed[parsed.subcommand].as_dict() | ({OTHERS: others} if others else {})
         if parsed.subcommand in CONFIGURED:
             _check_config(options[CONFIGURED[parsed.subcommand]])
         COMMANDS[parsed.subcommand](**options)
+
+
+def _without_others(args: list[str], function: Callable[..., None]) -> tuple[list[str], list[str]]:
+    """A command line in two: what a function has parameters for, dashes in names as underscores, and all other flags.
+
+    A flag that is not the function's takes along all words up to the next one that is.
+    """
+    names = {"help", *inspect.signature(function).parameters} - {OTHERS}
+    own: list[str] = []
+    others: list[str] = []
+    target = own
+    for word in args:
+        if word.startswith("-"):
+            name, equals, value = word.lstrip("-").partition("=")
+            known = name.replace("-", "_")
+            target = own if known in names else others
+            word = f"--{known}{equals}{value}" if target is own else word
+        target.append(word)
+    return own, others
 
 
 def _with_flags(args: list[str]) -> list[str]:

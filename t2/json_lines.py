@@ -69,6 +69,18 @@ class JsonObject:
             raise T2Error(f"Expected texts as `{key}`, got an empty one in {self.where}.")
         return texts
 
+    @property
+    def values(self) -> dict[str, object]:
+        """Everything in it, with Python's numbers.
+
+        Raises:
+            T2Error: a whole number has more digits than Python reads.
+        """
+        try:
+            return {key: _as_number(value) for key, value in self.row.items()}
+        except ValueError as error:
+            raise T2Error(f"Expected numbers of a sensible length at {self.where}, got another: {error}.") from error
+
     def _checked(self, key: str, value: object) -> str:
         if not isinstance(value, str):
             raise T2Error(f"Expected a text as `{key}`, got {short(value)} in {self.where}.")
@@ -126,12 +138,24 @@ def _as_written(value: object) -> object:
     return value
 
 
-def read_objects(path: Path, what: str) -> Iterator[JsonObject]:
+def _as_number(value: object) -> object:
+    """The way back from `_as_written`, however deep."""
+    if isinstance(value, _Number):
+        return int(value) if value.removeprefix("-").isdecimal() else float(value)
+    if isinstance(value, list):
+        return [_as_number(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _as_number(each) for key, each in value.items()}
+    return value
+
+
+def read_objects(path: Path, what: str, still_written: bool = False) -> Iterator[JsonObject]:
     """The objects of a file, one a line; blank lines are skipped, a byte order mark at the start too.
 
     Args:
         path: of the file.
         what: its lines are, as "questions", for errors.
+        still_written: leave out a last line without its end, which somebody may be about to write; none is no error.
 
     Raises:
         T2Error: missing, empty or non-UTF-8 file, or a line that is no JSON object, or has a key twice; names the line.
@@ -140,12 +164,14 @@ def read_objects(path: Path, what: str) -> Iterator[JsonObject]:
     try:
         with path.open("rb") as file:
             for number, raw in enumerate(file, 1):
+                if still_written and not raw.endswith(b"\n"):
+                    break
                 if (raw := raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw).strip():
                     empty = False
                     yield _object(raw, f"{path}:{number}", number)
     except OSError as error:
         raise T2Error(f"Expected a file of {what}, got {path}: {error.strerror}. Check the path.") from error
-    if empty:
+    if empty and not still_written:
         raise T2Error(f"Expected at least one question, got an empty file: {path}.")
 
 

@@ -6,7 +6,7 @@ import gc
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from t2.activations.cache import (
     numbered,
 )
 from t2.activations.learned import NOTHING_LEARNED, Learned
+from t2.activations.pooling import Pool
 from t2.errors import T2Error, in_a_line
 from t2.model_files import quantization_note, quantization_of
 from t2.progress import progress
@@ -70,16 +71,50 @@ def wider_caches(root: Path, spec: FeatureSpec) -> Iterator[FeatureCache]:
             yield FeatureCache(root, wider)
 
 
+@dataclass(frozen=True, eq=False)
+class HeldReader:
+    """A frozen LLM that is held in memory to read prompts: cut above the last layer that is asked for."""
+
+    model: Any
+    pool: Pool
+    spec: FeatureSpec
+
+    @staticmethod
+    def of(model_folder: Path, spec: FeatureSpec, learned: Learned = NOTHING_LEARNED) -> HeldReader:
+        """Load it. **Whoever asks has checked** that it is the LLM of `spec`.
+
+        Raises:
+            T2Error: transformers cannot load it, weights are missing, or learned ones are those of another LLM.
+        """
+        model = load_frozen(model_folder)
+        if method := quantization_of(model.config):
+            print(quantization_note(model_folder.name, method), file=sys.stderr, flush=True)
+        drop_blocks_above(model, spec.layers[-1])
+        width = model.config.get_text_config().hidden_size
+        model, pool = learned.reading(model, spec.pooling, spec.layers, width)
+        return HeldReader(model, pool, spec)
+
+    def read(self, prompts: Sequence[Sequence[int]], on_batch: Callable[[int], None] | None = None) -> Tensor:
+        """Features of prompts (token ids), (B, L, D) in the LLM's dtype; `on_batch` as in `extract`.
+
+        Raises:
+            T2Error: the LLM cannot be run, or memory has run out.
+        """
+        try:
+            return extract(self.model, prompts, self.spec.layers, on_batch, self.pool)
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            kind = type(self.model).__name__  # whose own code has raised it, or memory has run out
+            raise T2Error(
+                f"Expected features of {kind} at layers {list(self.spec.layers)}, got {in_a_line(error)}. Another LLM "
+                "may give them in its place: `data.allow_proxy`."
+            ) from error
+
+
 def in_parts(
     model_folder: Path, prompts: Sequence[Sequence[int]], spec: FeatureSpec, learned: Learned = NOTHING_LEARNED
 ) -> Iterator[Tensor]:
     """Features from the LLM in `model_folder`, (B, L, D) in its dtype, in order; it is freed at the end."""
-    model = load_frozen(model_folder)
-    if method := quantization_of(model.config):
-        print(quantization_note(model_folder.name, method), file=sys.stderr, flush=True)
-    drop_blocks_above(model, spec.layers[-1])
-    width = model.config.get_text_config().hidden_size
-    model, pool = learned.reading(model, spec.pooling, spec.layers, width)
+    reader = HeldReader.of(model_folder, spec, learned)
     with progress("features", len(prompts) if len(prompts) > PROMPTS_A_PART else 0, unit="prompts") as advance:
         advance(0)
         for start in range(0, len(prompts), PROMPTS_A_PART):
@@ -87,16 +122,8 @@ def in_parts(
             def on_batch(done: int, before: int = start) -> None:
                 advance(before + done)
 
-            try:
-                part_BLD = extract(model, prompts[start : start + PROMPTS_A_PART], spec.layers, on_batch, pool)
-            except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-                kind = type(model).__name__  # whose own code has raised it, or memory has run out
-                raise T2Error(
-                    f"Expected features of {kind} at layers {list(spec.layers)}, got {in_a_line(error)}. Another LLM "
-                    "may give them in its place: `data.allow_proxy`."
-                ) from error
-            yield part_BLD
-    del model
+            yield reader.read(prompts[start : start + PROMPTS_A_PART], on_batch)
+    del reader
     gc.collect()
     torch.cuda.empty_cache()
 

@@ -40,6 +40,7 @@ class ChoiceGrader(Grader):
             raise T2Error(f"Expected 2 to {len(LETTERS)} choices, got {count}. Mend `choices` of the grader.")
         if len(set(texts)) < len(texts):
             raise T2Error(f"Expected choices that differ, got {list(texts)}. Mend `choices` of the grader.")
+        self.choices = choices if isinstance(choices, int) else list(choices)
         self.marker, self.letters = marker, LETTERS[:count]
         self._letter_of = dict(zip(texts, self.letters, strict=False))
         letter = f"[{self.letters}]"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import cached_property
@@ -99,14 +99,21 @@ class PromptRenderer:
             T2Error: as `text`, or the tokenizer has no token for a character of it.
         """
         prompt = self.text(question, name)
-        # A template writes the special tokens itself.
-        ids = [int(token) for token in self.tokenizer(prompt, add_special_tokens=False)["input_ids"]]
+        ids = self._tokens(prompt)
         if lost := lost_characters(prompt, self.tokenizer.decode(ids)):
             raise T2Error(
                 f"Expected a tokenizer that can write the prompt of question {quoted(name or question)}, got one "
                 f"without a token for {', '.join(map(quoted, lost[:10]))}. Is this the right LLM for these questions?"
             )
         return ids
+
+    def ids_of_conversation(self, turns: Sequence[Mapping[str, str]]) -> list[int]:
+        """Token ids of any conversation ("role", "content"), as a server reads it: nothing of it is checked.
+
+        Raises:
+            T2Error: the template refuses it.
+        """
+        return self._tokens(self._of_turns(turns))
 
     @cached_property
     def _without_question(self) -> str:
@@ -116,11 +123,18 @@ class PromptRenderer:
     def _without_anything(self) -> str:
         return self._rendered(*all_marked(self.spec), MARK)
 
+    def _tokens(self, prompt: str) -> list[int]:
+        # A template writes the special tokens itself.
+        return [int(token) for token in self.tokenizer(prompt, add_special_tokens=False)["input_ids"]]
+
     def _rendered(self, system: str, shots: list[Shot], question: str) -> str:
+        return self._of_turns(messages(system, shots, question))
+
+    def _of_turns(self, turns: Sequence[Mapping[str, str]]) -> str:
         try:
             return str(
                 self.tokenizer.apply_chat_template(
-                    messages(system, shots, question),
+                    list(turns),
                     chat_template=self.template.source,
                     add_generation_prompt=True,
                     tokenize=False,

@@ -16,9 +16,10 @@ from t2.budget_head import BudgetHead
 from t2.errors import T2Error
 from t2.heads.base import Prediction
 from t2.heads.prior import PriorHead
+from t2.heads.training_votes import TrainingVotes
 from t2.policies.base import OneRound, choices
 from t2.policies.one_round import FixedN, Utility
-from t2.policies.record import Policy, in_words
+from t2.policies.record import Policy, in_words, reads_activations
 from t2.policies.rules import ByTable, GreedyAnswer, OneBatch, Rule, table_rules
 from t2.policies.states import VoteStates
 from t2.policies.stoppers import ONE_ROUND_PRICE, PlanWithHead, PlanWithoutHead, StopInputs, Stopper
@@ -92,6 +93,11 @@ class QuestionPlan:
         """Samples before the first look."""
         return self.extra([], 0)
 
+    @property
+    def at_once(self) -> int:
+        """Samples to start where all are started at once and cancelled at the stop."""
+        return self.most if isinstance(self.rule, ByTable) else self.first
+
     def confidence(self, votes: Sequence[Hashable | None]) -> float | None:
         """P(right | votes) of the answer that leads; None: it cannot be known, or nobody voted."""
         counts = Counter(vote for vote in votes if vote is not None)
@@ -106,14 +112,27 @@ class QuestionPlan:
 class Planner:
     """An export as requests ask it. Made once; a plan of a question then takes milliseconds."""
 
-    def __init__(self, head: BudgetHead) -> None:
-        self.head = head
+    def __init__(self, head: BudgetHead, has_activations: bool = True) -> None:
+        """Take an export.
+
+        Args:
+            head: the export.
+            has_activations: somebody reads the prompts. Without, a policy that weighs a head's prediction becomes the
+                plan from the training questions' votes at the same prices, the same for every question; where the
+                export has no votes, or its policy knows no prices, N_ref samples are drawn.
+        """
+        self.head, self._has_activations = head, has_activations
         self._table_rule = lru_cache(maxsize=_TABLES)(self._make_table_rule)
 
     @property
     def needs_activations(self) -> bool:
         """Whether a plan wants the head's raw outputs."""
-        return self.head.reads_activations
+        return self._has_activations and self.head.reads_activations
+
+    @property
+    def policy(self) -> Policy:
+        """What plans are made by, where a request asks for nothing else."""
+        return self._policy(AS_EXPORTED)
 
     @property
     def most(self) -> int:
@@ -168,11 +187,12 @@ class Planner:
         last = None
         if options.max_rounds is not None and isinstance(policy, PlanWithHead | PlanWithoutHead):
             once = replace(policy, round_price=max(policy.round_price, ONE_ROUND_PRICE))
-            last = self._rule(once, prediction, priors, most)
-            last = rule if isinstance(last, GreedyAnswer) else last
+            in_one = self._rule(once, prediction, priors, most)
             if options.max_rounds == 1:
                 # One round: the plan for one round, which may be the greedy answer.
-                rule = self._rule(once, prediction, priors, most)
+                rule = in_one
+            # The greedy answer is no batch that could follow others.
+            last = rule if isinstance(in_one, GreedyAnswer) else in_one
         return QuestionPlan(rule, most, self._posterior(priors), last, options.max_rounds)
 
     def fixed(self, n: int) -> QuestionPlan:
@@ -183,7 +203,17 @@ class Planner:
         return self.most if options.max_samples is None else options.max_samples
 
     def _policy(self, options: AnswerOptions) -> Policy:
-        """The exported policy at the asked prices and cap."""
+        """The exported policy at the asked prices and cap, and as it is without a prior where nobody has one."""
+        policy = self._policy_with_prior(options)
+        if self._has_activations or not reads_activations(policy):
+            return policy
+        most = self._most(options)
+        if self._votes is None or not isinstance(policy, PlanWithHead | Utility):
+            return FixedN(min(self.n_ref, most))
+        round_price = policy.round_price if isinstance(policy, PlanWithHead) else ONE_ROUND_PRICE
+        return PlanWithoutHead(most, policy.price, round_price)
+
+    def _policy_with_prior(self, options: AnswerOptions) -> Policy:
         head, policy, most = self.head, self.head.policy, self._most(options)
         if most > self.largest:
             raise T2Error(f"Expected `max_samples` of at most {self.largest}, the head's largest budget, got {most}.")
@@ -226,7 +256,7 @@ class Planner:
 
     def _make_table_rule(self, policy: Stopper) -> Rule:
         """Of a policy that treats all questions alike."""
-        rule = policy.rule(StopInputs(self.head.votes))
+        rule = policy.rule(StopInputs(self._votes))
         (only,) = table_rules((rule if self.head.is_greedy_first else rule.without_greedy()).table, [0])
         return only
 
@@ -237,9 +267,16 @@ class Planner:
             return self._mixtures.priors(prediction.atom_weights_BJ, prediction.log_tokens_B.double().exp(), most)
         return self._everyone(most)
 
+    @property
+    def _votes(self) -> TrainingVotes | None:
+        """Of the training questions, where the export knows them."""
+        head = self.head
+        own = head.head.votes if head.has_weights and isinstance(head.head, PriorHead) else None
+        return head.votes if head.votes is not None else own
+
     @cached_property
     def _everyone(self) -> _Everyone:
-        return _Everyone(self.head)
+        return _Everyone(self._votes)
 
     @cached_property
     def _mixtures(self) -> HeadMixtures | None:
@@ -258,9 +295,7 @@ class Planner:
 class _Everyone:
     """The prior of all training questions alike, where the export knows their votes; one for each cap, kept."""
 
-    def __init__(self, head: BudgetHead) -> None:
-        own = head.head.votes if head.has_weights and isinstance(head.head, PriorHead) else None
-        votes = head.votes if head.votes is not None else own
+    def __init__(self, votes: TrainingVotes | None) -> None:
         self._of = lru_cache(maxsize=_TABLES)(lambda cap: None if votes is None else priors_of_everyone(votes, cap))
 
     def __call__(self, cap: int) -> Priors | None:

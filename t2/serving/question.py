@@ -75,6 +75,8 @@ class QuestionInProgress:
     rounds: list[int] = field(default_factory=list)
     aborted: int = 0
     """samples that were cancelled before they had ended"""
+    is_estimated: bool = False
+    """some tokens are guessed, since who generated them has not said how many they are"""
 
     @property
     def is_greedy(self) -> bool:
@@ -100,6 +102,11 @@ class QuestionInProgress:
         """Samples that were cancelled: their tokens are paid, they have no vote."""
         self.aborted += num_samples
         self.other_tokens += tokens
+
+    @property
+    def at_once(self) -> int:
+        """Samples to start where all that may be needed are started at once."""
+        return self.plan.at_once
 
     @property
     def winner(self) -> int | None:

@@ -97,8 +97,7 @@ class VotingLLM:
         self.planner = Planner(self.head)
         self.planner.check(self.options)
         self.asking = Asking.of(self.head, grader)
-        base = self.head.record.base_model
-        files = resolve_model(str(model)) if model is not None else resolve_model(base.id or "", base.revision)
+        files = _model_of(self.head, model)
         check_base_model(self.head, files)
         self.asking.check_ends(files.folder)
         self._renderer = self.head.renderer(files)
@@ -259,6 +258,24 @@ class _Queue(Iterator[Request]):
             self._begun += 1
             return self._questions.popleft()
         raise StopIteration
+
+
+def _model_of(head: BudgetHead, model: str | Path | None) -> ModelFiles:
+    """The LLM that is named, else the one that the head names, if it can be had.
+
+    Raises:
+        T2Error: no such LLM.
+    """
+    if model is not None:
+        return resolve_model(str(model))
+    base = head.record.base_model
+    try:
+        return resolve_model(base.id or "", base.revision)
+    except T2Error as error:
+        raise T2Error(
+            f"Expected the LLM that the head learned from, {base.id!r}, got none by that name. Say where it lies: "
+            f"`model` in Python, `--model` in the shell. ({error})"
+        ) from error
 
 
 def _settings(engine: EngineSettings | Mapping[str, object] | None) -> EngineSettings:

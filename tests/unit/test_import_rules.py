@@ -40,6 +40,7 @@ LIGHTNING = ("t2/training", "data_modules", "train.py")
 VLLM = (
     *("t2/sampling/probes.py", "t2/sampling/vllm_sampler.py"),
     *("t2/serving/vllm_models.py", "t2/serving/parity_features.py"),
+    *("t2/serving/endpoint.py", "t2/serving/engine_session.py"),
 )
 
 

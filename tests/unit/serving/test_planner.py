@@ -247,3 +247,28 @@ def test_utility_with_a_price_of_waiting_becomes_a_plan() -> None:
     for row, answers in zip(range(10), orders(), strict=False):
         plan = Planner(head).plan(head.raw(pooled[row]), AnswerOptions(round_price=0.2))
         assert [plan.extra(answers[:n], 0) for n in range(7)] == [plans[row].extra(answers[:n]) for n in range(7)]
+
+
+def test_without_activations_a_head_s_plan_becomes_that_of_all_training_questions() -> None:
+    head, pooled = served(PlanWithHead(7, 3.0, 0.5))
+    alike, _ = served(PlanWithoutHead(7, 3.0, 0.5))
+    planner, expected = Planner(head, has_activations=False), Planner(alike)
+    assert not planner.needs_activations
+    assert planner.policy == PlanWithoutHead(7, 3.0, 0.5)
+    for options in (AnswerOptions(), AnswerOptions(price=20.0, max_samples=5), AnswerOptions(max_rounds=1)):
+        plan, same = planner.plan(None, options), expected.plan(None, options)
+        for answers in orders():
+            assert walked(plan, answers) == walked(same, answers)
+            assert plan.confidence(answers[:3]) == same.confidence(answers[:3])
+    with pytest.raises(T2Error, match="raw outputs of a head exactly where activations are read"):
+        planner.plan(head.raw(pooled[0]))
+
+
+def test_without_activations_a_policy_that_knows_no_prices_draws_n_ref() -> None:
+    once = Planner(served(Utility(3.0))[0], has_activations=False)
+    assert once.policy == PlanWithoutHead(7, 3.0, ONE_ROUND_PRICE)
+    assert all(len(walked(once.plan(None), answers)) == 1 for answers in orders())
+    fixed = Planner(served(PredictedN(0.5))[0], has_activations=False)
+    assert walked(fixed.plan(None), orders()[0]) == [fixed.n_ref]
+    asc = Planner(served(StopByVotes(7, 0.9))[0], has_activations=False)
+    assert asc.policy == StopByVotes(7, 0.9)

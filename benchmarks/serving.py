@@ -1,0 +1,159 @@
+"""The server against itself without T2: `python benchmarks/serving.py [--config C --model M --head H] [--soak MIN]`.
+
+Prints two Markdown tables. *Decision overhead*: one client, streams in turn (A B A B ...), time to the first text of a
+request whose samples T2 decides over that of a stock request for as many, and prompt tokens that the engine computes;
+each request has a prefix cache of its own. *Closed loop*: so many clients ask the same questions, each the next one
+when it has its answer; T2 in one round, T2 in at most two, and adaptive self-consistency, against the smallest fixed
+number that is as right as T2 in one round by the pool's exact curve. Ratios of means, medians and percentiles have 95%
+intervals by the paired bootstrap over questions; of the KV cache the largest use that was seen is compared.
+
+`--soak` instead: so many minutes of mixed load, see `serving_soak.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from measure import ROOT, TINY, cpu_name
+from serving_client import Client, Loop, closed_loop, started_server
+from serving_soak import soak
+
+from t2.budget_head import BudgetHead
+from t2.curves.labels import budget_labels
+from t2.pools.load import LoadedPool, load_pool
+from t2.serving.asking import grader_of
+from t2.spec import Question
+from t2.stats.bootstrap import Interval, resampled_rows
+
+ONE_ROUND = 100.0
+"""Accuracy points that a second wait would have to bring."""
+RESAMPLES = 1000
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=TINY, help="folder of the LLM")
+    parser.add_argument("--head", default=str(ROOT / "assets" / "heads" / "tiny-arith"), help="folder of the export")
+    parser.add_argument("--config", default=str(ROOT / "configs" / "tiny-arith.yaml"), help="of the labelled pool")
+    parser.add_argument("--questions", type=int, default=200, help="that the head has not seen")
+    parser.add_argument("--first-tokens", type=int, default=100, help="questions of the decision overhead")
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--soak", type=float, default=0.0, help="minutes of mixed load instead")
+    args, flags = parser.parse_known_args()
+    print(f"{cpu_name()}, {os.cpu_count()} cores; {Path(args.model).name}, {args.clients} clients\n")
+    print("\n".join(asyncio.run(measured(args, flags))), flush=True)
+
+
+async def measured(args: argparse.Namespace, flags: Sequence[str]) -> list[str]:
+    """All lines; `flags` go to the server."""
+    head, loaded = BudgetHead.from_pretrained(args.head), load_pool(Path(args.config))
+    rows = [i for i, question in enumerate(loaded.questions) if not head.has_seen(question.dedup_key)]
+    rows = rows[: args.questions]
+    questions = [loaded.questions[i] for i in rows]
+    async with started_server(args.model, args.head, flags) as (server, http):
+        name = (await http.get("/v1/models")).json()["data"][0]["id"]
+        client = Client(http, name, grader_of(head.record))
+        await asyncio.gather(*(client.auto(question) for question in questions[: args.clients]))  # warm
+        if args.soak:
+            return await soak(server, client, questions, args.soak * 60, args.clients)
+        return [
+            *await overhead(client, questions[: args.first_tokens]),
+            "",
+            *await loops(client, questions, head, loaded, rows, args.clients),
+        ]
+
+
+async def overhead(client: Client, questions: Sequence[Question]) -> list[str]:
+    """Time to the first text, and prompt tokens computed, with T2 over without."""
+    ratios, seconds, tokens = [], [], []
+    for question in questions:
+        samples = (await client.auto(question)).samples
+        before = await client.computed_prompt_tokens()
+        with_t2 = await client.first_token(question, None)
+        between = await client.computed_prompt_tokens()
+        without = await client.first_token(question, samples)
+        after = await client.computed_prompt_tokens()
+        ratios.append(with_t2 / without)
+        seconds.append((with_t2, without))
+        tokens.append((between - before) - (after - between))
+    own, bare = (statistics.median(column) for column in zip(*seconds, strict=True))
+    low, high = _interval(torch.tensor(ratios), lambda values: float(values.median()))
+    return [
+        "| decision overhead | with T2 | without | ratio | target |",
+        "|---|---|---|---|---|",
+        f"| time to the first text, median of {len(questions)} | {1e3 * own:.1f} ms | {1e3 * bare:.1f} ms | "
+        f"{statistics.median(ratios):.3f} [{low:.3f}, {high:.3f}] x | at most 1.10 x |",
+        f"| prompt tokens computed | | | {statistics.median(tokens):.0f} more, at most {max(tokens):.0f} | one block |",
+    ]
+
+
+async def loops(
+    client: Client, questions: Sequence[Question], head: BudgetHead, loaded: LoadedPool, rows: list[int], clients: int
+) -> list[str]:
+    """The closed loops, against the fixed number that is as right."""
+
+    async def loop(name: str, ask: Callable[..., object]) -> Loop:
+        return await closed_loop(name, client, ask, questions, clients)  # type: ignore[arg-type]
+
+    one = await loop("T2, one round", lambda q: client.auto(q, t2_round_price=ONE_ROUND))
+    two = await loop("T2, at most 2 rounds", lambda q: client.auto(q, t2_max_rounds=2))
+    pool = loaded.pool.take(torch.tensor(rows))
+    grid = head.grid
+    acc_K = budget_labels(pool, grid, 0.02).acc_QK.double().mean(0)
+    as_right = [n for n, acc in zip(grid, acc_K.tolist(), strict=True) if acc >= one.accuracy]
+    n = as_right[0] if as_right else grid[-1]
+    fixed = await loop(f"fixed n = {n}", lambda q: client.fixed(q, n))
+    asc = await loop("ASC 0.95, one by one", lambda q: client.asc(q, grid[-1]))
+    lines = [
+        "| closed loop | right | samples | waits | questions/s | p50 | p95 | tokens a question | KV cache at most |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for each in (one, two, fixed, asc):
+        second_Q = torch.tensor([a.seconds for a in each.asked], dtype=torch.float64)
+        lines.append(
+            f"| {each.name} | {each.accuracy:.3f} | {_mean(each, 'samples'):.2f} | {_mean(each, 'rounds'):.2f} | "
+            f"{len(each.asked) / each.seconds:.2f} | {1e3 * second_Q.quantile(0.5):.0f} ms | "
+            f"{1e3 * second_Q.quantile(0.95):.0f} ms | {_mean(each, 'tokens'):.1f} | {each.peak_kv_use:.3f} |"
+        )
+    lines += ["", f"| over {fixed.name} | questions/s | p50 | p95 | tokens | KV cache |", "|---|---|---|---|---|---|"]
+    for each in (one, two, asc):
+        parts = [str(ratio) for ratio in ratios_of(each, fixed)]
+        peak = each.peak_kv_use / fixed.peak_kv_use if fixed.peak_kv_use else float("nan")
+        lines.append(f"| {each.name} | {' | '.join(parts)} | {peak:.2f} |")
+    return lines
+
+
+def ratios_of(ours: Loop, bare: Loop) -> list[Interval]:
+    """Questions a second (as clients over mean time of a question), p50, p95 and tokens; ours over bare."""
+    ours_Q, bare_Q = (torch.tensor([a.seconds for a in each.asked], dtype=torch.float64) for each in (ours, bare))
+    token_Q2 = torch.tensor([[a.tokens, b.tokens] for a, b in zip(ours.asked, bare.asked, strict=True)]).double()
+
+    def statistic(rows: torch.Tensor | slice) -> list[float]:
+        a_Q, b_Q, tokens = ours_Q[rows], bare_Q[rows], token_Q2[rows].sum(0)
+        speed = float(b_Q.mean() / a_Q.mean())
+        return [speed, *(float(a_Q.quantile(q) / b_Q.quantile(q)) for q in (0.5, 0.95)), float(tokens[0] / tokens[1])]
+
+    drawn = torch.tensor([statistic(rows) for rows in resampled_rows(len(ours_Q), RESAMPLES)], dtype=torch.float64)
+    bounds = torch.quantile(drawn, torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0).T.tolist()
+    return [Interval(value, *bound) for value, bound in zip(statistic(slice(None)), bounds, strict=True)]
+
+
+def _interval(value_Q: torch.Tensor, statistic: Callable[[torch.Tensor], float]) -> tuple[float, float]:
+    drawn = torch.tensor([statistic(value_Q[rows]) for rows in resampled_rows(len(value_Q), RESAMPLES)])
+    low, high = torch.quantile(drawn, torch.tensor([0.025, 0.975])).tolist()
+    return low, high
+
+
+def _mean(loop: Loop, name: str) -> float:
+    return statistics.mean(getattr(each, name) for each in loop.asked)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""A server of `t2 serve` for a benchmark, and clients that ask it in every way that is compared."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import psutil
+
+from t2.policies.rules import table_rules
+from t2.policies.stoppers import StopByVotes, StopInputs
+from t2.spec import Grader, Question
+from t2.voting import majority
+
+Json = dict[str, Any]
+ASC_THRESHOLD = 0.95
+"""As the paper has it."""
+_START_SECONDS = 600.0
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one question has got."""
+
+    seconds: float
+    tokens: int
+    right: bool
+    samples: int
+    rounds: int
+
+
+class Client:
+    """Asks a server; votes itself where the server does not."""
+
+    def __init__(self, http: httpx.AsyncClient, model: str, grader: Grader) -> None:
+        self.http, self.model, self.grader = http, model, grader
+
+    async def auto(self, question: Question, **options: object) -> Asked:
+        """T2 decides and votes."""
+        started = time.perf_counter()
+        said = await self._chat(question, {"vllm_xargs": {"t2_budget": "auto", "t2_vote": True, **options}})
+        seconds, t2 = time.perf_counter() - started, said["t2"]
+        right, tokens = self._is_right(question, t2["answer"]), said["usage"]["completion_tokens"]
+        return Asked(seconds, tokens, right, t2["samples"], len(t2["rounds"]))
+
+    async def fixed(self, question: Question, samples: int) -> Asked:
+        """A stock request."""
+        started = time.perf_counter()
+        said = await self._chat(question, {"n": samples})
+        seconds = time.perf_counter() - started
+        answer = majority([self._vote(choice) for choice in said["choices"]])
+        return Asked(seconds, said["usage"]["completion_tokens"], self._is_right(question, answer), samples, 1)
+
+    async def asc(self, question: Question, cap: int) -> Asked:
+        """Stock requests one after the other, until the votes agree: adaptive self-consistency as published."""
+        (rule,) = table_rules(StopByVotes(cap, ASC_THRESHOLD).rule(StopInputs()).table, [0])
+        started, votes, tokens, rounds = time.perf_counter(), list[str | None](), 0, 0
+        while extra := rule.extra(votes):
+            said = await self._chat(question, {"n": extra})
+            votes += [self._vote(choice) for choice in said["choices"]]
+            tokens, rounds = tokens + said["usage"]["completion_tokens"], rounds + 1
+        seconds = time.perf_counter() - started
+        return Asked(seconds, tokens, self._is_right(question, majority(votes)), len(votes), rounds)
+
+    async def first_token(self, question: Question, samples: int | None) -> float:
+        """Seconds until there is something to read, with a prefix cache that has not seen the question; None: T2."""
+        asked = {"vllm_xargs": {"t2_budget": "auto"}} if samples is None else {"n": samples}
+        body = {**self._body(question), **asked, "stream": True, "cache_salt": secrets.token_hex(16)}
+        started = time.perf_counter()
+        async with self.http.stream("POST", "/v1/chat/completions", json=body) as response:
+            seconds = 0.0
+            async for line in response.aiter_lines():
+                if not seconds and line.startswith("data: {") and _has_text(json.loads(line[6:])):
+                    seconds = time.perf_counter() - started
+        return seconds
+
+    async def metric(self, name: str) -> float:
+        """Of the server, summed over labels."""
+        lines = (await self.http.get("/metrics")).text.splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
+
+    async def computed_prompt_tokens(self) -> float:
+        """Prompt tokens that the engine has not found in its prefix cache, so far."""
+        return await self.metric("vllm:prefix_cache_queries_total") - await self.metric("vllm:prefix_cache_hits_total")
+
+    def _body(self, question: Question) -> Json:
+        return {"model": self.model, "messages": [{"role": "user", "content": question.text}]}
+
+    async def _chat(self, question: Question, asked: Json) -> Json:
+        response = await self.http.post("/v1/chat/completions", json={**self._body(question), **asked})
+        response.raise_for_status()
+        said: Json = response.json()
+        return said
+
+    def _vote(self, choice: Json) -> str | None:
+        return self.grader.answer_class(choice["message"]["content"]) if choice["finish_reason"] == "stop" else None
+
+    def _is_right(self, question: Question, answer: str | None) -> bool:
+        return answer is not None and answer == self.grader.gold_class(question.answer)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One way of asking, by many clients at once."""
+
+    name: str
+    asked: list[Asked]
+    seconds: float
+    peak_kv_use: float
+    """largest share of the KV cache in use, as seen now and then"""
+
+    @property
+    def accuracy(self) -> float:
+        return sum(each.right for each in self.asked) / len(self.asked)
+
+
+async def closed_loop(
+    name: str, client: Client, ask: Callable[[Question], Awaitable[Asked]], questions: Sequence[Question], clients: int
+) -> Loop:
+    """Each client asks its next question when it has its answer."""
+    waiting, asked = list(enumerate(questions))[::-1], dict[int, Asked]()
+    peak, is_over = 0.0, False
+
+    async def one() -> None:
+        while waiting:
+            index, question = waiting.pop()
+            asked[index] = await ask(question)
+
+    async def watch() -> None:
+        nonlocal peak
+        while not is_over:
+            peak = max(peak, await client.metric("vllm:kv_cache_usage_perc"))
+            await asyncio.sleep(_POLL_SECONDS)
+
+    started, watching = time.perf_counter(), asyncio.create_task(watch())
+    await asyncio.gather(*(one() for _ in range(clients)))
+    seconds, is_over = time.perf_counter() - started, True
+    await watching
+    return Loop(name, [asked[index] for index in range(len(questions))], seconds, peak)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running `t2 serve`."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+
+    @property
+    def memory_mib(self) -> float:
+        """Resident, of the server and its engine."""
+        family = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
+        return sum(each.memory_info().rss for each in family) / 2**20
+
+
+@asynccontextmanager
+async def started_server(
+    model: str, head: str, flags: Sequence[str]
+) -> AsyncIterator[tuple[Server, httpx.AsyncClient]]:
+    """Start one and wait until it answers; it ends with the context."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+    command = [sys.executable, "-m", "t2.cli", "serve", model, "--head", head, "--port", str(port), *flags]
+    process = subprocess.Popen(
+        [*command, "--disable-uvicorn-access-log"],
+        env=os.environ | {"VLLM_LOGGING_LEVEL": "WARNING"},
+        stdout=subprocess.DEVNULL,
+    )
+    server = Server(process, f"http://127.0.0.1:{port}")
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
+    try:
+        async with httpx.AsyncClient(base_url=server.url, timeout=600, limits=limits) as http:
+            deadline = time.monotonic() + _START_SECONDS
+            while not await _answers(http):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise SystemExit(f"The server did not start: exit code {process.poll()}.")
+                await asyncio.sleep(0.5)
+            yield server, http
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(120)
+
+
+async def _answers(http: httpx.AsyncClient) -> bool:
+    try:
+        return (await http.get("/health")).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _has_text(chunk: Json) -> bool:
+    return any(piece["delta"].get("content") for piece in chunk.get("choices", ()))

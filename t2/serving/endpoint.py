@@ -1,0 +1,135 @@
+"""T2's routes in vLLM's server, an endpoint plugin of vLLM: chat and completions with `t2_budget`, and `GET /t2`.
+
+Requests without it go to vLLM's own routes as they came. FastAPI reads the annotations of routes, so they are no texts.
+"""
+
+import json
+from argparse import Namespace
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+from vllm import envs
+from vllm.entrypoints.openai.chat_completion import api_router as chat_routes
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.openai.completion import api_router as completion_routes
+from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddleware
+from vllm.entrypoints.serve.utils.api_utils import load_aware_call, validate_json_request, with_cancellation
+from vllm.entrypoints.serve.utils.sse_keep_alive import with_sse_keep_alive
+
+from t2.errors import T2Error
+from t2.serving.requests import BudgetedRequest, Kind
+from t2.serving.server import T2Server
+from t2.serving.server_settings import ServerSettings
+from t2.serving.upstream import Json, UpstreamError, error_body
+
+
+class T2Endpoint:
+    """What vLLM asks of an endpoint plugin."""
+
+    name = "t2_server"
+    required_tasks = ("generate",)
+
+    def attach_router(self, app: FastAPI) -> None:
+        """Put T2's routes in the place of vLLM's."""
+        app.include_router(_router())
+
+    async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:
+        """Load the export; the server does not start without it."""
+        state.t2 = T2Server.of(ServerSettings.from_environment(), engine_client, state)
+        keys = [key for key in (args.api_key or [envs.VLLM_API_KEY]) if key]
+        state.t2_guard = AuthenticationMiddleware(app=None, tokens=keys) if keys else None
+
+
+def _router() -> APIRouter:
+    router = APIRouter()
+
+    @router.post("/v1/chat/completions", dependencies=[Depends(validate_json_request)])
+    async def chat(request: ChatCompletionRequest, raw_request: Request) -> Any:
+        return await _dispatched("chat", request, raw_request, chat_routes.create_chat_completion)
+
+    @router.post("/v1/completions", dependencies=[Depends(validate_json_request)])
+    async def completion(request: CompletionRequest, raw_request: Request) -> Any:
+        return await _dispatched("completion", request, raw_request, completion_routes.create_completion)
+
+    @router.get("/t2")
+    async def description(raw_request: Request) -> Any:
+        # vLLM guards paths by their beginnings, and this one is none of them.
+        guard = raw_request.app.state.t2_guard
+        if guard is not None and not guard.verify_token(raw_request.headers):
+            return JSONResponse({"error": "Unauthorized"}, HTTPStatus.UNAUTHORIZED)
+        return JSONResponse(raw_request.app.state.t2.description)
+
+    return router
+
+
+async def _dispatched(kind: Kind, request: Any, raw_request: Request, stock_route: Callable[..., Any]) -> Any:
+    """The answer of T2, or of vLLM's own route where a request asks nothing of T2."""
+    server: T2Server = raw_request.app.state.t2
+    body = await raw_request.json()  # read and kept when `request` was made of it
+    try:
+        budgeted = server.reader.read(body, kind)
+    except T2Error as error:
+        server.metrics.refused()
+        return JSONResponse(error_body(str(error)), HTTPStatus.BAD_REQUEST)
+    if budgeted is not None:
+        return await _answered(budgeted, raw_request)
+    if server.shadow is not None and (shadowed := server.shadow.request(body, kind)) is not None:
+        return await _shadowed(shadowed, raw_request)
+    return await stock_route(request, raw_request)
+
+
+@with_cancellation  # type: ignore[untyped-decorator]  # of vLLM: a client that leaves ends all that runs for it
+@load_aware_call  # type: ignore[untyped-decorator]  # of vLLM
+async def _answered(request: BudgetedRequest, raw_request: Request) -> Any:
+    server: T2Server = raw_request.app.state.t2
+    if server.drain.is_draining:
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+        return JSONResponse(error_body("The server is shutting down. Ask another one.", status), status)
+    session = server.session(request.kind, raw_request)
+    try:
+        if not request.stream:
+            return JSONResponse(await server.orchestrator.answer(request, session, session))
+        return await _streamed(server.orchestrator.stream(request, session, session), raw_request)
+    except UpstreamError as error:
+        return JSONResponse(error.body, error.status)
+
+
+@with_cancellation  # type: ignore[untyped-decorator]
+@load_aware_call  # type: ignore[untyped-decorator]
+async def _shadowed(request: BudgetedRequest, raw_request: Request) -> Any:
+    server: T2Server = raw_request.app.state.t2
+    assert server.shadow is not None
+    session = server.session(request.kind, raw_request)
+    try:
+        if not request.stream:
+            return JSONResponse(await server.shadow.answer(request, session, session))
+        return await _streamed(server.shadow.stream(request, session, session), raw_request)
+    except UpstreamError as error:
+        return JSONResponse(error.body, error.status)
+
+
+async def _streamed(chunks: AsyncGenerator[Json, None], raw_request: Request) -> StreamingResponse:
+    """A stream of events; what goes wrong before the first one is raised, since its status is still to be said."""
+    first = await anext(chunks)
+    interval = float(getattr(raw_request.app.state.args, "sse_keep_alive_interval", 0))
+    return StreamingResponse(with_sse_keep_alive(_events(first, chunks), interval), media_type="text/event-stream")
+
+
+async def _events(first: Json, chunks: AsyncGenerator[Json, None]) -> AsyncGenerator[str, None]:
+    async with aclosing(chunks):
+        yield _event(first)
+        try:
+            async for chunk in chunks:
+                yield _event(chunk)
+        except UpstreamError as error:
+            yield _event(error.body)
+        yield "data: [DONE]\n\n"
+
+
+def _event(said: Json) -> str:
+    return f"data: {json.dumps(said, ensure_ascii=False)}\n\n"
