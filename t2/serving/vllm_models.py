@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from types import new_class
 from typing import Any
 
@@ -29,24 +31,36 @@ CARRIERS = (*NATIVE, TRANSFORMERS, TRANSFORMERS_MOE)
 
 
 def register_models() -> None:
-    """Make the classes known to vLLM by name; none is imported yet, and doing it again changes nothing."""
+    """Make the classes known to vLLM by name; none is made yet, and doing it again changes nothing."""
     from vllm import ModelRegistry
 
     for name in CARRIERS:
-        ModelRegistry.register_model(PREFIX + name, f"{__name__}:{PREFIX}{name}")
+        ModelRegistry.models[PREFIX + name] = Carrier(ModelRegistry.models[name])
 
 
-def __getattr__(name: str) -> Any:
-    """The class that vLLM looks up here: `T2LlamaForCausalLM` is a `LlamaForCausalLM` that carries a head."""
-    own = name.removeprefix(PREFIX)
-    if not name.startswith(PREFIX) or own not in CARRIERS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from vllm import ModelRegistry
+@dataclass(frozen=True)
+class Carrier:
+    """An entry of vLLM's registry: one of its own classes, with a head.
 
+    vLLM would start a process to see what a class can do, which takes ten seconds. What it can do without a head is
+    mostly known, from the time when it drew samples.
+    """
+
+    own: Any
+    """vLLM's entry of the class"""
+
+    def inspect_model_cls(self) -> Any:
+        return self.own.inspect_model_cls()
+
+    def load_model_cls(self) -> type:
+        return _with_head(self.own.load_model_cls())
+
+
+@cache
+def _with_head(own: type) -> type:
     # Under vLLM's own name: some of its settings go by the name of a class.
-    made = new_class(own, (CarriesHead, ModelRegistry.models[own].load_model_cls()))
+    made = new_class(own.__name__, (CarriesHead, own))
     made.__module__ = __name__
-    globals()[name] = made  # asked once, then found like any other
     return made
 
 
