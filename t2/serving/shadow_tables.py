@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from t2.pages.table import Table
-from t2.pages.text import NOTHING, number, span
+from t2.pages.text import number, span
 from t2.serving.shadow_report import ShadowGroup, ShadowReport, labels_of_rounds
 
 ABOUT = (
@@ -79,21 +79,14 @@ def _group_table(
             _agreement(group),
             number(group.samples.value, 1),
             span(group.saved, 1, 100),
-            span(group.path_ratio),
+            number(group.path_ratio.value),
         )
         for label, group in zip(labels, groups.values(), strict=True)
     ]
-    columns = (
-        title,
-        "requests",
-        "share, %",
-        "agreement, %",
-        "samples",
-        "tokens left out, %",
-        "tokens waited for, ratio",
-    )
-    return Table(columns, tuple(rows), caption=caption)
+    columns = (title, "requests", "share, %", "agrees, %", "samples", "saved, %", "path")
+    note = "Saved: generated tokens that T2 leaves out. Path: tokens that are waited for, T2's to those of all samples."
+    return Table(columns, tuple(rows), caption=caption, note=note)
 
 
 def _agreement(group: ShadowGroup) -> str:
-    return span(group.agreement, 1, 100) if group.agreement else f"{NOTHING} (unknown)"
+    return span(group.agreement, 1, 100) if group.agreement else "unknown"
