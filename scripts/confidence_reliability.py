@@ -21,6 +21,14 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from t2.answering.confidence import (
+    Answers,
+    Reliability,
+    final_answers,
+    joined_answers,
+    reliability,
+    tempered_right,
+)
 from t2.comparison.predicted import PredictedPool, load_predicted
 from t2.comparison.predictions import PREDICTIONS_FILE
 from t2.comparison.sources import OUTER_FOLDS, Folds, Source
@@ -42,14 +50,6 @@ from t2.policies.then_stop import (
     weights_with_everyone,
 )
 from t2.pools.load import pool_folder
-from t2.serving.confidence import (
-    Answers,
-    Reliability,
-    final_answers,
-    joined_answers,
-    reliability,
-    tempered_right,
-)
 from t2.stats.bootstrap import clusters_of
 
 HEAD = "PriorHead"

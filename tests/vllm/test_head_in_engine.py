@@ -38,10 +38,10 @@ from pathlib import Path
 from t2.budget_head import BudgetHead
 from t2.model_files import resolve_model
 from t2.sampling import VLLMSampler
-from t2.serving.engine_head import EngineHead
-from t2.serving.engine_reading import read_in_engine
-from t2.serving.parity import compare
-from t2.serving.parity_command import questions_at
+from t2.engine.engine_head import EngineHead
+from t2.engine.reading import read_in_engine
+from t2.engine.parity import compare
+from t2.engine.parity_command import questions_at
 from t2.spec import SampleRequest
 
 # Prompts are longer than a chunk: each runs in several steps, and finds blocks of others in the prefix cache.
@@ -118,7 +118,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_ordinary_requests_get_the_tokens_of_stock_vllm(told: dict[str, Any], name: str) -> None:
     case = told[name]
     assert case["plugins"] == ""
-    assert case["class"] == "t2.serving.vllm_models"
+    assert case["class"] == "t2.engine.vllm_models"
     assert case["carrying"] == case["stock"]
     many = [tuple(tokens) for key, samples in case["stock"].items() if key.startswith("many") for tokens in samples]
     assert len(set(many)) > 10  # chance had its say
