@@ -7,12 +7,13 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from t2.answering.planner import Planner, QuestionPlan
+from t2.api.first_sample import FirstSample
 from t2.api.requests import BudgetedRequest
 from t2.api.upstream import UpstreamError
 from t2.errors import T2Error, in_a_line
@@ -33,6 +34,14 @@ class Probe(Protocol):
         Raises:
             UpstreamError: the request cannot be answered, or not now.
         """
+
+
+@runtime_checkable
+class SamplingProbe(Probe, Protocol):
+    """A probe that can be the first sample of a stream."""
+
+    def first_sample(self, request: BudgetedRequest) -> FirstSample | None:
+        """Of this request; None: here it must be a probe and a sample."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from contextlib import aclosing
 
 from t2.answering.question import QuestionInProgress
 from t2.api.admission import Admission, Streamed, Wave
-from t2.api.deciding import Decider, Decision, Probe
+from t2.api.deciding import Decider, Decision, Probe, SamplingProbe
 from t2.api.drain import Drain
 from t2.api.metrics import ServingMetrics
 from t2.api.requests import BudgetedRequest
@@ -61,8 +61,9 @@ class Orchestrator:
     async def stream(self, request: BudgetedRequest, upstream: Upstream, probe: Probe) -> AsyncGenerator[Json, None]:
         """All choices as they are drawn, chunk by chunk; the last chunk has the `t2` object. Close it to abort.
 
-        The first sample is begun together with the probe. No question gets less than one sample, so that a client waits
-        for its first token no longer than without T2; only a question that gets the greedy answer has begun it in vain.
+        The first sample is begun at once, where it can be as the probe itself. No question gets less than one sample,
+        so that a client waits for its first token hardly longer than without T2; only a question that gets the greedy
+        answer has begun it in vain.
 
         Raises:
             UpstreamError: as for `answer`; before the first chunk, or after.
@@ -72,7 +73,9 @@ class Orchestrator:
             async with Streams[Streamed]() as streams:
                 has_begun = self._decider.planner.needs_activations
                 if has_begun:
-                    streams.start(self._admission.stream(upstream, Wave(request.body, 0, 1)))
+                    first = probe.first_sample(request) if isinstance(probe, SamplingProbe) else None
+                    streams.start(self._admission.stream(first or upstream, Wave(request.body, 0, 1)))
+                    probe = first or probe
                 decision = await self._decided(request, probe)
                 question = self._question(request, decision)
                 if has_begun and question.is_greedy:

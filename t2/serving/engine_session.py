@@ -21,6 +21,7 @@ from vllm.entrypoints.serve.exception_handling.error_response import create_erro
 from vllm.exceptions import GracefulHTTPError
 from vllm.utils import random_uuid
 
+from t2.api.first_sample import FirstSample, may_be_first
 from t2.api.requests import BudgetedRequest, Kind
 from t2.api.upstream import Json, UpstreamError
 from t2.engine.head_columns import column_ids, raw_outputs
@@ -94,6 +95,9 @@ class EngineSession:
         finally:
             if not has_ended:
                 await self._service.engine_client.abort(self._engine_id(request))
+
+    def first_sample(self, request: BudgetedRequest) -> FirstSample | None:
+        return FirstSample(self, self._service.label_ids) if may_be_first(request) else None
 
     async def read(self, request: BudgetedRequest) -> Tensor:
         """The head's raw outputs, from the log probabilities of the columns that carry them, see `head_columns`."""
