@@ -74,7 +74,7 @@ def test_a_full_disk_loses_a_record_and_no_request(tmp_path: Path) -> None:
     # A limit on the size of files is the nearest to a full disk that a test may make: the write is cut short.
     code = (
         "import resource, signal, sys\n"
-        "from tests.unit.serving.test_shadow_log import ShadowLog, numbered\n"
+        "from test_shadow_log import ShadowLog, numbered\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size + 40}, resource.RLIM_INFINITY))\n"
         "log = ShadowLog(sys.argv[1])\n"
@@ -83,7 +83,7 @@ def test_a_full_disk_loses_a_record_and_no_request(tmp_path: Path) -> None:
         "print(log.write(numbered(3)))\n"
     )
     root = Path(__file__).resolve().parents[3]
-    environment = os.environ | {"PYTHONPATH": f"{root}:{root / 'tests'}"}
+    environment = os.environ | {"PYTHONPATH": f"{root}:{Path(__file__).parent}"}
     done = subprocess.run(
         [sys.executable, "-c", code, str(log.path)], capture_output=True, text=True, check=True, env=environment
     )
