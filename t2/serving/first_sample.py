@@ -17,7 +17,7 @@ from t2.serving.head_columns import raw_outputs
 from t2.serving.requests import BudgetedRequest
 from t2.serving.upstream import Json, Upstream, UpstreamError
 
-_ASKS = {"chat": {"logprobs": True}, "completion": {"logprobs": 1}}
+_ASKS: dict[str, Json] = {"chat": {"logprobs": True}, "completion": {"logprobs": 1}}
 """How a request says that it wants log probabilities at all."""
 
 
