@@ -36,9 +36,9 @@ def _drawn(with_head: bool) -> Figures:
     from pathlib import Path
 
     import t2
+    from t2.engine.engine_head import EngineHead
     from t2.model_files import resolve_model
     from t2.sampling import VLLMSampler
-    from t2.serving.engine_head import EngineHead
     from t2.spec import SampleRequest
     from t2.tasks import ArithTask
 

@@ -24,10 +24,10 @@ from measure import ROOT, TINY, cpu_name
 from serving_client import Client, Loop, closed_loop, started_server
 from serving_soak import soak
 
+from t2.answering.asking import grader_of
 from t2.budget_head import BudgetHead
 from t2.curves.labels import budget_labels
 from t2.pools.load import LoadedPool, load_pool
-from t2.serving.asking import grader_of
 from t2.spec import Question
 from t2.stats.bootstrap import Interval, resampled_rows
 

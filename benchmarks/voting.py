@@ -32,7 +32,7 @@ def rows(repeats: int) -> list[str]:
 def voting() -> Figures:
     """Probes, rounds, votes and grades; the engine is loaded before the clock starts."""
     import t2
-    from t2.serving.voting_llm import EngineSettings
+    from t2.ask.voting_llm import EngineSettings
 
     with t2.VotingLLM(HEAD, TINY, engine=EngineSettings(max_num_seqs=SEQUENCES), seed=1) as llm:
         started = time.perf_counter()
@@ -49,9 +49,9 @@ def voting() -> Figures:
 def bare(*samples: int) -> Figures:
     """One call of a stock engine: so many samples of each question, all known beforehand."""
     import t2
+    from t2.answering.asking import Asking
     from t2.model_files import resolve_model
     from t2.sampling import VLLMSampler
-    from t2.serving.asking import Asking
 
     head = t2.BudgetHead.from_pretrained(HEAD)
     settings = Asking.of(head).settings

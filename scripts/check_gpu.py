@@ -133,10 +133,10 @@ def _same(mine: list[Any], stock: list[Any]) -> int:
 def answered(args: argparse.Namespace, with_head: bool) -> dict[str, Any]:
     """Tokens of the greedy answer and of samples to each question, and how long the samples took."""
     import t2
+    from t2.engine.engine_head import EngineHead
+    from t2.engine.parity_command import questions_at
     from t2.model_files import resolve_model
     from t2.sampling import VLLMSampler
-    from t2.serving.engine_head import EngineHead
-    from t2.serving.parity_command import questions_at
     from t2.spec import GREEDY_DRAW, SampleRequest
 
     head, files = t2.BudgetHead.from_pretrained(args.head), resolve_model(args.model)
@@ -165,7 +165,7 @@ def answered(args: argparse.Namespace, with_head: bool) -> dict[str, Any]:
 
 def parity(args: argparse.Namespace) -> dict[str, Any]:
     """The comparison with transformers."""
-    from t2.serving.parity_command import check_parity
+    from t2.engine.parity_command import check_parity
 
     return asdict(check_parity(Path(args.head), args.questions, args.model, args.dtype, args.engine))
 

@@ -11,18 +11,27 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from t2.answering.confidence import (
+    Answers,
+    Reliability,
+    final_answers,
+    joined_answers,
+    reliability,
+    tempered_right,
+)
 from t2.comparison.predicted import PredictedPool, load_predicted
 from t2.comparison.predictions import PREDICTIONS_FILE
-from t2.comparison.sources import OUTER_FOLDS, Folds, Known, Source
+from t2.comparison.sources import OUTER_FOLDS, Folds, Source
 from t2.comparison.sweeps import FULL
 from t2.curves.labels import reference_budget
 from t2.hardware import one_thread
@@ -32,17 +41,24 @@ from t2.pages.text import number, span
 from t2.policies.asc import ASC
 from t2.policies.orders import Orders
 from t2.policies.stopping import DrawTable
-from t2.policies.then_stop import HeadMixtures, Prices, Priors, priors_of_everyone
+from t2.policies.then_stop import (
+    HeadMixtures,
+    Prices,
+    Priors,
+    mixtures_with_everyone,
+    priors_of_everyone,
+    weights_with_everyone,
+)
 from t2.pools.load import pool_folder
-from t2.serving.confidence import Answers, Reliability, final_answers, joined_answers, reliability
 from t2.stats.bootstrap import clusters_of
 
 HEAD = "PriorHead"
 PRICES = {"cheap": 0.8, "middling": 2.2, "dear": 6.5}
 """Points per 1,000 tokens, where a sample has `TOKENS_OF_PRICES`; a dear token stops early."""
 ROUND_PRICE, THRESHOLD = 0.25, 0.95
-LAMS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-"""Shares of everybody's prior that are tried; chosen on the training questions of each fold."""
+MAIN_RULE = "planned with the head, middling tokens"
+KNOBS = tuple((lam, power) for lam in (0.0, 0.2, 0.4, 0.7, 1.0) for power in (0.7, 0.85, 1.0, 1.2, 1.5))
+"""Shares of everybody's prior, and what a vote counts as, that are tried."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +74,17 @@ class Side:
     scale: float
     """of prices: those of answers as long as the training questions'"""
     n_ref: int
+    votes: TrainingVotes
+    """of the training questions"""
+    spread_JQ: Tensor
+    weight_BJ: Tensor
+    """of the head, for each test question"""
+
+    def right(self, lam: float, power: float) -> Tensor:
+        """P(right | votes) of each test question in each state."""
+        mixture_JQ = mixtures_with_everyone(self.spread_JQ)
+        weight_BJ = weights_with_everyone(self.weight_BJ, lam)
+        return tempered_right(self.votes.atoms, mixture_JQ, weight_BJ, self.head.model.states, power)
 
     @property
     def rules(self) -> Iterator[tuple[str, DrawTable, Priors, Tensor]]:
@@ -83,8 +110,8 @@ def load(pool: str, seed: int) -> tuple[PredictedPool, Source]:
     return found, source
 
 
-def sides_of(found: PredictedPool, source: Source, seed: int, num_orders: int, lam: float | None) -> Iterator[Side]:
-    """Every outer fold; `lam` in place of the head's own."""
+def sides_of(found: PredictedPool, source: Source, seed: int, num_orders: int) -> Iterator[Side]:
+    """Every outer fold."""
     pool, labels = found.pool, found.labels
     folds, orders = Folds.of(pool.dedup_keys, seed), Orders.of(pool, num_orders, seed)
     for fold in range(OUTER_FOLDS):
@@ -92,26 +119,21 @@ def sides_of(found: PredictedPool, source: Source, seed: int, num_orders: int, l
         train, known = pool.take(learn), source.folds[fold].test
         votes, n_ref = TrainingVotes.of(train, labels.take(learn)), reference_budget(labels.take(learn))
         scale = FULL.priced_for(train).plan_prices[0] / FULL.plan_prices[0]
-        head = _head_priors(known, votes, n_ref, lam)
-        yield Side(orders.take(held), head, priors_of_everyone(votes, n_ref), scale, n_ref)
+        weight_BJ = known.prediction.atom_weights_BJ
+        assert known.fit_B is not None
+        assert weight_BJ is not None
+        fit = known.fits[int(known.fit_B[0])]  # all test questions of a fold were held out by one fit
+        spread_JQ = fit.spread(votes.count_Q3, votes.right_Q)
+        mixtures = HeadMixtures.of(votes, spread_JQ, fit.lam, n_ref)
+        head = mixtures.priors(weight_BJ, known.prediction.log_tokens_B.double().exp())
+        everyone, own_orders = priors_of_everyone(votes, n_ref), orders.take(held)
+        yield Side(own_orders, head, everyone, scale, n_ref, votes, spread_JQ, weight_BJ)
 
 
-def _head_priors(known: Known, votes: TrainingVotes, cap: int, lam: float | None) -> Priors:
-    assert known.fit_B is not None
-    assert known.prediction.atom_weights_BJ is not None
-    (number_of_fit,) = set(known.fit_B.tolist())
-    fit = known.fits[number_of_fit]
-    spread_JQ = fit.spread(votes.count_Q3, votes.right_Q)
-    mixtures = HeadMixtures.of(votes, spread_JQ, fit.lam if lam is None else lam, cap)
-    return mixtures.priors(known.prediction.atom_weights_BJ, known.prediction.log_tokens_B.double().exp())
-
-
-def measured(
-    found: PredictedPool, source: Source, seed: int, num_orders: int, lam: float | None = None
-) -> dict[str, Reliability]:
+def measured(found: PredictedPool, source: Source, seed: int, num_orders: int) -> dict[str, Reliability]:
     """Every rule on all questions, each in the fold that holds it out."""
     answers: dict[str, list[Answers]] = {}
-    for side in sides_of(found, source, seed, num_orders, lam):
+    for side in sides_of(found, source, seed, num_orders):
         for name, table, priors, prior_Q in side.rules:
             own = final_answers(table, priors.model, side.orders, prior_Q, priors.greedy_right_P)
             answers.setdefault(name, []).append(own)
@@ -169,22 +191,71 @@ def report(pool: str, seed: int, num_orders: int) -> str:
     parts = [
         f"### {found.loaded.name}: {len(found.pool)} questions, {num_orders} orders of their samples, fold seed {seed}",
         summary_table(own).markdown(),
-        "With the head, middling tokens:",
-        bins_table(own["planned with the head, middling tokens"]).markdown(),
-        "The same at other shares of everybody's prior (lam; the head's own is 0.4 unless it was set):",
-        by_lam(found, source, seed, num_orders).markdown(),
+        f"{MAIN_RULE[0].upper()}{MAIN_RULE[1:]}:",
+        bins_table(own[MAIN_RULE]).markdown(),
+        "Could the confidence be better? The rule stays, what is said at its stop changes:",
+        mended(found, source, seed, num_orders).markdown(),
     ]
     return "\n\n".join(parts)
 
 
-def by_lam(found: PredictedPool, source: Source, seed: int, num_orders: int) -> Table:
-    """The rule of middling tokens at every `lam`."""
-    rows = []
-    for lam in LAMS:
-        each = measured(found, source, seed, num_orders, lam)["planned with the head, middling tokens"]
+def mended(found: PredictedPool, source: Source, seed: int, num_orders: int) -> Table:
+    """What would make the confidence of the planned rule better, each chosen or fitted on the answers of other folds.
+
+    The rule stays as it is: only what is said at its stop changes. `lam` is the share of everybody's prior, `power` how
+    much a vote counts, and the straight line is fitted to the log odds (Platt 1999).
+    """
+    folds, clusters_Q = Folds.of(found.pool.dedup_keys, seed), clusters_of(found.pool.dedup_keys)
+    rows = [folds.test_rows(fold) for fold in range(OUTER_FOLDS)]
+    as_served, others = list[Answers](), {knob: list[Answers]() for knob in KNOBS}
+    for side in sides_of(found, source, seed, num_orders):
+        answers = next(
+            final_answers(table, priors.model, side.orders, prior_Q, priors.greedy_right_P)
+            for name, table, priors, prior_Q in side.rules
+            if name == MAIN_RULE
+        )
+        as_served.append(answers)
+        for knob, parts in others.items():
+            right_QS = side.right(*knob)
+            said = right_QS[answers.question, answers.state.clamp(min=0)]
+            parts.append(replace(answers, confidence=torch.where(answers.state < 0, answers.confidence, said)))
+    best = [min(KNOBS, key=lambda knob: _loss(_without(others[knob], fold))) for fold in range(OUTER_FOLDS)]
+    chosen = "; ".join(f"{lam:g} and {power:g}" for lam, power in sorted(set(best)))
+    variants = {
+        "as served": as_served,
+        f"lam and power of the other folds, {chosen}": [others[knob][fold] for fold, knob in enumerate(best)],
+        "a line on the log odds, fitted to the other folds": [
+            _on_line(part, _without(as_served, fold)) for fold, part in enumerate(as_served)
+        ],
+    }
+    table = []
+    for name, parts in variants.items():
+        each = reliability(joined_answers(parts, rows), clusters_Q)
         cells = (span(each.gap, 1, 100), number(100 * each.calibration_error, 1), span(each.brier, 3))
-        rows.append((f"{lam:g}", *cells))
-    return Table(("lam", "confidence - right, points", "ECE, points", "Brier"), tuple(rows))
+        table.append((name, *cells))
+    return Table(("confidence", "confidence - right, points", "ECE, points", "Brier"), tuple(table))
+
+
+def _without(parts: Sequence[Answers], fold: int) -> Answers:
+    """The answers of all folds but one."""
+    kept = [part for place, part in enumerate(parts) if place != fold]
+    return joined_answers(kept, [torch.arange(int(part.question.max()) + 1) for part in kept])
+
+
+def _loss(answers: Answers) -> float:
+    """Mean log loss."""
+    confidence = answers.confidence.clamp(1e-6, 1 - 1e-6)
+    return float(torch.nn.functional.binary_cross_entropy(confidence, answers.right))
+
+
+def _on_line(answers: Answers, learn: Answers) -> Answers:
+    fitted = LogisticRegression(C=1e6).fit(_log_odds(learn).numpy(), learn.right.numpy())
+    said = torch.as_tensor(fitted.predict_proba(_log_odds(answers).numpy())[:, 1])
+    return replace(answers, confidence=said)
+
+
+def _log_odds(answers: Answers) -> Tensor:
+    return answers.confidence.clamp(1e-4, 1 - 1e-4).logit()[:, None]
 
 
 def main() -> None:

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 from t2.errors import T2Error
 
 if TYPE_CHECKING:
+    from t2.answering.question import VotedAnswer
+    from t2.ask.voting_llm import VotingLLM
     from t2.budget_head import BudgetHead
-    from t2.serving.question import VotedAnswer
-    from t2.serving.voting_llm import VotingLLM
 
 __version__ = "0.1.0"
 __all__ = ["BudgetHead", "T2Error", "VotedAnswer", "VotingLLM", "__version__"]
 _LAZY = {
     "BudgetHead": "t2.budget_head",
-    "VotedAnswer": "t2.serving.question",
-    "VotingLLM": "t2.serving.voting_llm",
+    "VotedAnswer": "t2.answering.question",
+    "VotingLLM": "t2.ask.voting_llm",
 }
 
 

@@ -81,10 +81,10 @@ def export(
     if check is not None:
         from rich.console import Console
 
+        from t2.engine.parity import parity_table
+        from t2.engine.parity_command import check_parity
         from t2.export import local_folder
         from t2.pages.terminal import rich_table
-        from t2.serving.parity import parity_table
-        from t2.serving.parity_command import check_parity
 
         parity = check_parity(local_folder(head), check, model, dtype)
         Console().print(rich_table(parity_table(parity, f"{head} in vLLM against transformers")))
@@ -295,9 +295,9 @@ def ask(
         dtype: of weights and activations in the engine; by default as the samples were drawn.
         max_num_seqs: sequences that run at once.
     """
-    from t2.serving.ask_command import ask as answers
-    from t2.serving.ask_command import check_paths
-    from t2.serving.voting_llm import EngineSettings, VotingLLM
+    from t2.ask.command import ask as answers
+    from t2.ask.command import check_paths
+    from t2.ask.voting_llm import EngineSettings, VotingLLM
 
     check_paths(questions, file, out)
     engine = EngineSettings(max_num_seqs=max_num_seqs, dtype=dtype)
@@ -324,10 +324,13 @@ def gateway(
     api_key_env: str = "OPENAI_API_KEY",
     client_key_env: str | None = None,
     timeout: float = 600.0,
-    probe_timeout: float = 10.0,
+    probe_timeout: float = 30.0,
     fallback_samples: int | None = None,
     default: Literal["auto", "off"] = "off",
     most_at_once: int | None = None,
+    shadow: int | None = None,
+    shadow_log: str | None = None,
+    shadow_text: bool = False,
 ) -> None:
     """Answer by vote in front of any OpenAI-compatible server; what asks nothing of T2 is passed on untouched.
 
@@ -345,8 +348,11 @@ def gateway(
         fallback_samples: samples of such a question; by default N_ref.
         default: what requests get that say nothing of `t2_budget`.
         most_at_once: samples that one request to the server behind may ask for.
+        shadow: samples of every request that asks nothing of T2, while T2 only writes down what it would have drawn.
+        shadow_log: file of what it would have drawn, for `t2 shadow-report`.
+        shadow_text: keep prompts and answers in that file.
     """
-    from t2.serving.gateway_command import GatewaySettings, run_gateway
+    from t2.gateway.command import GatewaySettings, run_gateway
 
     settings = GatewaySettings(
         url=url,
@@ -361,6 +367,9 @@ def gateway(
         fallback_samples=fallback_samples,
         default=default,
         most_at_once=most_at_once,
+        shadow=shadow,
+        shadow_log=shadow_log,
+        shadow_text=shadow_text,
     )
     run_gateway(settings, partial(print, flush=True))
 
@@ -374,7 +383,7 @@ def shadow_report(log: str, out: str = "shadow") -> None:
     """
     from rich.console import Console
 
-    from t2.serving.shadow_command import shadow_report_of
+    from t2.shadow.command import shadow_report_of
 
     answer = shadow_report_of(Path(log), Path(out))
     Console().print(answer.text)
@@ -441,8 +450,8 @@ def serve(
         vllm: flags that are not named here go to vLLM as they are.
     """
     from t2.errors import T2Error
-    from t2.serving.serve_command import serve as serve_until_ended
-    from t2.serving.server_settings import ServerSettings
+    from t2.serving.command import serve as serve_until_ended
+    from t2.serving.settings import ServerSettings
 
     if head is None:
         raise T2Error("Expected `--head FOLDER_OR_HUB_ID` of an exported head, got none.")
@@ -484,7 +493,7 @@ POSITIONAL = {
 """Commands whose required arguments are written without their names."""
 OPTIONAL_POSITIONAL = {"ask": ("questions",)}
 """Arguments that are written without their names: any number of them, or none."""
-FLAGS = ("--diff", "--t2_shadow_text")
+FLAGS = ("--diff", "--t2_shadow_text", "--shadow_text")
 """Options that mean true where no value follows."""
 OTHERS = "vllm"
 """The parameter of `serve` that takes what no other one does."""

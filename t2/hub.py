@@ -16,20 +16,33 @@ def download(
         T2Error: the hub does not serve it; `expected` says what it should have been.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, though not in `__all__`
 
     begin = f"Expected {expected}, got {quoted(name, 200)}: "
-    try:
-        validate_repo_id(name)
-    except HFValidationError as error:
+    if not _is_repository(name):
         raise T2Error(
             f"{begin}no such folder, and a hub id would be `owner/name`. Check the path: the hub was not asked."
-        ) from error
+        )
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=only, ignore_patterns=without))
     except Exception as error:  # besides the hub's own errors those of two HTTP libraries, in the midst of a download
         raise T2Error(begin + _why_not_served(error, name, revision)) from error
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether it is owner/name in letters that the hub takes; it need not be there."""
+    return name.count("/") == 1 and _is_repository(name)
+
+
+def _is_repository(name: str) -> bool:
+    """Old repositories of the hub have no owner."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, though not in `__all__`
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
 
 
 def _why_not_served(error: Exception, name: str, revision: str | None) -> str:

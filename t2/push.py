@@ -15,6 +15,7 @@ from t2.budget_head import BudgetHead
 from t2.errors import T2Error, quoted
 from t2.export import CARD_FILE, CONFIG_FILE, EXPORT_FILES
 from t2.head_record import HeadRecord
+from t2.hub import is_hub_id
 from t2.model_card import model_card
 
 if TYPE_CHECKING:
@@ -162,18 +163,6 @@ class Push:
                 )
         except (HTTPError, LocalTokenNotFoundError, OSError, ValueError) as error:
             raise T2Error(why_not_sent(error, self.repo)) from error
-
-
-def is_hub_id(name: str) -> bool:
-    """Whether it is owner/name in letters that the hub takes; it need not be there."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented, but not in __all__
-
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return name.count("/") == 1
 
 
 def reading_from(record: HeadRecord, model: str) -> HeadRecord:

@@ -13,12 +13,14 @@ MODELS_PLUGIN = "t2_models"
 _PLUGINS = "VLLM_PLUGINS"
 
 
-def set_environment(ranks: int, plugins: Sequence[str]) -> None:
+def set_environment(ranks: int, plugins: Sequence[str], compiles: bool = True) -> None:
     """Settings of an engine in this process; what the user has set already stays.
 
     Args:
         ranks: processes that share the model.
         plugins: those that are loaded, of all that are installed. A labeller's engine is the stock one: none.
+        compiles: whether anything may be compiled; an eager engine too compiles what ranks the token of a probe, which
+            takes ten seconds at the first probe on a CPU.
 
     Raises:
         T2Error: the user's own list of plugins leaves out one that is needed.
@@ -32,6 +34,8 @@ def set_environment(ranks: int, plugins: Sequence[str]) -> None:
     }
     if ranks == 1:  # among several processes that share the model vLLM itself shares the cores
         defaults["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
+    if not compiles:
+        defaults["TORCHDYNAMO_DISABLE"] = "1"
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     # An empty list may be that of an engine which labelled in this process before.

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from torch import cuda
+
 from t2.errors import T2Error
 from t2.hardware import emulates_16_bits
 from t2.sampling.end_tokens import end_token_ids
@@ -100,7 +102,8 @@ class VLLMSampler(Sampler):
             T2Error: vLLM is not installed (names the command), the model goes less far than `max_model_len`, or there
                 is no room for the KV cache.
         """
-        set_environment(self.tensor_parallel_size, [MODELS_PLUGIN] if self._overrides else [])
+        plugins = [MODELS_PLUGIN] if self._overrides else []
+        set_environment(self.tensor_parallel_size, plugins, compiles=not (plugins and self._is_eager_on_cpu))
         words = EngineWords()
         if os.environ.get("VLLM_LOGGING_LEVEL") == "WARNING":  # who wants more of it wants all
             words.listen()
@@ -123,6 +126,10 @@ class VLLMSampler(Sampler):
             print(note, file=sys.stderr)
         if self._watch:
             self._llm.llm_engine.logger_manager.stat_loggers.append(self._watch)
+
+    @property
+    def _is_eager_on_cpu(self) -> bool:
+        return self.enforce_eager is not False and not cuda.is_available()
 
     def carry(self, overrides: Mapping[str, Any], **engine: Any) -> None:
         """Let the engine carry a head, so that its requests may be probes; before `open`.

@@ -1,1 +1,1 @@
-"""An exported head answers: in Python, from the shell, and inside vLLM's own server."""
+"""`t2 serve`: vLLM's own server with a head in it."""

@@ -21,11 +21,11 @@ from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddlew
 from vllm.entrypoints.serve.utils.api_utils import load_aware_call, validate_json_request, with_cancellation
 from vllm.entrypoints.serve.utils.sse_keep_alive import with_sse_keep_alive
 
+from t2.api.requests import BudgetedRequest, Kind
+from t2.api.upstream import Json, UpstreamError, error_body
 from t2.errors import T2Error
-from t2.serving.requests import BudgetedRequest, Kind
 from t2.serving.server import T2Server
-from t2.serving.server_settings import ServerSettings
-from t2.serving.upstream import Json, UpstreamError, error_body
+from t2.serving.settings import ServerSettings
 
 
 class T2Endpoint:

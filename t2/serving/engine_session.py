@@ -21,10 +21,10 @@ from vllm.entrypoints.serve.exception_handling.error_response import create_erro
 from vllm.exceptions import GracefulHTTPError
 from vllm.utils import random_uuid
 
-from t2.serving.first_sample import FirstSample, may_be_first
-from t2.serving.head_columns import column_ids, raw_outputs
-from t2.serving.requests import BudgetedRequest, Kind
-from t2.serving.upstream import Json, UpstreamError
+from t2.api.first_sample import FirstSample, may_be_first
+from t2.api.requests import BudgetedRequest, Kind
+from t2.api.upstream import Json, UpstreamError
+from t2.engine.head_columns import column_ids, raw_outputs
 
 _REQUESTS: dict[str, Any] = {"chat": ChatCompletionRequest, "completion": CompletionRequest}
 _REQUEST_ID_HEADER = b"x-request-id"

@@ -7,7 +7,7 @@ from typing import Any
 
 def register() -> None:
     """Entry point `vllm.general_plugins`: make the models that carry a head known to vLLM, in every process of it."""
-    from t2.serving.vllm_models import register_models
+    from t2.engine.vllm_models import register_models
 
     register_models()
 

@@ -8,22 +8,22 @@ from typing import Any
 
 import torch
 
+from t2.answering.planner import Planner
+from t2.api.conversation import frame_of
+from t2.api.deciding import Decider
+from t2.api.description import described
+from t2.api.drain import Drain, failing_when_dead
+from t2.api.metrics import ServingMetrics
+from t2.api.requests import Kind, RequestReader
+from t2.api.shadowing import Shadowing
+from t2.api.upstream import Json
+from t2.api.waves import Orchestrator
 from t2.budget_head import BudgetHead
 from t2.errors import T2Error
 from t2.prompts.renderer import PromptRenderer
-from t2.serving.conversation import frame_of
-from t2.serving.deciding import Decider
-from t2.serving.description import described
-from t2.serving.drain import Drain, failing_when_dead
 from t2.serving.engine_session import EngineService, EngineSession
-from t2.serving.metrics import ServingMetrics
-from t2.serving.planner import Planner
-from t2.serving.requests import Kind, RequestReader
-from t2.serving.server_settings import ServerSettings
-from t2.serving.shadow_log import ShadowLog
-from t2.serving.shadowing import Shadowing
-from t2.serving.upstream import Json
-from t2.serving.waves import Orchestrator
+from t2.serving.settings import ServerSettings
+from t2.shadow.log import ShadowLog
 
 
 @dataclass(frozen=True)

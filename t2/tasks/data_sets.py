@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from t2.errors import T2Error, quoted
+from t2.hub import is_hub_id
 from t2.json_lines import JsonObject, object_of, object_of_cells, read_list, read_objects
 
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 """Files that are read; whatever ends in one is meant as a file."""
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -74,7 +74,7 @@ def read_rows(data: DataSet, columns: Sequence[str]) -> Rows:
         if path.is_file():
             return Rows(_checked(_file_rows(path, data), columns, str(path)), None)
         return _library_rows(data, columns, str(path))
-    if data.path.endswith(SUFFIXES) or not _HUB_ID.fullmatch(data.path) or data.path.startswith("."):
+    if data.path.endswith(SUFFIXES) or not is_hub_id(data.path):
         raise T2Error(
             f"Expected a file, a folder or the hub id NAMESPACE/NAME as the `path` of a data set, got "
             f"{quoted(data.path)}: no such file or folder, and no hub id. Check the path."

@@ -11,13 +11,13 @@ import torch
 from helpers.serving_heads import served
 from torch import Tensor
 
+from t2.answering.planner import Planner
+from t2.api.requests import BudgetedRequest
+from t2.api.upstream import Json
 from t2.budget_head import BudgetHead
 from t2.policies.one_round import FixedN, Utility
 from t2.policies.record import Policy
 from t2.policies.stoppers import PlanWithHead, PlanWithoutHead, StopByVotes
-from t2.serving.planner import Planner
-from t2.serving.requests import BudgetedRequest
-from t2.serving.upstream import Json
 
 POLICIES: dict[str, Policy] = {
     "fixed": FixedN(5),

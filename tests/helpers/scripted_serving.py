@@ -9,14 +9,14 @@ from typing import Any
 from helpers.scripted_probe import planner_of
 from prometheus_client import CollectorRegistry
 
+from t2.answering.options import AnswerOptions
+from t2.api.admission import Admission
+from t2.api.deciding import Decider
+from t2.api.metrics import ServingMetrics
+from t2.api.requests import BudgetedRequest
+from t2.api.upstream import Json
+from t2.api.waves import Orchestrator
 from t2.grading.numeric import NumericGrader
-from t2.serving.admission import Admission
-from t2.serving.deciding import Decider
-from t2.serving.metrics import ServingMetrics
-from t2.serving.options import AnswerOptions
-from t2.serving.requests import BudgetedRequest
-from t2.serving.upstream import Json
-from t2.serving.waves import Orchestrator
 
 
 def asking(**changes: Any) -> BudgetedRequest:

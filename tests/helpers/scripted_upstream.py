@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 
-from t2.serving.upstream import Json, UpstreamError, error_body
+from t2.api.upstream import Json, UpstreamError, error_body
 
 PROMPT_TOKENS = 11
 

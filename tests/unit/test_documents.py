@@ -14,7 +14,9 @@ import train
 from t2 import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-README, GUIDE, ARCHITECTURE = (ROOT / name for name in ("README.md", "docs/GUIDE.md", "docs/ARCHITECTURE.md"))
+README, GUIDE, SERVING, ARCHITECTURE = (
+    ROOT / name for name in ("README.md", "docs/GUIDE.md", "docs/SERVING.md", "docs/ARCHITECTURE.md")
+)
 CURRENT = (README, ROOT / "CONTRIBUTING.md", *sorted(set((ROOT / "docs").glob("*.md")) - {ROOT / "docs/LOG.md"}))
 """Pages that describe what is; docs/LOG.md says what was."""
 REAL, EMBEDDED = (ROOT / "docs/results" / name for name in ("qwen2.5-coder-1.5b_math-steps", "tiny-arith"))
@@ -94,8 +96,8 @@ def test_architecture_lists_the_rooms_in_import_order() -> None:
 
 
 def commands() -> Iterator[list[str]]:
-    """Commands of README and guide, as lists of arguments."""
-    for page in (README, GUIDE):
+    """Commands of README, guide and serving, as lists of arguments."""
+    for page in (README, GUIDE, SERVING):
         for line in read(page).splitlines():
             if re.match(r"( {4})?(t2 [a-z]|python train\.py)", line):
                 yield shlex.split(line, comments=True)

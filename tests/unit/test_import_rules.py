@@ -17,7 +17,8 @@ ORDER = (
     *("hub", "model_files", "prompts"),
     *("store", "grading", "sampling", "tasks", "curves", "activations", "config", "importing", "pools"),
     *("heads", "policies", "stats", "pages", "preview", "curse", "regrading", "calibration", "comparison", "layers"),
-    *("head_record", "model_card", "export", "checkpoint", "budget_head", "push", "tracking", "judging", "serving"),
+    *("head_record", "model_card", "export", "checkpoint", "budget_head", "push", "tracking", "judging"),
+    *("answering", "engine", "ask", "shadow", "api", "serving", "gateway"),
     "training",
     "cli",
 )
@@ -34,13 +35,14 @@ SHELLS = {
     "regrading": ("command", "samples"),
     "preview": ("command", "early"),
     "judging": ("command", "live_command", "live_run", "questions", "report"),
+    "answering": ("asking", "question_file"),
+    "shadow": ("command", "figure", "log", "replay"),  # a record has its time
 }
 """Rooms of a command, with the modules in them that touch files, clock or matplotlib; the others are pure."""
 LIGHTNING = ("t2/training", "data_modules", "train.py")
 VLLM = (
     *("t2/sampling/probes.py", "t2/sampling/vllm_sampler.py"),
-    *("t2/serving/vllm_models.py", "t2/serving/parity_features.py"),
-    *("t2/serving/endpoint.py", "t2/serving/engine_session.py"),
+    *("t2/engine/vllm_models.py", "t2/serving/endpoint.py", "t2/serving/engine_session.py"),
 )
 
 

@@ -23,7 +23,7 @@ import json, sys
 from dataclasses import asdict
 
 import t2
-from t2.serving.ask_command import ask
+from t2.ask.command import ask
 
 if __name__ == "__main__":
     model, questions = sys.argv[1], json.load(open("questions.json"))

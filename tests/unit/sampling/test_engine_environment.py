@@ -11,7 +11,13 @@ from t2.sampling.engine_environment import MODELS_PLUGIN, load_plugin, set_envir
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch):
     """Whatever a test sets is gone after it."""
-    for name in ("VLLM_PLUGINS", "VLLM_CPU_OMP_THREADS_BIND", "VLLM_LOGGING_LEVEL", "VLLM_NO_USAGE_STATS"):
+    for name in (
+        "VLLM_PLUGINS",
+        "VLLM_CPU_OMP_THREADS_BIND",
+        "VLLM_LOGGING_LEVEL",
+        "VLLM_NO_USAGE_STATS",
+        "TORCHDYNAMO_DISABLE",
+    ):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
@@ -53,3 +59,10 @@ def test_the_cores_are_shared_by_vllm_among_several_processes():
 def test_a_plugin_that_is_not_installed_is_named():
     with pytest.raises(T2Error, match="Expected the entry point 'no_such_plugin' of an installed t2"):
         load_plugin("no_such_plugin")
+
+
+def test_an_engine_that_compiles_nothing():
+    set_environment(1, [MODELS_PLUGIN])
+    assert "TORCHDYNAMO_DISABLE" not in os.environ
+    set_environment(1, [MODELS_PLUGIN], compiles=False)
+    assert os.environ["TORCHDYNAMO_DISABLE"] == "1"

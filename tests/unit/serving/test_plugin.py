@@ -23,7 +23,7 @@ def test_the_plugin_imports_nothing_heavy() -> None:
 def test_the_models_need_no_lightning() -> None:
     """The worker's process loads the head, and has no use for training."""
     code = (
-        "import sys, t2.serving.head_columns, t2.serving.engine_head, t2.serving.vllm_models\n"
+        "import sys, t2.engine.head_columns, t2.engine.engine_head, t2.engine.vllm_models\n"
         "print(sorted({'vllm', 'lightning', 'peft', 'datasets', 'wandb', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run(

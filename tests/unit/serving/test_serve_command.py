@@ -19,18 +19,18 @@ from helpers.engine_heads import export_for
 from helpers.own_group import ROOT, environment
 from helpers.tiny_models import TINY_ARITH, tiny_model
 
+from t2.answering.planner import Planner
+from t2.api.description import described, public_name
+from t2.api.requests import RequestReader
 from t2.budget_head import BudgetHead
 from t2.cli import main
+from t2.engine.engine_head import EngineHead
 from t2.errors import T2Error
 from t2.head_record import Answering
 from t2.model_files import ModelFiles, resolve_model
-from t2.serving.description import described, public_name
-from t2.serving.engine_head import EngineHead
-from t2.serving.planner import Planner
-from t2.serving.requests import RequestReader
-from t2.serving.serve_command import introduction
-from t2.serving.server_arguments import ServerArguments, server_environment
-from t2.serving.server_settings import VARIABLE, ServerSettings
+from t2.serving.arguments import ServerArguments, server_environment
+from t2.serving.command import introduction
+from t2.serving.settings import VARIABLE, ServerSettings
 
 SETTINGS = ServerSettings(head="/exports/mine", head_name="mine")
 
@@ -200,7 +200,7 @@ def test_flags_that_are_not_t2s_go_to_vllm(monkeypatch: pytest.MonkeyPatch) -> N
         told.update(model=model, head=head, others=others, settings=settings("/folder", "name"))
         return 3
 
-    monkeypatch.setattr("t2.serving.serve_command.serve", serve)
+    monkeypatch.setattr("t2.serving.command.serve", serve)
     typed = [
         "serve",
         "org/m",
@@ -223,7 +223,7 @@ def test_flags_that_are_not_t2s_go_to_vllm(monkeypatch: pytest.MonkeyPatch) -> N
 
 _WATCHED = """
 import os, subprocess, sys
-from t2.serving.serve_command import watched
+from t2.serving.command import watched
 
 child = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'], "
 child += "start_new_session=True); print('ready', flush=True); " + sys.argv[1]

@@ -1,0 +1,1 @@
+"""How one question is answered, whoever draws the samples: its plan, its votes, its confidence."""

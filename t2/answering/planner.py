@@ -1,0 +1,302 @@
+"""From what a head says of one question, and what the request asks, to the rule that it is answered by. Pure.
+
+A `QuestionPlan` is asked as a `Rule` is, with a limit on rounds, and says how sure the answer is, given its votes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+from torch import Tensor
+
+from t2.answering.options import AnswerOptions
+from t2.budget_head import BudgetHead
+from t2.errors import T2Error
+from t2.heads.base import Prediction
+from t2.heads.prior import PriorHead
+from t2.heads.training_votes import TrainingVotes
+from t2.policies.base import OneRound, choices
+from t2.policies.one_round import FixedN, Utility
+from t2.policies.record import Policy, in_words, reads_activations
+from t2.policies.rules import ByTable, GreedyAnswer, OneBatch, Rule, table_rules
+from t2.policies.states import VoteStates
+from t2.policies.stoppers import ONE_ROUND_PRICE, PlanWithHead, PlanWithoutHead, StopInputs, Stopper
+from t2.policies.then_stop import HeadMixtures, Prices, Priors, priors_of_everyone
+
+AS_EXPORTED = AnswerOptions()
+_TABLES = 256
+"""Plans without a head that are kept: one for each pair of prices and cap that requests ask for."""
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Probability that an answer is right, given the votes, under the question's prior."""
+
+    states: VoteStates
+    right_S: Tensor
+    """of the leader, in each vote state"""
+    greedy_right: float | None = None
+    """of the greedy answer, before it is seen; None: training questions have none"""
+
+    def right(self, drawn: int, first: int, second: int) -> float:
+        """Of the leader with `first` votes before a runner-up with `second`, after so many samples."""
+        return float(self.right_S[self.states.index_NVV[drawn, first, second]])
+
+
+@dataclass(frozen=True)
+class QuestionPlan:
+    """How one question is answered."""
+
+    rule: Rule
+    most: int
+    """samples it may draw at most"""
+    posterior: Posterior | None = None
+    """None: the export holds no votes to know it from"""
+    last: Rule | None = None
+    """what the last allowed round draws by: the best batch if there is no look after it; None: as `rule`"""
+    max_rounds: int | None = None
+
+    @property
+    def is_greedy(self) -> bool:
+        """The question gets one answer at temperature 0 and nothing else."""
+        return isinstance(self.rule, GreedyAnswer)
+
+    def extra(self, votes: Sequence[Hashable | None], rounds: int) -> int:
+        """Samples to draw next, 0 to stop.
+
+        Args:
+            votes: answer classes so far in order of draw, None where a sample abstained.
+            rounds: waits so far.
+        """
+        if self.max_rounds is not None and rounds >= self.max_rounds:
+            return 0
+        extra = self.rule.extra(votes)
+        if extra and self.last is not None and self.max_rounds is not None and rounds == self.max_rounds - 1:
+            # It goes on, so the last batch is drawn; a table for one round never stops before the first sample.
+            extra = max(1, self.last.extra(votes))
+        return min(extra, self.most - len(votes))
+
+    def is_settled(self, votes: Sequence[Hashable | None]) -> bool:
+        """Whether all samples that still run can be cancelled: the rule would have stopped at these votes.
+
+        A number of samples that was chosen beforehand is drawn whole.
+        """
+        if not isinstance(self.rule, ByTable):
+            return len(votes) >= self.first
+        return bool(votes) and self.rule.extra(votes) == 0
+
+    @property
+    def first(self) -> int:
+        """Samples before the first look."""
+        return self.extra([], 0)
+
+    @property
+    def at_once(self) -> int:
+        """Samples to start where all are started at once and cancelled at the stop."""
+        return self.most if isinstance(self.rule, ByTable) else self.first
+
+    def confidence(self, votes: Sequence[Hashable | None]) -> float | None:
+        """P(right | votes) of the answer that leads; None: it cannot be known, or nobody voted."""
+        counts = Counter(vote for vote in votes if vote is not None)
+        if self.posterior is None or not counts:
+            return None
+        if self.is_greedy:
+            return self.posterior.greedy_right
+        first, second = [*sorted(counts.values(), reverse=True), 0][:2]
+        return self.posterior.right(len(votes), first, second)
+
+
+class Planner:
+    """An export as requests ask it. Made once; a plan of a question then takes milliseconds."""
+
+    def __init__(self, head: BudgetHead, has_activations: bool = True) -> None:
+        """Take an export.
+
+        Args:
+            head: the export.
+            has_activations: somebody reads the prompts. Without, a policy that weighs a head's prediction becomes the
+                plan from the training questions' votes at the same prices, the same for every question; where the
+                export has no votes, or its policy knows no prices, N_ref samples are drawn.
+        """
+        self.head, self._has_activations = head, has_activations
+        self._table_rule = lru_cache(maxsize=_TABLES)(self._make_table_rule)
+
+    @property
+    def needs_activations(self) -> bool:
+        """Whether a plan wants the head's raw outputs."""
+        return self._has_activations and self.head.reads_activations
+
+    @property
+    def policy(self) -> Policy:
+        """What plans are made by, where a request asks for nothing else."""
+        return self._policy(AS_EXPORTED)
+
+    @property
+    def most(self) -> int:
+        """Samples of a question at most, where a request asks for nothing else."""
+        policy = self.head.policy
+        return policy.cap if isinstance(policy, Stopper) else self.head.grid[-1]
+
+    @property
+    def largest(self) -> int:
+        """What a request may raise `max_samples` to."""
+        return self.head.grid[-1]
+
+    @property
+    def n_ref(self) -> int:
+        """Samples of the FixedN that the export was weighed against; else the largest budget."""
+        record = self.head.record
+        known = (
+            record.decision and record.decision.n_ref,
+            record.calibration and record.calibration.n_ref,
+            record.metrics and record.metrics.n_ref,
+        )
+        return next((n for n in known if n), self.head.grid[-1])
+
+    def check(self, options: AnswerOptions) -> None:
+        """Refuse what this export cannot be asked, before anything is drawn.
+
+        Raises:
+            T2Error: says what it can be asked.
+        """
+        self._policy(options)
+
+    def plan(self, raw_O: Tensor | None, options: AnswerOptions = AS_EXPORTED) -> QuestionPlan:
+        """How a question is answered.
+
+        Args:
+            raw_O: the head's raw outputs on its prompt; None where `needs_activations` is False.
+            options: what the request asks.
+
+        Raises:
+            T2Error: the export cannot be asked for this.
+        """
+        policy = self._policy(options)
+        if (raw_O is None) == self.needs_activations:
+            raise T2Error(
+                f"Expected raw outputs of a head exactly where activations are read, got {raw_O is not None} for "
+                f"{in_words(policy)}."
+            )
+        prediction = None if raw_O is None else self.head.of_raw(raw_O[None])
+        most = self._most(options)
+        priors = self._priors(prediction, most)
+        rule = self._rule(policy, prediction, priors, most)
+        last = None
+        if options.max_rounds is not None and isinstance(policy, PlanWithHead | PlanWithoutHead):
+            once = replace(policy, round_price=max(policy.round_price, ONE_ROUND_PRICE))
+            in_one = self._rule(once, prediction, priors, most)
+            if options.max_rounds == 1:
+                # One round: the plan for one round, which may be the greedy answer.
+                rule = in_one
+            # The greedy answer is no batch that could follow others.
+            last = rule if isinstance(in_one, GreedyAnswer) else in_one
+        return QuestionPlan(rule, most, self._posterior(priors), last, options.max_rounds)
+
+    def fixed(self, n: int) -> QuestionPlan:
+        """So many samples at once: what a question gets whose activations could not be had."""
+        return QuestionPlan(OneBatch(n), n, self._posterior(self._priors(None, n)))
+
+    def _most(self, options: AnswerOptions) -> int:
+        return self.most if options.max_samples is None else options.max_samples
+
+    def _policy(self, options: AnswerOptions) -> Policy:
+        """The exported policy at the asked prices and cap, and as it is without a prior where nobody has one."""
+        policy = self._policy_with_prior(options)
+        if self._has_activations or not reads_activations(policy):
+            return policy
+        most = self._most(options)
+        if self._votes is None or not isinstance(policy, PlanWithHead | Utility):
+            return FixedN(min(self.n_ref, most))
+        round_price = policy.round_price if isinstance(policy, PlanWithHead) else ONE_ROUND_PRICE
+        return PlanWithoutHead(most, policy.price, round_price)
+
+    def _policy_with_prior(self, options: AnswerOptions) -> Policy:
+        head, policy, most = self.head, self.head.policy, self._most(options)
+        if most > self.largest:
+            raise T2Error(f"Expected `max_samples` of at most {self.largest}, the head's largest budget, got {most}.")
+        if isinstance(policy, Stopper):
+            policy = replace(policy, cap=most)
+        if options.price is None and options.round_price is None:
+            return policy
+        if isinstance(policy, PlanWithHead | PlanWithoutHead):
+            price = policy.price if options.price is None else float(options.price)
+            round_price = policy.round_price if options.round_price is None else float(options.round_price)
+            return replace(policy, price=price, round_price=min(round_price, ONE_ROUND_PRICE))
+        if isinstance(policy, Utility):
+            price = policy.price if options.price is None else float(options.price)
+            if options.round_price is None:
+                return Utility(price)
+            if head.has_weights and isinstance(head.head, PriorHead):
+                return PlanWithHead(most, price, min(float(options.round_price), ONE_ROUND_PRICE))
+        asked = "price" if options.price is not None else "round_price"
+        raise T2Error(
+            f"Expected no `{asked}` for an export that decides by {in_words(head.policy)}, got one. Prices can be set "
+            "where a head or votes plan rounds (HeadThenStop, NoHeadThenStop) or a head weighs them (Utility)."
+        )
+
+    def _rule(self, policy: Policy, prediction: Prediction | None, priors: Priors | None, most: int) -> Rule:
+        greedy_first = self.head.is_greedy_first
+        if isinstance(policy, OneRound):
+            n = min(policy.n if isinstance(policy, FixedN) else self._budget(policy, prediction), most)
+            return GreedyAnswer() if n == 1 and greedy_first else OneBatch(n)
+        if isinstance(policy, PlanWithHead):
+            assert priors is not None
+            table = priors.tables([Prices(policy.price, policy.round_price)])[0]
+            (rule,) = table_rules(table if greedy_first else table.without_greedy(), [0])
+            return rule
+        assert isinstance(policy, Stopper)
+        return self._table_rule(policy)
+
+    def _budget(self, policy: OneRound, prediction: Prediction | None) -> int:
+        assert prediction is not None
+        return self.head.grid[int(choices(policy, prediction, self.head.grid)[0])]
+
+    def _make_table_rule(self, policy: Stopper) -> Rule:
+        """Of a policy that treats all questions alike."""
+        rule = policy.rule(StopInputs(self._votes))
+        (only,) = table_rules((rule if self.head.is_greedy_first else rule.without_greedy()).table, [0])
+        return only
+
+    def _priors(self, prediction: Prediction | None, most: int) -> Priors | None:
+        """What is thought of the question's answers before the first: the head's, or the training questions' alike."""
+        if self._mixtures is not None and prediction is not None:
+            assert prediction.atom_weights_BJ is not None
+            return self._mixtures.priors(prediction.atom_weights_BJ, prediction.log_tokens_B.double().exp(), most)
+        return self._everyone(most)
+
+    @property
+    def _votes(self) -> TrainingVotes | None:
+        """Of the training questions, where the export knows them."""
+        head = self.head
+        own = head.head.votes if head.has_weights and isinstance(head.head, PriorHead) else None
+        return head.votes if head.votes is not None else own
+
+    @cached_property
+    def _everyone(self) -> _Everyone:
+        return _Everyone(self._votes)
+
+    @cached_property
+    def _mixtures(self) -> HeadMixtures | None:
+        """Of a `PriorHead`; the sums of all vote states are made here, once."""
+        if not (self.head.has_weights and isinstance(head := self.head.head, PriorHead)):
+            return None
+        return HeadMixtures.of(head.votes, head.spread_JQ, head.lam, self.largest)
+
+    def _posterior(self, priors: Priors | None) -> Posterior | None:
+        if priors is None:
+            return None
+        greedy = None if priors.greedy_right_P is None else float(priors.greedy_right_P[0])
+        return Posterior(priors.model.states, priors.model.right_PS[0], greedy)
+
+
+class _Everyone:
+    """The prior of all training questions alike, where the export knows their votes; one for each cap, kept."""
+
+    def __init__(self, votes: TrainingVotes | None) -> None:
+        self._of = lru_cache(maxsize=_TABLES)(lambda cap: None if votes is None else priors_of_everyone(votes, cap))
+
+    def __call__(self, cap: int) -> Priors | None:
+        return self._of(cap)

@@ -1,0 +1,123 @@
+"""`t2 ask`: questions from the shell or a file, each answered by vote, and what that took."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from t2.answering.question import VotedAnswer
+from t2.answering.question_file import Asked, questions_of
+from t2.ask.voting_llm import VotingLLM
+from t2.errors import T2Error
+from t2.json_lines import read_objects
+from t2.progress import progress
+
+_LONGEST_SHOWN = 600
+"""Characters of an answer's text."""
+
+
+def answered_in(path: Path) -> set[str]:
+    """Ids of the questions that a file of answers has already.
+
+    Raises:
+        T2Error: it is no file of answers.
+    """
+    return {row.required("id") for row in read_objects(path, "answers")} if path.exists() else set()
+
+
+def ask_file(llm: VotingLLM, asked: Sequence[Asked], out: Path) -> Iterator[tuple[Asked, VotedAnswer]]:
+    """Answer questions and append a line for each as soon as it is settled: an end loses those in flight alone."""
+    with out.open("a", encoding="utf-8") as file:
+        for index, answer in llm.answer_stream([each.question for each in asked]):
+            line = {"id": asked[index].id, "question": asked[index].question, **asdict(answer)}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.flush()
+            yield asked[index], answer
+
+
+def ask(llm: VotingLLM, questions: Sequence[str], file: str | None, out: str | None) -> Iterator[str]:
+    """Answer what is asked; gives the lines to print as they come.
+
+    Raises:
+        T2Error: neither questions nor a file, or both; a file that cannot be read.
+    """
+    check_paths(questions, file, out)
+    if questions:
+        for question, answer in zip(questions, llm.answer(questions), strict=True):
+            yield f"> {question}"
+            yield from in_words(answer)
+        return
+    assert file is not None
+    assert out is not None
+    asked = questions_of(Path(file))
+    done = answered_in(Path(out))
+    left = [each for each in asked if each.id not in done]
+    if len(left) < len(asked):
+        yield f"{len(asked) - len(left)} of {len(asked)} questions are answered in {out} already"
+    answers = []
+    with progress("answering", len(left), unit="questions") as advance:
+        for _, answer in ask_file(llm, left, Path(out)):
+            answers.append(answer)
+            advance(len(answers))
+    if answers:
+        yield summary_of(answers)
+    yield f"Answers  {out}"
+
+
+def in_words(answer: VotedAnswer) -> list[str]:
+    """An answer for the terminal: what won, how sure, by which votes, in how many rounds, and what it took."""
+    if answer.answer is None:
+        head = f"No answer: none of {answer.samples} samples could be read."
+    else:
+        sure = "" if answer.confidence is None else f", right with probability {answer.confidence:.2f}"
+        head = f"{answer.answer}{sure}"
+    votes = ", ".join(f"{name}: {count}" for name, count in answer.votes.items())
+    unread = f"{answer.abstained} without a vote" if answer.abstained else ""
+    lines = [head]
+    if answer.text is not None:
+        lines.append(f"  {' '.join(answer.text.split())[:_LONGEST_SHOWN]}")
+    lines += [
+        f"  votes    {', '.join(filter(None, (votes, unread)))}",
+        f"  samples  {' + '.join(map(str, answer.rounds))} in {_rounds(len(answer.rounds))}",
+        f"  tokens   {answer.tokens}, {against_fixed(answer)}",
+    ]
+    return lines
+
+
+def against_fixed(answer: VotedAnswer) -> str:
+    """What FixedN(N_ref) would have taken at the same length of a sample: an estimate, since it was not drawn."""
+    expected = answer.samples_at_once * answer.mean_tokens
+    ratio = answer.tokens / expected if expected else 1.0
+    return f"about {ratio:.2f} of the {round(expected)} that {answer.samples_at_once} samples would take"
+
+
+def summary_of(answers: Sequence[VotedAnswer]) -> str:
+    """One line over many answers."""
+    tokens = sum(answer.tokens for answer in answers)
+    expected = sum(answer.samples_at_once * answer.mean_tokens for answer in answers)
+    samples = sum(answer.samples for answer in answers) / max(1, len(answers))
+    rounds = sum(len(answer.rounds) for answer in answers) / max(1, len(answers))
+    unread = sum(answer.answer is None for answer in answers)
+    return (
+        f"{len(answers)} answers, {samples:.1f} samples in {rounds:.2f} rounds a question, {tokens} tokens: about "
+        f"{tokens / expected if expected else 1.0:.2f} of FixedN's, estimated from the samples' lengths"
+        + (f"; {unread} without an answer" if unread else "")
+    )
+
+
+def check_paths(questions: Sequence[str] | None, file: str | None, out: str | None) -> None:
+    """Either questions, or a file and where its answers go.
+
+    Raises:
+        T2Error: neither or both.
+    """
+    if bool(questions) == (file is not None):
+        raise T2Error('Expected a question or `--file questions.jsonl`, got both or neither. t2 ask HEAD "question"')
+    if (file is None) != (out is None):
+        raise T2Error("Expected `--out answers.jsonl` with `--file` and not without, got one of them. Add the other.")
+
+
+def _rounds(num: int) -> str:
+    return "1 round" if num == 1 else f"{num} rounds"

@@ -1,0 +1,308 @@
+"""`VotingLLM`: questions in, voted answers out, from one vLLM engine that carries the head.
+
+All questions share the engine. Each is probed by one token, whose logprobs hold the head's outputs; then its rounds
+follow as its own answers demand, beside those of all others.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from torch import Tensor
+
+from t2.answering.asking import Asking, check_base_model
+from t2.answering.options import AnswerOptions
+from t2.answering.planner import Planner
+from t2.answering.question import Answered, QuestionInProgress, VotedAnswer
+from t2.budget_head import BudgetHead
+from t2.engine.engine_head import EngineHead
+from t2.errors import T2Error
+from t2.export import local_folder
+from t2.model_files import ModelFiles, resolve_model
+from t2.progress import progress
+from t2.sampling import VLLMSampler
+from t2.sampling.probes import ProbeRequest, ProbeResult
+from t2.spec import GREEDY_DRAW, Grader, SampleRequest
+
+_SEEDS = 2**31
+_SHOWN = 2
+"""Questions from which on a bar is worth showing."""
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What only this machine decides; None: as the labeller's engine would choose."""
+
+    max_num_seqs: int | None = None
+    """sequences that run at once"""
+    max_model_len: int | None = None
+    """tokens of prompt and answer; None: as the samples were drawn"""
+    kv_cache_gib: float | None = None
+    """memory of the KV cache, in GiB"""
+    gpu_memory_utilization: float = 0.9
+    """share of GPU memory for the engine"""
+    tensor_parallel_size: int = 1
+    """GPUs that share the LLM"""
+    enforce_eager: bool | None = None
+    """skip compilation; None: on CPU yes, on GPU no"""
+    dtype: str | None = None
+    """of weights and activations; None: as the samples were drawn"""
+
+
+class VotingLLM:
+    """An LLM that answers by vote, with as many samples as the exported head decides.
+
+    Prompt, sampling, end tokens, grader and precision come from the export. Use it as a context manager, or call
+    `close`.
+    """
+
+    def __init__(
+        self,
+        head: str | Path,
+        model: str | Path | None = None,
+        *,
+        price: float | None = None,
+        round_price: float | None = None,
+        max_samples: int | None = None,
+        max_rounds: int | None = None,
+        grader: str | Grader | None = None,
+        engine: EngineSettings | Mapping[str, object] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Load head and LLM.
+
+        Args:
+            head: folder or hub id of an export.
+            model: folder or hub id of the LLM; None: where the head says that it comes from.
+            price: accuracy points that 1,000 generated tokens must bring; None, as below: what the export decided.
+            round_price: accuracy points that one more wait must bring.
+            max_samples: of a question.
+            max_rounds: waits of a question.
+            grader: what reads answers, by name or itself; None: the export's.
+            engine: settings of this machine, as an `EngineSettings` or its fields by name.
+            seed: of the engine; None: a fresh one.
+
+        Raises:
+            T2Error: another LLM than the head's, a head that cannot be asked for such prices, or no vLLM.
+        """
+        folder = local_folder(head, None)
+        self.head = BudgetHead.from_pretrained(folder)
+        self.options = AnswerOptions(price, round_price, max_samples, max_rounds)
+        self.planner = Planner(self.head)
+        self.planner.check(self.options)
+        self.asking = Asking.of(self.head, grader)
+        files = _model_of(self.head, model)
+        check_base_model(self.head, files)
+        self.asking.check_ends(files.folder)
+        self._renderer = self.head.renderer(files)
+        self._files, self._sampler = files, self._sampler_of(_settings(engine))
+        # A head that reads another LLM, an adapter or a whole prompt cannot sit in the engine: it is read beforehand.
+        self._engine_head = None if self._reads_beforehand else EngineHead.of(self.head, folder, files)
+        if self._engine_head is not None:
+            self._sampler.carry(self._engine_head.hf_overrides)
+        self._sampler.open(str(files.folder), secrets.randbelow(_SEEDS) if seed is None else seed)
+        self._is_open = True
+
+    @property
+    def _reads_beforehand(self) -> bool:
+        """Whether the activations come from a pass of their own, by transformers, before the engine is asked."""
+        if not self.planner.needs_activations:
+            return False
+        return self.head.features.model_id is not None or self.head.features.costs_a_pass
+
+    def _sampler_of(self, engine: EngineSettings) -> VLLMSampler:
+        asked = self.asking.settings
+        return VLLMSampler(
+            temperature=asked.temperature,
+            top_p=asked.top_p,
+            top_k=asked.top_k,
+            max_tokens=asked.max_tokens,
+            stop=list(asked.stop),
+            dtype=engine.dtype or self.asking.dtype,
+            max_num_seqs=engine.max_num_seqs,
+            max_model_len=engine.max_model_len or self.asking.max_model_len,
+            kv_cache_gib=engine.kv_cache_gib,
+            gpu_memory_utilization=engine.gpu_memory_utilization,
+            tensor_parallel_size=engine.tensor_parallel_size,
+            enforce_eager=engine.enforce_eager,
+        )
+
+    def answer(self, questions: Sequence[str], show_progress: bool = True) -> list[VotedAnswer]:
+        """Answer all questions, in their order.
+
+        Args:
+            questions: texts; one text alone is a mistake.
+            show_progress: a bar, or lines now and then where the output is no terminal.
+
+        Raises:
+            T2Error: questions that are no texts, or prompts that are too long; nothing was drawn then.
+        """
+        answers: dict[int, VotedAnswer] = {}
+        shown = len(questions) if show_progress and len(questions) >= _SHOWN else 0
+        with progress("answering", shown, unit="questions") as advance:
+            for index, answer in self.answer_stream(questions):
+                answers[index] = answer
+                advance(len(answers))
+        return [answers[index] for index in range(len(questions))]
+
+    def answer_stream(self, questions: Sequence[str]) -> Iterator[tuple[int, VotedAnswer]]:
+        """Each question's place and its answer, as soon as it is settled.
+
+        Raises:
+            T2Error: as `answer`, with the first answer that is asked for.
+        """
+        if not self._is_open:
+            raise T2Error("Expected an open VotingLLM, got one that was closed. Make a new one.")
+        _check_texts(questions)
+        prompts = [tuple(self._renderer.ids(question)) for question in questions]
+        self._sampler.check_prompts({str(index): prompt for index, prompt in enumerate(prompts)})
+        pooled_BLD = self._activations(questions)
+        queue, asked = _Queue(self._sampler.sequences_at_once), dict[int, QuestionInProgress]()
+
+        def planned(index: int, raw_O: Tensor | None, probe_tokens: int = 0) -> SampleRequest:
+            """The first round of a question."""
+            plan, n_ref = self.planner.plan(raw_O, self.options), self.planner.n_ref
+            asked[index] = QuestionInProgress(plan, self.asking.grader, len(prompts[index]), n_ref, probe_tokens)
+            first = next_round(index)
+            assert first is not None  # no rule stops before the first sample
+            return first
+
+        def next_round(index: int) -> SampleRequest | None:
+            question = asked[index]
+            if not (num := question.next_round()):
+                return None
+            drawn = len(question.votes)
+            draws = (GREEDY_DRAW,) if question.is_greedy else tuple(range(drawn, drawn + num))
+            return SampleRequest(str(index), prompts[index], draws)
+
+        for index, prompt in enumerate(prompts):
+            if self._engine_head is not None:
+                queue.add_question(ProbeRequest(str(index), prompt, self._engine_head.label_ids))
+            else:
+                queue.add_question(planned(index, None if pooled_BLD is None else self.head.raw(pooled_BLD[index])))
+        for result in self._sampler.stream_with_probes(queue):
+            index = int(result.request.question_id)
+            if isinstance(result, ProbeResult):
+                assert self._engine_head is not None
+                queue.add_round(planned(index, self._engine_head.raw(result.logprobs), probe_tokens=1))
+                continue
+            asked[index].take([Answered(s.text, s.finish_reason, len(s.token_ids)) for s in result.samples])
+            if (request := next_round(index)) is not None:
+                queue.add_round(request)
+            else:
+                queue.end_question()
+                yield index, asked.pop(index).answer()
+
+    def _activations(self, questions: Sequence[str]) -> Tensor | None:
+        """Those of a head that cannot sit in the engine, (B, L, D)."""
+        if not self._reads_beforehand or not questions:
+            return None
+        proxy = self.head.features.model_id
+        return self.head.activations(questions, None if proxy is not None else self._files.folder)
+
+    @property
+    def model(self) -> ModelFiles:
+        """The LLM that answers."""
+        return self._files
+
+    def close(self) -> None:
+        """End the engine; a second time does nothing."""
+        self._is_open = False
+        self._sampler.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+Request = ProbeRequest | SampleRequest
+
+
+class _Queue(Iterator[Request]):
+    """Requests that wait; it may go on after it has run dry.
+
+    Rounds of questions that have begun come before other questions, and only so many are begun at once: then their
+    prompts are still in the prefix cache when the next round comes.
+    """
+
+    def __init__(self, most_begun: int) -> None:
+        self._rounds: deque[Request] = deque()
+        self._questions: deque[Request] = deque()
+        self._most_begun, self._begun = most_begun, 0
+
+    def add_question(self, first: Request) -> None:
+        """One that has not begun, by its first request."""
+        self._questions.append(first)
+
+    def add_round(self, request: Request) -> None:
+        """Of a question that has begun."""
+        self._rounds.append(request)
+
+    def end_question(self) -> None:
+        self._begun -= 1
+
+    def __next__(self) -> Request:
+        if self._rounds:
+            return self._rounds.popleft()
+        if self._questions and self._begun < self._most_begun:
+            self._begun += 1
+            return self._questions.popleft()
+        raise StopIteration
+
+
+def _model_of(head: BudgetHead, model: str | Path | None) -> ModelFiles:
+    """The LLM that is named, else the one that the head names, if it can be had.
+
+    Raises:
+        T2Error: no such LLM.
+    """
+    if model is not None:
+        return resolve_model(str(model))
+    base = head.record.base_model
+    try:
+        return resolve_model(base.id or "", base.revision)
+    except T2Error as error:
+        raise T2Error(
+            f"Expected the LLM that the head learned from, {base.id!r}, got none by that name. Say where it lies: "
+            f"`model` in Python, `--model` in the shell. ({error})"
+        ) from error
+
+
+def _settings(engine: EngineSettings | Mapping[str, object] | None) -> EngineSettings:
+    if engine is None or isinstance(engine, EngineSettings):
+        return engine or EngineSettings()
+    known = EngineSettings.__dataclass_fields__
+    if unknown := sorted(set(engine) - set(known)):
+        raise T2Error(f"Expected `engine` settings among {sorted(known)}, got {unknown}. Leave them out.")
+    return EngineSettings(**engine)  # type: ignore[arg-type]  # the sampler checks their values
+
+
+def _check_texts(questions: Sequence[str]) -> None:
+    """Refuse what is no list of texts, above all conversations with pictures, which no head has learned from.
+
+    Raises:
+        T2Error: says which.
+    """
+    if isinstance(questions, str):
+        raise T2Error("Expected a list of questions, got one text. Write it as [question].")
+    for index, question in enumerate(questions):
+        if isinstance(question, str):
+            if not question.strip():
+                raise T2Error(f"Expected questions with words in them, got an empty one (number {index}).")
+            continue
+        has_pictures = "image" in repr(question)[:10_000]
+        what = "a list of messages with images" if has_pictures else f"a {type(question).__name__}"
+        raise T2Error(
+            f"Expected questions as texts, got {what} (number {index}). Heads learn from one question in one prompt, "
+            "text alone: give the text of the question."
+        )

@@ -1,0 +1,274 @@
+"""The plan of one question: the exported rules at any prices, limits on rounds, and how sure an answer is."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+import torch
+from helpers.serving_heads import GRID, VOTES, served
+from hypothesis import given
+from hypothesis import strategies as st
+
+from t2.answering.options import AnswerOptions
+from t2.answering.planner import Planner, QuestionPlan
+from t2.errors import T2Error
+from t2.heads.prior import PriorHead
+from t2.policies.one_round import FixedN, PredictedN, Utility
+from t2.policies.record import Policy, in_words, reads_activations
+from t2.policies.rules import GreedyAnswer
+from t2.policies.stoppers import ONE_ROUND_PRICE, PlanWithHead, PlanWithoutHead, StopByVotes
+
+Votes = Sequence[str | None]
+ALL: list[Policy] = [
+    FixedN(5),
+    Utility(3.0),
+    StopByVotes(7, 0.9),
+    PlanWithoutHead(7, 3.0, 0.5),
+    PlanWithHead(7, 3.0, 0.5),
+    PlanWithHead(7, 3.0, ONE_ROUND_PRICE),
+]
+
+
+def walked(plan: QuestionPlan, answers: Votes) -> list[int]:
+    """Samples of each round if the answers come in this order."""
+    votes: list[str | None] = []
+    rounds: list[int] = []
+    while extra := plan.extra(votes, len(rounds)):
+        votes += answers[len(votes) : len(votes) + extra]
+        rounds.append(extra)
+    return rounds
+
+
+def orders(num: int = 30) -> list[Votes]:
+    """Answers in order of draw, from unanimous to scattered."""
+    rng = random.Random(0)
+    return [rng.choices(["a", "b", "c", None], weights=[2 + i % 9, 2, 1, 1], k=max(GRID)) for i in range(num)]
+
+
+@pytest.mark.parametrize("policy", ALL, ids=in_words)
+def test_a_plan_draws_what_the_export_says(policy: Policy) -> None:
+    """One question at a time, from raw outputs, as all at once from activations."""
+    head, pooled = served(policy)
+    planner = Planner(head)
+    rules = head.rules(pooled if head.reads_activations else len(pooled))
+    for row, answers in zip(range(20), orders(), strict=False):
+        plan = planner.plan(head.raw(pooled[row]) if planner.needs_activations else None)
+        assert plan.is_greedy == isinstance(rules[row], GreedyAnswer)
+        for drawn in range(max(GRID)):
+            assert plan.extra(answers[:drawn], 0) == rules[row].extra(answers[:drawn])
+
+
+@pytest.mark.parametrize(("price", "round_price"), [(1.0, 0.0), (6.0, 1.0), (20.0, 3.0)])
+def test_prices_of_a_request_are_those_of_plans(price: float, round_price: float) -> None:
+    head, pooled = served(PlanWithHead(7, 3.0, 0.5))
+    rules = head.plans(pooled, price, round_price)
+    options = AnswerOptions(price=price, round_price=round_price)
+    for row, answers in zip(range(20), orders(), strict=False):
+        plan = Planner(head).plan(head.raw(pooled[row]), options)
+        assert [plan.extra(answers[:n], 0) for n in range(7)] == [rules[row].extra(answers[:n]) for n in range(7)]
+
+
+def test_a_dear_price_draws_less_and_a_dear_round_waits_less() -> None:
+    head, pooled = served(PlanWithHead(7, 0.5, 0.0))
+    planner = Planner(head)
+
+    def totals(**asked: float) -> tuple[int, int]:
+        walks = [
+            walked(planner.plan(head.raw(pooled[row]), AnswerOptions(**asked)), answers)  # type: ignore[arg-type]
+            for row, answers in enumerate(orders())
+        ]
+        return sum(map(sum, walks)), sum(map(len, walks))
+
+    cheap, dear = totals(price=0.1, round_price=0.0), totals(price=50.0, round_price=0.0)
+    assert dear[0] < cheap[0]
+    assert totals(price=0.1, round_price=5.0)[1] < cheap[1]
+
+
+@pytest.mark.parametrize("policy", ALL, ids=in_words)
+@pytest.mark.parametrize("most", [1, 2, 3, 4])
+def test_no_question_waits_more_often_than_it_may(policy: Policy, most: int) -> None:
+    head, pooled = served(policy)
+    planner = Planner(head)
+    for row, answers in enumerate(orders()):
+        raw_O = head.raw(pooled[row]) if planner.needs_activations else None
+        rounds = walked(planner.plan(raw_O, AnswerOptions(max_rounds=most)), answers)
+        free = walked(planner.plan(raw_O), answers)
+        assert 1 <= len(rounds) <= most
+        if len(free) <= most and most > 1:
+            assert rounds[:-1] == free[: len(rounds) - 1], "only the last allowed round is another one"
+
+
+def test_one_allowed_round_is_the_plan_for_one_round() -> None:
+    head, pooled = served(PlanWithHead(7, 3.0, 0.2))
+    once = head.plans(pooled, 3.0, ONE_ROUND_PRICE)
+    for row in range(20):
+        plan = Planner(head).plan(head.raw(pooled[row]), AnswerOptions(max_rounds=1))
+        assert plan.extra([], 0) == once[row].extra([])
+        assert plan.is_greedy == isinstance(once[row], GreedyAnswer)
+
+
+def test_the_last_round_draws_as_if_there_were_no_look_after_it() -> None:
+    head, pooled = served(PlanWithHead(7, 1.0, 0.0))
+    table = PlanWithHead(7, 1.0, ONE_ROUND_PRICE).rule(head.inputs(head.predict(pooled))).table
+    seen = 0
+    for row, answers in enumerate(orders()):
+        plan = Planner(head).plan(head.raw(pooled[row]), AnswerOptions(max_rounds=2))
+        first = plan.extra([], 0)
+        if plan.is_greedy or not (second := plan.extra(answers[:first], 1)):
+            continue
+        counts = sorted((answers[:first].count(vote) for vote in "abc"), reverse=True)
+        assert second == max(1, table.extra(row, first, counts[0], counts[1]))
+        seen += 1
+    assert seen >= 5
+
+
+@pytest.mark.parametrize("policy", ALL, ids=in_words)
+@given(most=st.integers(1, 7), answers=st.lists(st.sampled_from(["a", "b", None]), min_size=7, max_size=7))
+def test_no_more_samples_than_asked_for(policy: Policy, most: int, answers: list[str | None]) -> None:
+    head, pooled = served(policy)
+    planner = Planner(head)
+    raw_O = head.raw(pooled[0]) if planner.needs_activations else None
+    rounds = walked(planner.plan(raw_O, AnswerOptions(max_samples=most)), answers)
+    assert 1 <= sum(rounds) <= most
+
+
+def plain_confidence(weight_Q: torch.Tensor, drawn: int, first: int, second: int) -> float:
+    """P(right | votes) as a sum over training questions, term by term."""
+    right = total = 0.0
+    atoms = VOTES.atoms
+    for weight, (s1, s2, r), c in zip(weight_Q.tolist(), atoms.share_J3.tolist(), atoms.right_J.tolist(), strict=True):
+        same = s1**first * s2**second * r ** (drawn - first - second)
+        changed = s2**first * s1**second * r ** (drawn - first - second)
+        total += weight * (same + changed)
+        right += weight * (same * (c == 1) + changed * (c == 2))
+    return right / total
+
+
+@pytest.mark.parametrize("policy", [PlanWithHead(7, 3.0, 0.5), Utility(3.0)], ids=in_words)
+def test_confidence_is_the_posterior_of_the_heads_own_prior(policy: Policy) -> None:
+    head, pooled = served(policy)
+    own = head.head
+    assert isinstance(own, PriorHead)
+    for row in range(5):
+        weight_J = own.predict(head.raw(pooled[row])[None]).atom_weights_BJ
+        assert weight_J is not None
+        weight_Q = (1 - own.lam) * weight_J[0].double() @ own.spread_JQ + own.lam / own.spread_JQ.shape[1]
+        plan = Planner(head).plan(head.raw(pooled[row]))
+        for votes in (["a"], ["a", "a", "b"], ["a", None, "b", "b", "c"]):
+            counts = sorted((votes.count(each) for each in set(votes) - {None}), reverse=True)
+            first, second = [*counts, 0][:2]
+            expected = plain_confidence(weight_Q, len(votes), first, second)
+            assert plan.is_greedy or plan.confidence(votes) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("policy", [FixedN(5), StopByVotes(7, 0.9), PlanWithoutHead(7, 3.0, 0.5)], ids=in_words)
+def test_without_a_head_confidence_is_that_of_all_training_questions(policy: Policy) -> None:
+    plan = Planner(served(policy)[0]).plan(None)
+    everyone_Q = torch.full((len(VOTES),), 1 / len(VOTES), dtype=torch.float64)
+    if not plan.is_greedy:
+        assert plan.confidence(["a", "b", "a"]) == pytest.approx(plain_confidence(everyone_Q, 3, 2, 1), rel=1e-9)
+
+
+def test_a_greedy_answer_is_as_sure_as_those_of_questions_alike() -> None:
+    head, pooled = served(PlanWithHead(7, 900.0, 0.0))
+    plans = [Planner(head).plan(head.raw(pooled[row])) for row in range(20)]
+    greedy = [plan for plan in plans if plan.is_greedy]
+    assert greedy
+    assert all(0 < (plan.confidence(["a"]) or 0) < 1 for plan in greedy)
+    assert {plan.extra(["a"], 1) for plan in greedy} == {0}
+
+
+def test_nobody_voted_and_nobody_knows() -> None:
+    head, _ = served(StopByVotes(7, 0.9))
+    assert Planner(head).plan(None).confidence([None, None]) is None
+    without, _ = served(StopByVotes(7, 0.9), votes=None)
+    assert Planner(without).plan(None).confidence(["a", "a"]) is None
+
+
+def test_what_runs_is_cancelled_where_the_rule_would_have_stopped() -> None:
+    plan = Planner(served(StopByVotes(7, 0.9))[0]).plan(None)
+    assert [plan.is_settled(["a"] * n) for n in range(4)] == [False, False, False, True]
+    fixed = Planner(served(FixedN(5))[0]).plan(None)
+    assert [fixed.is_settled(["a"] * n) for n in (1, 4, 5)] == [False, False, True]
+
+
+def test_fixed_is_what_is_left_without_activations() -> None:
+    plan = Planner(served(PlanWithHead(7, 3.0, 0.5))[0]).fixed(4)
+    assert walked(plan, ["a"] * 7) == [4]
+    assert plan.confidence(["a"] * 4) is not None
+
+
+@pytest.mark.parametrize(
+    ("policy", "asked", "said"),
+    [
+        (StopByVotes(7, 0.9), {"price": 1.0}, r"Expected no `price` for an export that decides by ASC"),
+        (FixedN(5), {"round_price": 1.0}, r"Expected no `round_price` for an export that decides by FixedN"),
+        (PredictedN(0.0), {"price": 1.0}, r"Expected no `price` for an export that decides by PredictedN"),
+        (PlanWithHead(7, 1.0), {"max_samples": 8}, r"Expected `max_samples` of at most 7, the head's largest budget"),
+    ],
+)
+def test_what_an_export_cannot_be_asked(policy: Policy, asked: dict[str, float], said: str) -> None:
+    head, _ = served(policy)
+    with pytest.raises(T2Error, match=said):
+        Planner(head).check(AnswerOptions(**asked))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *({"price": value} for value in (-1.0, float("nan"), float("inf"), "dear", True)),
+        *({"max_samples": value} for value in (0, -3, 2.0, "3", True)),
+        {"round_price": -0.1},
+        {"max_rounds": 0},
+    ],
+)
+def test_options_that_make_no_sense(asked: dict[str, object]) -> None:
+    (name,) = asked
+    with pytest.raises(T2Error, match=f"Expected `{name}` as a"):
+        AnswerOptions(**asked)  # type: ignore[arg-type]
+
+
+def test_raw_outputs_are_asked_for_exactly_where_they_are_read() -> None:
+    for policy in (PlanWithHead(7, 3.0), FixedN(3)):
+        head, _ = served(policy)
+        with pytest.raises(T2Error, match="Expected raw outputs of a head exactly where activations are read"):
+            Planner(head).plan(None if reads_activations(policy) else torch.zeros(7))
+    head, _ = served(PlanWithHead(7, 3.0))
+    for raw_O in (torch.zeros(3), torch.full((7,), torch.nan)):
+        with pytest.raises(T2Error, match="Expected 7 finite raw outputs a question of PriorHead"):
+            Planner(head).plan(raw_O)
+
+
+def test_utility_with_a_price_of_waiting_becomes_a_plan() -> None:
+    head, pooled = served(Utility(3.0))
+    plans = head.plans(pooled, 3.0, 0.2)
+    for row, answers in zip(range(10), orders(), strict=False):
+        plan = Planner(head).plan(head.raw(pooled[row]), AnswerOptions(round_price=0.2))
+        assert [plan.extra(answers[:n], 0) for n in range(7)] == [plans[row].extra(answers[:n]) for n in range(7)]
+
+
+def test_without_activations_a_head_s_plan_becomes_that_of_all_training_questions() -> None:
+    head, pooled = served(PlanWithHead(7, 3.0, 0.5))
+    alike, _ = served(PlanWithoutHead(7, 3.0, 0.5))
+    planner, expected = Planner(head, has_activations=False), Planner(alike)
+    assert not planner.needs_activations
+    assert planner.policy == PlanWithoutHead(7, 3.0, 0.5)
+    for options in (AnswerOptions(), AnswerOptions(price=20.0, max_samples=5), AnswerOptions(max_rounds=1)):
+        plan, same = planner.plan(None, options), expected.plan(None, options)
+        for answers in orders():
+            assert walked(plan, answers) == walked(same, answers)
+            assert plan.confidence(answers[:3]) == same.confidence(answers[:3])
+    with pytest.raises(T2Error, match="raw outputs of a head exactly where activations are read"):
+        planner.plan(head.raw(pooled[0]))
+
+
+def test_without_activations_a_policy_that_knows_no_prices_draws_n_ref() -> None:
+    once = Planner(served(Utility(3.0))[0], has_activations=False)
+    assert once.policy == PlanWithoutHead(7, 3.0, ONE_ROUND_PRICE)
+    assert all(len(walked(once.plan(None), answers)) == 1 for answers in orders())
+    fixed = Planner(served(PredictedN(0.5))[0], has_activations=False)
+    assert walked(fixed.plan(None), orders()[0]) == [fixed.n_ref]
+    asc = Planner(served(StopByVotes(7, 0.9))[0], has_activations=False)
+    assert asc.policy == StopByVotes(7, 0.9)

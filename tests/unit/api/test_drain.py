@@ -1,0 +1,76 @@
+"""The engine is shut down when the last request has ended, or the time is over."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from t2.api.drain import Drain, failing_when_dead
+
+
+def shut_down(drain: Drain, timeout: float | None) -> tuple[threading.Thread, list[Any]]:
+    calls: list[Any] = []
+    shutdown = drain.before(lambda timeout: calls.append(timeout))
+    thread = threading.Thread(target=shutdown, kwargs={"timeout": timeout})
+    thread.start()
+    return thread, calls
+
+
+def test_a_running_request_ends_first() -> None:
+    drain = Drain()
+    with drain.running():
+        thread, calls = shut_down(drain, 60.0)
+        time.sleep(0.05)
+        assert (drain.is_draining, calls) == (True, [])
+        with drain.running():  # a second one ends, the first one still runs
+            pass
+        time.sleep(0.02)
+        assert calls == []
+    thread.join(10)
+    assert [call > 50 for call in calls] == [True]
+
+
+def test_time_is_over_some_day() -> None:
+    drain = Drain()
+    with drain.running():
+        thread, calls = shut_down(drain, 0.05)
+        thread.join(10)
+    assert calls == [1.0]
+
+
+def test_a_server_that_aborts_does_not_wait() -> None:
+    drain = Drain()
+    with drain.running():
+        thread, calls = shut_down(drain, 0)
+        thread.join(10)
+    assert (calls, drain.is_draining) == ([0], False)
+
+
+def test_the_main_thread_never_waits() -> None:
+    drain, calls = Drain(), list[Any]()
+    with drain.running():
+        drain.before(lambda timeout: calls.append(timeout))(timeout=30.0)
+    assert calls == [30.0]
+
+
+@pytest.mark.parametrize(
+    ("is_dead", "threads_first", "fails"), [(True, False, True), (False, False, False), (True, True, False)]
+)
+def test_a_dead_engine_is_no_good_end(is_dead: bool, threads_first: bool, fails: bool) -> None:
+    """After a signal the engine is shut down in a thread, and dead when the main thread shuts it down once more."""
+    calls, dead = list[Any](), [is_dead and not threads_first]
+    shut_down = failing_when_dead(lambda timeout: calls.append(timeout), lambda: dead[0])
+    if threads_first:
+        thread = threading.Thread(target=shut_down)
+        thread.start()
+        thread.join()
+        dead = [True]
+    if fails:
+        with pytest.raises(SystemExit, match="Expected a running engine, got one that has died"):
+            shut_down(timeout=3)
+    else:
+        shut_down(timeout=3)
+    assert calls[-1] == 3

@@ -1,0 +1,129 @@
+"""`t2 ask`: a question or a file, what is printed, and that nothing is asked twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from t2.answering.question import VotedAnswer
+from t2.ask.command import ask, in_words, questions_of, summary_of
+from t2.cli import main
+from t2.errors import T2Error
+
+
+def voted(answer: str | None = "8", confidence: float | None = 0.934) -> VotedAnswer:
+    votes = {"8": 3, "7": 1} if answer else {}
+    return VotedAnswer(answer, "3+5\n#### 8" if answer else None, confidence, votes, 5, 60, (3, 2), 20, 10)
+
+
+class Scripted:
+    """Answers in reverse, as an engine may."""
+
+    def __init__(self) -> None:
+        self.asked = list[str]()
+
+    def answer_stream(self, questions: Sequence[str]) -> Iterator[tuple[int, VotedAnswer]]:
+        for index in reversed(range(len(questions))):
+            self.asked.append(questions[index])
+            yield index, voted()
+
+    def answer(self, questions: Sequence[str]) -> list[VotedAnswer]:
+        return [answer for _, answer in self.answer_stream(questions)]
+
+
+def test_an_answer_in_words() -> None:
+    assert in_words(voted()) == [
+        "8, right with probability 0.93",
+        "  3+5 #### 8",
+        "  votes    8: 3, 7: 1, 1 without a vote",
+        "  samples  3 + 2 in 2 rounds",
+        "  tokens   60, about 0.50 of the 120 that 10 samples would take",
+    ]
+    assert in_words(voted(None, None))[0] == "No answer: none of 5 samples could be read."
+    assert in_words(voted(confidence=None))[0] == "8"
+
+
+def test_a_question_from_the_shell() -> None:
+    llm = Scripted()
+    lines = list(ask(llm, ["3+5"], None, None))  # type: ignore[arg-type]
+    assert llm.asked == ["3+5"]
+    assert lines == ["> 3+5", *in_words(voted())]
+
+
+def test_a_file_is_asked_once(tmp_path: Path) -> None:
+    """Whatever is answered is kept; a second run asks the rest alone."""
+    file, out = tmp_path / "questions.jsonl", tmp_path / "answers.jsonl"
+    rows = [{"id": "a", "question": "1+1"}, {"question": "2+2"}, {"id": "c", "question": "3+3", "answer": "6"}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    llm = Scripted()
+    stream = ask(llm, [], str(file), str(out))  # type: ignore[arg-type]
+    lines = list(stream)
+    assert lines[0].startswith("3 answers, 5.0 samples in 2.00 rounds a question, 180 tokens: about 0.50 of FixedN's")
+    answers = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [each["question"] for each in answers] == ["3+3", "2+2", "1+1"]
+    assert answers[0]["id"] == "c"
+    assert answers[0]["votes"] == {"8": 3, "7": 1}
+    out.write_text("".join(out.read_text().splitlines(keepends=True)[:2]))  # as if it had been ended there
+    again = Scripted()
+    lines = list(ask(again, [], str(file), str(out)))  # type: ignore[arg-type]
+    assert lines[0].startswith("2 of 3 questions are answered in")
+    assert again.asked == ["1+1"]
+    assert len(out.read_text().splitlines()) == 3
+
+
+def test_answers_are_on_disk_as_soon_as_they_are_there(tmp_path: Path) -> None:
+    file, out = tmp_path / "questions.jsonl", tmp_path / "answers.jsonl"
+    file.write_text('{"question": "1+1"}\n{"question": "2+2"}\n')
+
+    class Ended(Scripted):
+        def answer_stream(self, questions: Sequence[str]) -> Iterator[tuple[int, VotedAnswer]]:
+            yield 0, voted()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(ask(Ended(), [], str(file), str(out)))  # type: ignore[arg-type]
+    assert len(out.read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '{"id": "a", "question": "1"}\n{"id": "a", "question": "2"}\n',
+            "Expected unique ids, got 'a' on lines 1 and 2",
+        ),
+        ('{"id": "a"}\n', "Expected the field 'question'"),
+        ("not json\n", "Expected"),
+        ("", "Expected"),
+    ],
+)
+def test_files_that_are_no_questions(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "questions.jsonl").write_text(text)
+    with pytest.raises(T2Error, match=said):
+        questions_of(tmp_path / "questions.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Expected a question or `--file questions.jsonl`, got both or neither"),
+        (["1+1", "--file", "f.jsonl", "--out", "o"], "Expected a question or `--file"),
+        (["--file", "f.jsonl"], "Expected `--out answers.jsonl` with `--file`"),
+        (["1+1", "--out", "o"], "Expected `--out answers.jsonl` with `--file` and not without"),
+        (["1+1"], "no-such-head"),
+    ],
+)
+def test_mistakes_are_said_before_an_engine_starts(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["ask", "no-such-head", *arguments])
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_summary_of_nothing() -> None:
+    assert summary_of([]).startswith("0 answers")
