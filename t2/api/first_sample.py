@@ -17,7 +17,7 @@ from t2.api.upstream import Json, Upstream, UpstreamError
 from t2.engine.head_columns import raw_outputs
 from t2.errors import T2Error
 
-_ASKS = {"chat": {"logprobs": True}, "completion": {"logprobs": 1}}
+_ASKS: dict[str, Json] = {"chat": {"logprobs": True}, "completion": {"logprobs": 1}}
 """How a request says that it wants log probabilities at all."""
 
 

@@ -73,9 +73,9 @@ class Orchestrator:
             async with Streams[Streamed]() as streams:
                 has_begun = self._decider.planner.needs_activations
                 if has_begun:
-                    first = probe.first_sample(request) if isinstance(probe, SamplingProbe) else None
-                    streams.start(self._admission.stream(first or upstream, Wave(request.body, 0, 1)))
-                    probe = first or probe
+                    both = probe.first_sample(request) if isinstance(probe, SamplingProbe) else None
+                    streams.start(self._admission.stream(both or upstream, Wave(request.body, 0, 1)))
+                    probe = both or probe
                 decision = await self._decided(request, probe)
                 question = self._question(request, decision)
                 if has_begun and question.is_greedy:
