@@ -31,11 +31,12 @@ CASES = {
 LAST_TOKENS = {None: 63} | dict.fromkeys(MODELS, VOCAB - 1)
 NUM = 24
 _SCRIPT = """
-import json, os, sys
+import contextlib, io, json, os, sys
 from dataclasses import asdict
 from pathlib import Path
 
 from t2.budget_head import BudgetHead
+from t2.cli import main
 from t2.model_files import resolve_model
 from t2.sampling import VLLMSampler
 from t2.serving.engine_head import EngineHead
@@ -84,6 +85,11 @@ if __name__ == "__main__":
         told[name]["parity"] = asdict(parity) | {"agreement": parity.agreement, "further": parity.further_apart}
         carrying.close()
         os.environ["VLLM_PLUGINS"] = ""  # the next one's stock engine is a labeller's again
+    case = json.loads(Path("cases.json").read_text())["llama"]
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        main(["export", case["head"], "--check", "questions.jsonl", "--model", case["model"], "--dtype", "float32"])
+    told["command"] = shown.getvalue()
     Path("out.json").write_text(json.dumps(told))
 """
 
@@ -152,6 +158,12 @@ def test_in_bf16_those_that_differ_are_a_step_apart(told: dict[str, Any]) -> Non
     assert parity["agreement"] >= 0.9
     assert parity["further"] == 0
     assert min(layer["smallest"] for layer in parity["layers"]) > 0.99
+
+
+def test_the_command_shows_a_table(told: dict[str, Any]) -> None:
+    words = " ".join(told["command"].split())
+    assert "in vLLM against transformers" in words
+    assert f"{NUM} of {NUM} prompts get the same number of samples (100.0%); 0 differ." in words
 
 
 def test_no_process_is_left_behind(told: dict[str, Any]) -> None:
