@@ -29,7 +29,7 @@ CASES = {
 }
 """Model, None for the embedded LLM; class of the head; the engine's precision."""
 LAST_TOKENS = {None: 63} | dict.fromkeys(MODELS, VOCAB - 1)
-NUM = 24
+NUM = 16
 _SCRIPT = """
 import contextlib, io, json, os, sys
 from dataclasses import asdict
@@ -54,7 +54,7 @@ def drawn(sampler, requests):
 
 
 def opened(case, overrides):
-    sampler = VLLMSampler(max_tokens=24, dtype=case["dtype"], kv_cache_gib=0.05, max_num_seqs=16)
+    sampler = VLLMSampler(max_tokens=16, dtype=case["dtype"], kv_cache_gib=0.05, max_num_seqs=16)
     sampler.carry(overrides, **ENGINE)
     sampler.open(case["model"], 7)
     return sampler
@@ -147,10 +147,16 @@ def test_a_probe_reads_what_the_head_says(told: dict[str, Any], name: str) -> No
 def test_the_engine_reads_and_decides_as_transformers(told: dict[str, Any], name: str) -> None:
     parity = told[name]["parity"]
     assert parity["agreement"] == 1
-    assert len(set(parity["plain_n_Q"])) > 1
     for layer in parity["layers"]:
         assert layer["smallest"] > 0.9999
         assert layer["smallest_standardised"] > 0.999
+
+
+def test_prompts_get_different_numbers_of_samples(told: dict[str, Any]) -> None:
+    """So that agreement says something: heads at random do not all tell these prompts apart."""
+    seen = [set(told[name]["parity"]["plain_n_Q"]) for name in CASES]
+    assert sum(len(each) > 1 for each in seen) >= 2
+    assert len(set.union(*seen)) >= 3
 
 
 def test_in_bf16_those_that_differ_are_a_step_apart(told: dict[str, Any]) -> None:

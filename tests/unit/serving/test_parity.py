@@ -47,8 +47,9 @@ def test_the_same_features_give_the_same(head: BudgetHead, pooled: Tensor) -> No
     assert parity.agreement == 1
     assert parity.differing == ()
     assert len(set(parity.plain_n_Q)) > 1
-    assert parity.raw_difference == parity.batch_difference == 0
-    assert parity.decoding_difference < 1e-5
+    assert parity.batch_difference == 0
+    assert parity.raw_difference < 1e-4  # the head runs on all prompts at once here
+    assert parity.decoding_difference < 1e-4
     assert [each.layer for each in parity.layers] == list(head.layers)
     assert all(each.smallest == pytest.approx(1) == each.mean_standardised for each in parity.layers)
 
@@ -72,8 +73,8 @@ def test_other_features_show(head: BudgetHead, pooled: Tensor) -> None:
 def test_what_a_probe_misreads_shows(head: BudgetHead, pooled: Tensor) -> None:
     right = reading(head, pooled)
     parity = compare(head, pooled, EngineReading(right.raw_QO, pooled, right.alone_QO + 0.5))
-    assert parity.decoding_difference == pytest.approx(0.5, abs=1e-5)
-    assert parity.batch_difference == pytest.approx(0.5, abs=1e-5)
+    assert parity.decoding_difference == pytest.approx(0.5, abs=1e-4)
+    assert parity.batch_difference == pytest.approx(0.5, abs=1e-4)
 
 
 def test_one_in_a_hundred_may_differ() -> None:
