@@ -41,7 +41,7 @@ class HeadColumns:
         """
         shape, tokens = self.head.shape, self.vocab_size
         # Rounded as a pool's features are: the head sees in serving what it has seen in training.
-        pooled_BLD = as_stored(tapped_BF.view(len(tapped_BF), shape.num_layers, shape.width))
+        pooled_BLD = as_stored(tapped_BF.reshape(-1, shape.num_layers, shape.width))
         if self.record is not None:
             self.record.append(pooled_BLD.cpu())
         raw_BO = self.head(pooled_BLD)

@@ -94,16 +94,12 @@ def compare(head: BudgetHead, plain_QLD: Tensor, engine: EngineReading) -> Parit
     planner = Planner(head)
     with torch.no_grad():
         raw_QO, seen_QO = head.head(plain_QLD), head.head(engine.pooled_QLD)
-        plain_standard, engine_standard = (head.head.standardise(each) for each in (plain_QLD, engine.pooled_QLD))
-    plain_cosine_QL = cosine_similarity(plain_QLD, engine.pooled_QLD, dim=-1)
-    cosine_QL = cosine_similarity(plain_standard, engine_standard, dim=-1)
+        own_QLD, others_QLD = head.head.standardise(plain_QLD), head.head.standardise(engine.pooled_QLD)
+    cosine_QL = cosine_similarity(plain_QLD, engine.pooled_QLD, dim=-1)
+    standardised_QL = cosine_similarity(own_QLD, others_QLD, dim=-1)
     layers = tuple(
-        LayerParity(
-            layer,
-            *(float(value) for value in (plain_cosine_QL[:, column].min(), plain_cosine_QL[:, column].mean())),
-            *(float(value) for value in (cosine_QL[:, column].min(), cosine_QL[:, column].mean())),
-        )
-        for column, layer in enumerate(head.layers)
+        LayerParity(layer, *map(float, (plain_Q.min(), plain_Q.mean(), own_Q.min(), own_Q.mean())))
+        for layer, plain_Q, own_Q in zip(head.layers, cosine_QL.T, standardised_QL.T, strict=True)
     )
     return Parity(
         layers,

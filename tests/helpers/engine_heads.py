@@ -21,7 +21,7 @@ from t2.spec import PromptSpec
 from t2.tasks import ArithTask
 
 GRID = (1, 3, 5, 7)
-UTILITY: dict[str, Any] = {"name": "Utility", "arguments": {"price": 40.0}}
+UTILITY: dict[str, Any] = {"name": "Utility", "arguments": {"price": 3.0}}
 PREDICTED: dict[str, Any] = {"name": "PredictedN", "arguments": {"shift": 0.5}}
 HEADS: dict[str, tuple[Callable[[HeadShape], Head], dict[str, Any]]] = {
     "PriorHead": (lambda shape: PriorHead(shape, num_atoms=6, components=8, hidden=8), UTILITY),
