@@ -328,8 +328,9 @@ def gateway(
     fallback_samples: int | None = None,
     default: Literal["auto", "off"] = "off",
     most_at_once: int | None = None,
-    shadow: int | None = None,
-    shadow_log: str | None = None,
+    shadow: bool = False,
+    samples: int | None = None,
+    shadow_log: str = "shadow.jsonl",
     shadow_text: bool = False,
 ) -> None:
     """Answer by vote in front of any OpenAI-compatible server; what asks nothing of T2 is passed on untouched.
@@ -348,7 +349,8 @@ def gateway(
         fallback_samples: samples of such a question; by default N_ref.
         default: what requests get that say nothing of `t2_budget`.
         most_at_once: samples that one request to the server behind may ask for.
-        shadow: samples of every request that asks nothing of T2, while T2 only writes down what it would have drawn.
+        shadow: change no answer: T2 only writes down what it would have drawn.
+        samples: with `--shadow`, of every request that sets no `n`.
         shadow_log: file of what it would have drawn, for `t2 shadow-report`.
         shadow_text: keep prompts and answers in that file.
     """
@@ -367,8 +369,8 @@ def gateway(
         fallback_samples=fallback_samples,
         default=default,
         most_at_once=most_at_once,
-        shadow=shadow,
-        shadow_log=shadow_log,
+        shadow=_shadow_samples(shadow, samples),
+        shadow_log=shadow_log if shadow else None,
         shadow_text=shadow_text,
     )
     run_gateway(settings, partial(print, flush=True))
@@ -428,12 +430,13 @@ def push(
 def serve(
     model: str,
     head: str | None = None,
-    t2_default: Literal["auto", "off"] = "off",
-    t2_probe_timeout: float = 30.0,
-    t2_fallback_samples: int | None = None,
-    t2_shadow: int | None = None,
-    t2_shadow_log: str | None = None,
-    t2_shadow_text: bool = False,
+    default: Literal["auto", "off"] = "off",
+    probe_timeout: float = 30.0,
+    fallback_samples: int | None = None,
+    shadow: bool = False,
+    samples: int | None = None,
+    shadow_log: str = "shadow.jsonl",
+    shadow_text: bool = False,
     vllm: list[str] | None = None,
 ) -> None:
     """VLLM's OpenAI-compatible server with a head in it: `t2 serve MODEL --head HEAD [any flag of vLLM's server]`.
@@ -441,12 +444,13 @@ def serve(
     Args:
         model: hub id or folder of the LLM.
         head: folder or hub id of the exported head.
-        t2_default: what a request gets that says nothing: auto or off.
-        t2_probe_timeout: seconds that reading a prompt may take, before a fixed number of samples is drawn instead.
-        t2_fallback_samples: that number; by default N_ref.
-        t2_shadow: samples of every request, while T2 draws nothing and only writes down what it would have drawn.
-        t2_shadow_log: file of what it would have drawn, for `t2 shadow-report`.
-        t2_shadow_text: keep prompts and answers in that file.
+        default: what a request gets that says nothing: auto or off.
+        probe_timeout: seconds that reading a prompt may take, before a fixed number of samples is drawn instead.
+        fallback_samples: that number; by default N_ref.
+        shadow: change no answer: T2 only writes down what it would have drawn.
+        samples: with `--shadow`, of every request that sets no `n`.
+        shadow_log: file of what it would have drawn, for `t2 shadow-report`.
+        shadow_text: keep prompts and answers in that file.
         vllm: flags that are not named here go to vLLM as they are.
     """
     from t2.errors import T2Error
@@ -460,16 +464,29 @@ def serve(
         return ServerSettings(
             head=folder,
             head_name=name,
-            default=t2_default,
-            probe_seconds=t2_probe_timeout,
-            fallback_samples=t2_fallback_samples,
-            shadow=t2_shadow,
-            shadow_log=None if t2_shadow_log is None else os.path.abspath(t2_shadow_log),
-            shadow_text=t2_shadow_text,
+            default=default,
+            probe_seconds=probe_timeout,
+            fallback_samples=fallback_samples,
+            shadow=_shadow_samples(shadow, samples),
+            shadow_log=os.path.abspath(shadow_log) if shadow else None,
+            shadow_text=shadow_text,
         )
 
     if code := serve_until_ended(model, head, vllm or [], settings):
         raise SystemExit(code)
+
+
+def _shadow_samples(shadow: bool, samples: int | None) -> int | None:
+    """Samples of every request in shadow mode; None: there is none.
+
+    Raises:
+        T2Error: one of both options without the other.
+    """
+    from t2.errors import T2Error
+
+    if shadow != (samples is not None):
+        raise T2Error("Expected `--shadow` and `--samples N` together, got one of them. Set both, or none.")
+    return samples
 
 
 COMMANDS: dict[str, Any] = {
@@ -493,7 +510,7 @@ POSITIONAL = {
 """Commands whose required arguments are written without their names."""
 OPTIONAL_POSITIONAL = {"ask": ("questions",)}
 """Arguments that are written without their names: any number of them, or none."""
-FLAGS = ("--diff", "--t2_shadow_text", "--shadow_text")
+FLAGS = ("--diff", "--shadow", "--shadow_text")
 """Options that mean true where no value follows."""
 OTHERS = "vllm"
 """The parameter of `serve` that takes what no other one does."""

@@ -39,18 +39,18 @@ class ServerSettings(JsonRecord):
 
     def __post_init__(self) -> None:
         if not self.probe_seconds > 0:
-            raise T2Error(f"Expected `--t2-probe-timeout` above 0 seconds, got {self.probe_seconds:g}.")
-        for flag, samples in (("--t2-fallback-samples", self.fallback_samples), ("--t2-shadow", self.shadow)):
+            raise T2Error(f"Expected `--probe_timeout` above 0 seconds, got {self.probe_seconds:g}.")
+        for flag, samples in (("--fallback_samples", self.fallback_samples), ("--samples", self.shadow)):
             if samples is not None and samples < 1:
                 raise T2Error(f"Expected `{flag}` as a number of samples from 1 on, got {samples}.")
         if (self.shadow is None) != (self.shadow_log is None):
-            raise T2Error("Expected `--t2-shadow` and `--t2-shadow-log` together, got one of them. Add the other one.")
+            raise T2Error("Expected `--shadow` with a `--shadow_log`, got one of them. Add the other one.")
         if self.shadow is not None and self.default == "auto":
             raise T2Error(
-                "Expected `--t2-shadow` or `--t2-default auto`, got both. Shadow mode changes no answer: leave one out."
+                "Expected `--shadow` or `--default auto`, got both. Shadow mode changes no answer: leave one out."
             )
         if self.shadow_text and self.shadow is None:
-            raise T2Error("Expected `--t2-shadow-text` beside `--t2-shadow`, got it alone.")
+            raise T2Error("Expected `--shadow_text` beside `--shadow`, got it alone.")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:

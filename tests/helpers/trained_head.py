@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -28,7 +29,7 @@ NUM_TRAIN = 400
 PLAN = {"name": "HeadThenStop", "arguments": {"cap": 16, "price": 2.0, "round_price": 0.3}}
 
 
-def export_trained(folder: Path, policy: dict[str, object] = PLAN, steps: int = 150) -> Path:
+def export_trained(folder: Path, policy: Mapping[str, object] = PLAN, steps: int = 150) -> Path:
     """Export a head that was trained on the first `NUM_TRAIN` questions; the others it has not seen."""
     spec, job = read_spec(PoolPaths(POOL)), read_data(str(CONFIG)).pool
     loaded = load_pool(CONFIG)

@@ -57,7 +57,7 @@ if __name__ == "__main__":
 @pytest.fixture(scope="module")
 def asked() -> list[Any]:
     """Questions that the head has not seen."""
-    return load_pool(CONFIG).questions[NUM_TRAIN : NUM_TRAIN + NUM_ASKED]
+    return list(load_pool(CONFIG).questions[NUM_TRAIN : NUM_TRAIN + NUM_ASKED])
 
 
 @pytest.fixture(scope="module")

@@ -140,11 +140,11 @@ def test_settings_travel_through_the_environment() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"probe_seconds": 0.0}, "`--t2-probe-timeout` above 0 seconds, got 0"),
-        ({"fallback_samples": 0}, "`--t2-fallback-samples` as a number of samples from 1 on, got 0"),
-        ({"shadow": 3}, "`--t2-shadow` and `--t2-shadow-log` together"),
-        ({"shadow": 3, "shadow_log": "log", "default": "auto"}, "`--t2-shadow` or `--t2-default auto`, got both"),
-        ({"shadow_text": True}, "`--t2-shadow-text` beside `--t2-shadow`, got it alone"),
+        ({"probe_seconds": 0.0}, "`--probe_timeout` above 0 seconds, got 0"),
+        ({"fallback_samples": 0}, "`--fallback_samples` as a number of samples from 1 on, got 0"),
+        ({"shadow": 3}, "`--shadow` with a `--shadow_log`"),
+        ({"shadow": 3, "shadow_log": "log", "default": "auto"}, "`--shadow` or `--default auto`, got both"),
+        ({"shadow_text": True}, "`--shadow_text` beside `--shadow`, got it alone"),
     ],
 )
 def test_settings_that_make_no_sense(changes: dict[str, Any], message: str) -> None:
@@ -206,7 +206,7 @@ def test_flags_that_are_not_t2s_go_to_vllm(monkeypatch: pytest.MonkeyPatch) -> N
         "org/m",
         "--port",
         "81",
-        "--t2-default",
+        "--default",
         "auto",
         "--head=h",
         "--enforce-eager",
@@ -214,7 +214,7 @@ def test_flags_that_are_not_t2s_go_to_vllm(monkeypatch: pytest.MonkeyPatch) -> N
         "a",
     ]
     with pytest.raises(SystemExit) as end:
-        main([*typed, "b", "--t2_probe_timeout", "2"])
+        main([*typed, "b", "--probe-timeout", "2"])
     assert end.value.code == 3
     assert (told["model"], told["head"]) == ("org/m", "h")
     assert told["others"] == ["--port", "81", "--enforce-eager", "--lora-modules", "a", "b"]
