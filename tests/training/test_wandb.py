@@ -30,7 +30,8 @@ def check_artifacts(run_file: Path, config: dict[str, Any], tmp_path: Path) -> N
     assert [name for name in files["pool"] if not name.startswith("manifests/")] == ["pool.json"]
     assert (pool["questions"], pool["samples"], pool["has_samples"]) == (96, 96 * 9, False)
     assert pool["model"]["id"] == "tiny-arith"
-    assert sorted(files["head"]) == ["README.md", "config.json", "model.safetensors", "seen_questions.txt"]
+    tensors = ["model.safetensors", "votes.safetensors"]
+    assert sorted(files["head"]) == sorted(["README.md", "config.json", "seen_questions.txt", *tensors])
     for name, path in files["head"].items():
         assert path.read_bytes() == (tmp_path / "head" / name).read_bytes()
     record = json.loads((tmp_path / "head" / "config.json").read_text())

@@ -131,7 +131,7 @@ def test_a_config_that_is_no_yaml_is_named(fails, tmp_path, content):
 
 def test_missing_vllm_names_the_command(pool, config, fails, monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
-    monkeypatch.setattr("t2.sampling.vllm_sampler.set_environment", lambda *_: None)
+    monkeypatch.setattr("t2.sampling.vllm_sampler.set_environment", lambda *_, **__: None)
     assert "pip install 't2-budget[vllm]'" in fails(
         "label", "--config", config(pool | {"sampler": "VLLMSampler"}), "--try_features", "false"
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any
 
 import pytest
 import torch
-from helpers.own_group import run_alone
+from helpers.own_group import ROOT, run_alone
 from helpers.trained_head import CONFIG, GRID, MODEL, NUM_TRAIN, export_trained
 
 from t2.budget_head import BudgetHead
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.vllm
 
 NUM_ASKED = 120
 _SCRIPT = """
-import json, sys
+import contextlib, io, json, sys
 from dataclasses import asdict
 
 import t2
@@ -50,6 +51,9 @@ if __name__ == "__main__":
         llm.answer(["3+4"])
     except t2.T2Error as error:
         told["closed"] = str(error)
+    with contextlib.redirect_stdout(io.StringIO()) as shown:  # the three lines of the README, in an engine of their own
+        exec(open("readme.py").read(), {})
+    told["readme"] = shown.getvalue()
     json.dump(told, open("out.json", "w"))
 """
 
@@ -67,6 +71,10 @@ def told(tmp_path_factory: pytest.TempPathFactory, asked: list[Any]) -> dict[str
     (folder / "questions.json").write_text(json.dumps([question.text for question in asked]))
     lines = [json.dumps({"id": question.id, "question": question.text}) for question in asked[:6]]
     (folder / "questions.jsonl").write_text("\n".join(lines) + "\n")
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (folder / "readme.py").write_text(
+        block.replace("heads/quickstart", "head").replace("assets/tiny-arith", str(MODEL))
+    )
     (folder / "script.py").write_text(_SCRIPT)
     _, survivors = run_alone([sys.executable, "script.py", str(MODEL)], folder)
     answers = (folder / "answers.jsonl").read_text().splitlines()
@@ -133,6 +141,12 @@ def test_mistakes_draw_nothing(told: dict[str, Any]) -> None:
     assert "a list of messages with images (number 0)" in pictures
     assert "Expected prompts shorter than the engine's max_model_len" in long
     assert told["closed"].startswith("Expected an open VotingLLM")
+
+
+def test_the_lines_of_the_readme(told: dict[str, Any]) -> None:
+    first, second = told["readme"].splitlines()
+    assert first.startswith("7 ")
+    assert re.search(r"^\S+ (0\.\d+|None) \{.*\} \(\d+(, \d+)*,?\)$", second)
 
 
 def test_no_process_is_left_behind(told: dict[str, Any]) -> None:

@@ -238,7 +238,7 @@ def test_missing_vllm_is_said_before_anything_is_compared(
     world: World, head: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
-    monkeypatch.setattr("t2.sampling.vllm_sampler.set_environment", lambda *_: None)
+    monkeypatch.setattr("t2.sampling.vllm_sampler.set_environment", lambda *_, **__: None)
     monkeypatch.setattr("t2.judging.command.compare", None)
     config = yaml.safe_load(world.config.read_text(encoding="utf-8"))
     config["data"]["pool"]["sampler"] = {"class_path": "VLLMSampler", "init_args": {"max_tokens": TOKENS}}
