@@ -78,12 +78,17 @@ class ServerArguments:
         return cls(("--model", str(model.folder), *flags, *told), *values)
 
     @property
+    def is_eager(self) -> bool:
+        """Whether nothing is to be compiled."""
+        return "--enforce-eager" in self.flags
+
+    @property
     def url(self) -> str:
         """Of OpenAI's interface."""
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/v1"
 
 
-def server_environment(before: Mapping[str, str], on_cpu: bool) -> dict[str, str]:
+def server_environment(before: Mapping[str, str], on_cpu: bool, is_eager: bool = False) -> dict[str, str]:
     """Environment of the server; what the user has set stays, and T2's plugins are added to the user's."""
     plugins = [name for name in before.get("VLLM_PLUGINS", "").split(",") if name and name not in PLUGINS]
     defaults = {"VLLM_NO_USAGE_STATS": "1"}
@@ -93,6 +98,8 @@ def server_environment(before: Mapping[str, str], on_cpu: bool) -> dict[str, str
             "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)),
             "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
         }
+        if is_eager:  # or the first probe waits until vLLM has compiled how it ranks tokens: ten seconds
+            defaults["TORCHDYNAMO_DISABLE"] = "1"
     return {**defaults, **before, "VLLM_PLUGINS": ",".join([*plugins, *PLUGINS])}
 
 

@@ -56,7 +56,7 @@ def serve(model: str, head: str, told: Sequence[str], settings: Callable[[str, s
     engine_head = EngineHead.of(export, folder, files)
     arguments = ServerArguments.of(files, engine_head, export.record.answering, told, on_cpu)
     print("\n".join(introduction(Planner(export), arguments, chosen)), flush=True)
-    environment = server_environment(os.environ, on_cpu) | chosen.in_environment()
+    environment = server_environment(os.environ, on_cpu, arguments.is_eager) | chosen.in_environment()
     return watched([sys.executable, "-m", _SERVER_MODULE, *arguments.flags], environment)
 
 

@@ -126,6 +126,8 @@ def test_plugins_and_cores_are_said_in_the_environment() -> None:
     assert made["VLLM_PLUGINS"] == "mine,t2_models,t2_server"
     assert made["VLLM_CPU_OMP_THREADS_BIND"] == ",".join(map(str, sorted(os.sched_getaffinity(0))))
     assert server_environment({"VLLM_CPU_OMP_THREADS_BIND": "7"}, on_cpu=True)["VLLM_CPU_OMP_THREADS_BIND"] == "7"
+    assert "TORCHDYNAMO_DISABLE" not in made
+    assert server_environment({}, on_cpu=True, is_eager=True)["TORCHDYNAMO_DISABLE"] == "1"
     assert set(server_environment({}, on_cpu=False)) == {"VLLM_NO_USAGE_STATS", "VLLM_PLUGINS"}
 
 
