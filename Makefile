@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 quickstart: $(STAMP) pools/quickstart
 	$(BIN)/python train.py fit --config configs/quickstart.yaml
-	$(BIN)/t2 ask heads/quickstart "3+4" "231-87+409-56" "95-9+6-58+33" --model assets/tiny-arith
+	$(BIN)/t2 ask heads/quickstart "3+4" "17+25-38+64" "231-187+409-456" --model assets/tiny-arith
 
 # The committed pool to begin with; its features too, but not the predictions, which are of its own questions alone.
 pools/quickstart:
