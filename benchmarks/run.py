@@ -18,11 +18,12 @@ import curves
 import features
 import label
 import planner
+import voting
 from measure import cpu_name
 
 PARTS = {
     part.__name__: part.rows
-    for part in (curves, features, backbone, label, batch_budget, bootstrap, curse, planner, carried)
+    for part in (curves, features, backbone, label, batch_budget, bootstrap, curse, planner, carried, voting)
 }
 
 
