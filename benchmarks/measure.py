@@ -28,9 +28,13 @@ def in_process(measured: Callable[..., Figures], *arguments: int) -> Figures:
     return result
 
 
-def in_turn(ours: Callable[[], Figures], bare: Callable[[], Figures], repeats: int) -> list[tuple[Figures, Figures]]:
-    """Both, one after the other, so many times."""
-    return [(in_process(ours), in_process(bare)) for _ in range(repeats)]
+def in_turn(ours: Callable[[], Figures], bare: Callable[..., Figures], repeats: int) -> list[tuple[Figures, Figures]]:
+    """Both, one after the other, so many times; the second is called with what the first has `told`, if anything."""
+    pairs = []
+    for _ in range(repeats):
+        figures = in_process(ours)
+        pairs.append((figures, in_process(bare, *figures.get("told", ()))))
+    return pairs
 
 
 def medians(measured: Callable[[], Figures], repeats: int) -> Figures:

@@ -6,7 +6,7 @@ import statistics
 import time
 from typing import Any
 
-from measure import ROOT, TINY, Figures, in_process
+from measure import ROOT, TINY, Figures, in_turn
 
 HEAD = str(ROOT / "assets" / "heads" / "tiny-arith")
 QUESTIONS, SEQUENCES = 500, 128
@@ -14,13 +14,10 @@ QUESTIONS, SEQUENCES = 500, 128
 
 def rows(repeats: int) -> list[str]:
     """The measured row."""
-    rates, rounds, samples = [], [], []
-    for _ in range(repeats):
-        ours = in_process(voting)
-        stock = in_process(bare, *ours["samples"])
-        rates.append((ours["tokens"] / ours["seconds"], stock["tokens"] / stock["seconds"]))
-        rounds.append(ours["rounds"])
-        samples.append(statistics.mean(ours["samples"]))
+    pairs = in_turn(voting, bare, repeats)
+    rates = [(a["tokens"] / a["seconds"], b["tokens"] / b["seconds"]) for a, b in pairs]
+    rounds = [ours["rounds"] for ours, _ in pairs]
+    samples = [statistics.mean(ours["told"]) for ours, _ in pairs]
     ratio, own = statistics.median(a / b for a, b in rates), statistics.median(a for a, _ in rates)
     return [
         f"| `VotingLLM.answer`, {QUESTIONS} questions of the embedded LLM, {statistics.median(samples):.1f} samples in "
@@ -41,7 +38,7 @@ def voting() -> Figures:
     return {
         "seconds": seconds,
         "tokens": sum(answer.tokens for answer in answers),
-        "samples": [answer.samples for answer in answers],
+        "told": [answer.samples for answer in answers],
         "rounds": statistics.mean(len(answer.rounds) for answer in answers),
     }
 

@@ -18,7 +18,18 @@ from t2.policies.batch_budget import allocate
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 GRID = (1, 3, 5, 7, 9, 12, 16, 24, 32)
-PARTS = ("curves", "features", "backbone", "label", "batch_budget", "bootstrap", "curse", "planner", "carried")
+PARTS = (
+    "curves",
+    "features",
+    "backbone",
+    "label",
+    "batch_budget",
+    "bootstrap",
+    "curse",
+    "planner",
+    "carried",
+    "voting",
+)
 
 
 @pytest.fixture(scope="module")
