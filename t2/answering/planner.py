@@ -75,8 +75,7 @@ class QuestionPlan:
             return 0
         extra = self.rule.extra(votes)
         if extra and self.last is not None and self.max_rounds is not None and rounds == self.max_rounds - 1:
-            # It goes on, so the last batch is drawn; a table for one round never stops before the first sample.
-            extra = max(1, self.last.extra(votes))
+            extra = self.last.extra(votes)
         return min(extra, self.most - len(votes))
 
     def is_settled(self, votes: Sequence[Hashable | None]) -> bool:
@@ -184,15 +183,14 @@ class Planner:
         most = self._most(options)
         priors = self._priors(prediction, most)
         rule = self._rule(policy, prediction, priors, most)
-        last = None
+        last: Rule | None = None
         if options.max_rounds is not None and isinstance(policy, PlanWithHead | PlanWithoutHead):
-            once = replace(policy, round_price=max(policy.round_price, ONE_ROUND_PRICE))
-            in_one = self._rule(once, prediction, priors, most)
-            if options.max_rounds == 1:
-                # One round: the plan for one round, which may be the greedy answer.
-                rule = in_one
-            # The greedy answer is no batch that could follow others.
-            last = rule if isinstance(in_one, GreedyAnswer) else in_one
+            if options.max_rounds == 1:  # the plan for one round, which may be the greedy answer
+                once = replace(policy, round_price=max(policy.round_price, ONE_ROUND_PRICE))
+                rule = self._rule(once, prediction, priors, most)
+            else:
+                assert priors is not None  # a planned policy has votes to plan from
+                last = ByTable(priors.last_table(policy.prices))
         return QuestionPlan(rule, most, self._posterior(priors), last, options.max_rounds)
 
     def fixed(self, n: int) -> QuestionPlan:

@@ -98,6 +98,17 @@ def plan(
     return DrawTable(model.states, batch_PS, greedy_right_P.double() - cost_P > root_P + _TIE)
 
 
+def last_batches(model: StopModel, cost_P: Tensor) -> DrawTable:
+    """The best number of samples to draw in every state if something is drawn and no look comes after it.
+
+    For a last round: W_m(s) = E[P_right after m more samples], and the batch is argmax_m W_m(s) - m * cost of a sample,
+    at least 1. The price of the round is paid either way.
+    """
+    never = torch.full((len(model),), torch.inf, dtype=torch.float64)
+    batch_PS, _ = _planned(model, cost_P.double().clamp(min=LEAST_COST), never, must_draw=True)
+    return DrawTable(model.states, batch_PS)
+
+
 def plan_each(
     model: StopModel, cost_NP: Tensor, round_cost_N: Tensor, greedy_right_P: Tensor | None = None
 ) -> list[DrawTable]:
@@ -114,7 +125,7 @@ def plan_each(
     return tables
 
 
-def _planned(model: StopModel, cost_P: Tensor, round_P: Tensor) -> tuple[Tensor, Tensor]:
+def _planned(model: StopModel, cost_P: Tensor, round_P: Tensor, must_draw: bool = False) -> tuple[Tensor, Tensor]:
     r"""Batches (P, S), int16, and the value (P,) of the best first batch, the cost of its own round left out.
 
     One pass from the cap down. Column m of `value_XMP` holds W_m of the states X of one level, which are those with the
@@ -129,6 +140,8 @@ def _planned(model: StopModel, cost_P: Tensor, round_P: Tensor) -> tuple[Tensor,
 
     So all m are settled at once, in as many steps as there are levels. At the root something is drawn whatever it
     costs. A round costs at least `_TIE`: of batches that are worth the same the larger one waits less, and is taken.
+
+    With `must_draw` every state below the cap has its best batch, also where stopping is worth more.
     """
     states, cap = model.states, model.states.cap
     # States first: a successor's values are then one run of memory, and copying runs is what this loop does most.
@@ -151,7 +164,7 @@ def _planned(model: StopModel, cost_P: Tensor, round_P: Tensor) -> tuple[Tensor,
         best_XP, which_XP = later_XMP.max(1)
         stop_XP, go_on_XP = right_SP[here], best_XP - round_P
         go_XP = go_on_XP > stop_XP + _TIE if drawn else torch.ones_like(stop_XP, dtype=torch.bool)
-        batch_SP[here] = torch.where(go_XP, which_XP + 1, 0).to(torch.int16)
+        batch_SP[here] = torch.where(go_XP | must_draw, which_XP + 1, 0).to(torch.int16)
         above_XMP[:, 0] = torch.where(go_XP, go_on_XP, stop_XP)
         value_XMP = above_XMP
     return batch_SP.T.contiguous(), best_XP[0]

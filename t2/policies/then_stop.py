@@ -28,7 +28,7 @@ from torch import Tensor
 from t2.errors import T2Error
 from t2.heads.answer_atoms import AnswerAtoms, swapped
 from t2.heads.training_votes import TrainingVotes
-from t2.policies.planning import StopModel, plan_each
+from t2.policies.planning import StopModel, last_batches, plan_each
 from t2.policies.states import VoteStates, vote_states
 from t2.policies.stopping import DrawTable, TableRule
 
@@ -134,6 +134,11 @@ class Prices:
                 "Set it to 0 where waiting costs nothing, to infinity for a single round."
             )
 
+    @property
+    def price_of_a_token(self) -> float:
+        """In accuracy (a share, not points)."""
+        return self.price / 100 / 1000
+
 
 @dataclass(frozen=True)
 class Priors:
@@ -147,9 +152,13 @@ class Priors:
 
     def tables(self, prices: Sequence[Prices]) -> list[DrawTable]:
         """The best plan for each pair of prices."""
-        per_token_N = torch.tensor([each.price for each in prices], dtype=torch.float64) / 100 / 1000
+        per_token_N = torch.tensor([each.price_of_a_token for each in prices], dtype=torch.float64)
         round_N = torch.tensor([each.round_price for each in prices], dtype=torch.float64) / 100
         return plan_each(self.model, per_token_N[:, None] * self.tokens_P.double(), round_N, self.greedy_right_P)
+
+    def last_table(self, prices: Prices) -> DrawTable:
+        """The best batch in every state if it is drawn and no look comes after it, for a last allowed round."""
+        return last_batches(self.model, prices.price_of_a_token * self.tokens_P.double())
 
 
 def priors_of_everyone(votes: TrainingVotes, cap: int) -> Priors:

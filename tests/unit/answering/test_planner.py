@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -109,19 +110,68 @@ def test_one_allowed_round_is_the_plan_for_one_round() -> None:
         assert plan.is_greedy == isinstance(once[row], GreedyAnswer)
 
 
-def test_the_last_round_draws_as_if_there_were_no_look_after_it() -> None:
-    head, pooled = served(PlanWithHead(7, 1.0, 0.0))
-    table = PlanWithHead(7, 1.0, ONE_ROUND_PRICE).rule(head.inputs(head.predict(pooled))).table
+def worth_of_a_last_round(weight_Q: torch.Tensor, drawn: int, first: int, second: int, more: int) -> float:
+    """P(right) after so many more samples, summed over all ways in which they may vote, atom by atom.
+
+    Leader and runner-up are followed by name: at the end the first with the most votes is the answer, and of a tie
+    either with the same probability.
+    """
+    total = worth = 0.0
+    rest = drawn - first - second
+    atoms = VOTES.atoms
+    for weight, (s1, s2, r), c in zip(weight_Q.tolist(), atoms.share_J3.tolist(), atoms.right_J.tolist(), strict=True):
+        for a, b, right in ((s1, s2, c), (s2, s1, {1: 2, 2: 1, 0: 0}[c])):
+            here = weight * a**first * b**second * r**rest
+            total += here
+            for to_first in range(more + 1):
+                for to_second in range(more + 1 - to_first):
+                    others = more - to_first - to_second
+                    ways = math.comb(more, to_first) * math.comb(more - to_first, to_second)
+                    came = here * ways * a**to_first * b**to_second * r**others
+                    x, y = first + to_first, second + to_second
+                    won = 1.0 if x > y else 0.5 if x == y else 0.0
+                    worth += came * (won * (right == 1) + (1 - won) * (right == 2)) * (x + y > 0)
+    return worth / total
+
+
+@pytest.mark.parametrize("price", [0.5, 3.0, 12.0])
+def test_the_last_round_is_the_best_single_batch(price: float) -> None:
+    """Against brute force over batches, whatever the price of a round is: there is no look after it."""
+    head, pooled = served(PlanWithHead(7, price, 0.05))
+    own = head.head
+    assert isinstance(own, PriorHead)
     seen = 0
     for row, answers in enumerate(orders()):
-        plan = Planner(head).plan(head.raw(pooled[row]), AnswerOptions(max_rounds=2))
+        raw_O = head.raw(pooled[row])
+        plan = Planner(head).plan(raw_O, AnswerOptions(max_rounds=2))
         first = plan.extra([], 0)
         if plan.is_greedy or not (second := plan.extra(answers[:first], 1)):
             continue
-        counts = sorted((answers[:first].count(vote) for vote in "abc"), reverse=True)
-        assert second == max(1, table.extra(row, first, counts[0], counts[1]))
+        prediction = own.predict(raw_O[None])
+        assert prediction.atom_weights_BJ is not None
+        weight_J = prediction.atom_weights_BJ[0].double()
+        weight_Q = (1 - own.lam) * weight_J @ own.spread_JQ + own.lam / own.spread_JQ.shape[1]
+        cost = price / 100 / 1000 * float(prediction.log_tokens_B[0].double().exp())
+        counts = sorted((answers[:first].count(vote) for vote in "abc"), reverse=True)[:2]
+        worth = {
+            more: worth_of_a_last_round(weight_Q, first, *counts, more) - more * cost for more in range(1, 8 - first)
+        }
+        assert worth[second] == pytest.approx(max(worth.values()), abs=1e-9)
         seen += 1
     assert seen >= 5
+
+
+def test_a_dear_round_does_not_make_the_last_one_small() -> None:
+    """It once drew a single sample: the table for one round stops after any look, whatever the votes are."""
+    head, pooled = served(PlanWithHead(7, 0.2, 0.5))
+    drawn = [
+        plan.extra(answers[: plan.first], 1)
+        for plan, answers in (
+            (Planner(head).plan(head.raw(pooled[row]), AnswerOptions(max_rounds=2)), each)
+            for row, each in enumerate(orders())
+        )
+    ]
+    assert max(drawn) > 1
 
 
 @pytest.mark.parametrize("policy", ALL, ids=in_words)
