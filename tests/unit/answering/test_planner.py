@@ -152,9 +152,10 @@ def test_the_last_round_is_the_best_single_batch(price: float) -> None:
         weight_J = prediction.atom_weights_BJ[0].double()
         weight_Q = (1 - own.lam) * weight_J @ own.spread_JQ + own.lam / own.spread_JQ.shape[1]
         cost = price / 100 / 1000 * float(prediction.log_tokens_B[0].double().exp())
-        counts = sorted((answers[:first].count(vote) for vote in "abc"), reverse=True)[:2]
+        leader, runner = sorted((answers[:first].count(vote) for vote in "abc"), reverse=True)[:2]
         worth = {
-            more: worth_of_a_last_round(weight_Q, first, *counts, more) - more * cost for more in range(1, 8 - first)
+            more: worth_of_a_last_round(weight_Q, first, leader, runner, more) - more * cost
+            for more in range(1, 8 - first)
         }
         assert worth[second] == pytest.approx(max(worth.values()), abs=1e-9)
         seen += 1
