@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -295,11 +295,15 @@ def ask(
         dtype: of weights and activations in the engine; by default as the samples were drawn.
         max_num_seqs: sequences that run at once.
     """
+    from t2.ask.command import already, what_is_asked
     from t2.ask.command import ask as answers
-    from t2.ask.command import check_paths
     from t2.ask.voting_llm import EngineSettings, VotingLLM
 
-    check_paths(questions, file, out)
+    work = what_is_asked(questions, file, out)  # before an LLM is loaded
+    if (before := already(work)) is not None:
+        print(before, flush=True)
+    if not (work if isinstance(work, Sequence) else work.left):
+        return
     engine = EngineSettings(max_num_seqs=max_num_seqs, dtype=dtype)
     with VotingLLM(
         head,
@@ -311,7 +315,7 @@ def ask(
         grader=grader,
         engine=engine,
     ) as llm:
-        for line in answers(llm, questions or [], file, out):
+        for line in answers(llm, work):
             print(line, flush=True)
 
 
@@ -564,6 +568,7 @@ def _without_others(args: list[str], function: Callable[..., None]) -> tuple[lis
     others: list[str] = []
     target = own
     for word in args:
+        word = "--help" if word == "-h" else word
         if word.startswith("-"):
             name, equals, value = word.lstrip("-").partition("=")
             known = name.replace("-", "_")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 
 from t2.errors import T2Error, quoted
+
+LARGEST_PRICE = 1e9
+"""In accuracy points: far above a price at which anything is drawn."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class AnswerOptions:
         for name in ("price", "round_price"):
             value = getattr(self, name)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if value is not None and not (is_number and isfinite(value) and value >= 0):
+            if value is not None and not (is_number and 0 <= value <= LARGEST_PRICE):  # NaN fails too
                 raise T2Error(f"Expected `{name}` as a finite number from 0 on (accuracy points), got {_said(value)}.")
         for name in ("max_samples", "max_rounds"):
             value = getattr(self, name)

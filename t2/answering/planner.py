@@ -194,7 +194,13 @@ class Planner:
         return QuestionPlan(rule, most, self._posterior(priors), last, options.max_rounds)
 
     def fixed(self, n: int) -> QuestionPlan:
-        """So many samples at once: what a question gets whose activations could not be had."""
+        """So many samples at once: what a question gets whose activations could not be had.
+
+        Raises:
+            T2Error: more than the head's largest budget, beyond which nothing is known.
+        """
+        if not 1 <= n <= self.largest:
+            raise T2Error(f"Expected a fixed number of samples from 1 to {self.largest}, the largest budget, got {n}.")
         return QuestionPlan(OneBatch(n), n, self._posterior(self._priors(None, n)))
 
     def _most(self, options: AnswerOptions) -> int:

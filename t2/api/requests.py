@@ -80,6 +80,11 @@ class RequestReader:
         self._prompt = None if record.prompt is None else HeadPrompt(record.prompt.spec, frame)
         self.grader = _grader_of(record)
         """the head's own; None: it is the user's own class, and requests must name another one"""
+        if default == "auto" and self.grader is None:
+            raise T2Error(
+                "Expected `--default off` for a head whose answers are read by a class of the user's own, which no "
+                "file may name, got auto. Requests then say `t2_grader` themselves."
+            )
 
     def read(self, body: Json, kind: Kind) -> BudgetedRequest | None:
         """What a request asks of T2; None: nothing, so that it goes on untouched.
@@ -202,6 +207,11 @@ def _check_combination(body: Json, kind: Kind, options: Mapping[str, Any]) -> No
     for field in ("n", "best_of"):
         if body.get(field) is not None:
             raise T2Error(f'Expected `{field}` or `t2_budget: "auto"`, got both. Leave `{field}` out: T2 chooses it.')
+    if body.get("temperature") == 0:
+        raise T2Error(
+            'Expected a `temperature` above 0 in a request with `t2_budget: "auto"`, got 0: equal answers need no '
+            "vote. Leave it out: the head's own is taken."
+        )
     for field in ("use_beam_search", "echo", "prompt_embeds"):
         if body.get(field):
             raise T2Error(f"Expected no `{field}` in a request with `t2_budget`, got it. Leave one of them out.")

@@ -19,7 +19,7 @@ from t2.api.metrics import ServingMetrics
 from t2.api.requests import BudgetedRequest, Kind, RequestReader
 from t2.api.responses import Drawn, StreamedRequest, is_shown, shown_choice
 from t2.api.upstream import Json, Upstream
-from t2.errors import in_a_line
+from t2.errors import T2Error, in_a_line
 from t2.grading.grade import vote_of
 from t2.policies.record import in_words
 from t2.shadow.log import ShadowLog
@@ -50,6 +50,11 @@ class Shadowing:
             metrics: that count it.
             with_text: keep prompts and answers in the log.
         """
+        if reader.grader is None:
+            raise T2Error(
+                "Expected a head whose answers are read by one of T2's graders for shadow mode, got one with a class "
+                "of the user's own, which no file may name. Export it with another grader."
+            )
         self._samples, self._reader, self._decider = samples, reader, decider
         self._log, self._metrics, self._with_text = log, metrics, with_text
         self._running: set[asyncio.Task[None]] = set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from t2.answering.question import VotedAnswer
@@ -18,13 +18,29 @@ _LONGEST_SHOWN = 600
 """Characters of an answer's text."""
 
 
-def answered_in(path: Path) -> set[str]:
-    """Ids of the questions that a file of answers has already.
+@dataclass(frozen=True)
+class AskedFile:
+    """A file of questions, and what is left of it to ask."""
 
-    Raises:
-        T2Error: it is no file of answers.
-    """
-    return {row.required("id") for row in read_objects(path, "answers")} if path.exists() else set()
+    out: Path
+    left: tuple[Asked, ...]
+    num_questions: int
+
+    @classmethod
+    def of(cls, file: Path, out: Path) -> AskedFile:
+        """Read both, before an LLM is loaded; half a line at the end of the answers, left by an end, is cut off.
+
+        Raises:
+            T2Error: no such file, or one that holds something else.
+        """
+        asked = questions_of(file)
+        done = set[str]()
+        if out.exists():
+            done = {row.required("id") for row in read_objects(out, "answers", still_written=True)}
+            whole = out.read_bytes()
+            with out.open("r+b") as half:
+                half.truncate(whole.rfind(b"\n") + 1)
+        return cls(out, tuple(each for each in asked if each.id not in done), len(asked))
 
 
 def ask_file(llm: VotingLLM, asked: Sequence[Asked], out: Path) -> Iterator[tuple[Asked, VotedAnswer]]:
@@ -37,33 +53,27 @@ def ask_file(llm: VotingLLM, asked: Sequence[Asked], out: Path) -> Iterator[tupl
             yield asked[index], answer
 
 
-def ask(llm: VotingLLM, questions: Sequence[str], file: str | None, out: str | None) -> Iterator[str]:
-    """Answer what is asked; gives the lines to print as they come.
-
-    Raises:
-        T2Error: neither questions nor a file, or both; a file that cannot be read.
-    """
-    check_paths(questions, file, out)
-    if questions:
-        for question, answer in zip(questions, llm.answer(questions), strict=True):
+def ask(llm: VotingLLM, work: Sequence[str] | AskedFile) -> Iterator[str]:
+    """Answer what is asked; gives the lines to print as they come."""
+    if not isinstance(work, AskedFile):
+        for question, answer in zip(work, llm.answer(work), strict=True):
             yield f"> {question}"
             yield from in_words(answer)
         return
-    assert file is not None
-    assert out is not None
-    asked = questions_of(Path(file))
-    done = answered_in(Path(out))
-    left = [each for each in asked if each.id not in done]
-    if len(left) < len(asked):
-        yield f"{len(asked) - len(left)} of {len(asked)} questions are answered in {out} already"
     answers = []
-    with progress("answering", len(left), unit="questions") as advance:
-        for _, answer in ask_file(llm, left, Path(out)):
+    with progress("answering", len(work.left), unit="questions") as advance:
+        for _, answer in ask_file(llm, work.left, work.out):
             answers.append(answer)
             advance(len(answers))
-    if answers:
-        yield summary_of(answers)
-    yield f"Answers  {out}"
+    yield summary_of(answers)
+    yield f"Answers  {work.out}"
+
+
+def already(work: Sequence[str] | AskedFile) -> str | None:
+    """What was answered before; None: nothing was."""
+    if isinstance(work, AskedFile) and (done := work.num_questions - len(work.left)):
+        return f"{done} of {work.num_questions} questions are answered in {work.out} already"
+    return None
 
 
 def in_words(answer: VotedAnswer) -> list[str]:
@@ -107,16 +117,19 @@ def summary_of(answers: Sequence[VotedAnswer]) -> str:
     )
 
 
-def check_paths(questions: Sequence[str] | None, file: str | None, out: str | None) -> None:
+def what_is_asked(questions: Sequence[str] | None, file: str | None, out: str | None) -> Sequence[str] | AskedFile:
     """Either questions, or a file and where its answers go.
 
     Raises:
-        T2Error: neither or both.
+        T2Error: neither or both, or files that cannot be used.
     """
     if bool(questions) == (file is not None):
         raise T2Error('Expected a question or `--file questions.jsonl`, got both or neither. t2 ask HEAD "question"')
-    if (file is None) != (out is None):
+    if file is not None and out is not None:
+        return AskedFile.of(Path(file), Path(out))
+    if file is not None or out is not None:
         raise T2Error("Expected `--out answers.jsonl` with `--file` and not without, got one of them. Add the other.")
+    return questions or ()
 
 
 def _rounds(num: int) -> str:

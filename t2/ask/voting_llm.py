@@ -7,6 +7,7 @@ follow as its own answers demand, beside those of all others.
 from __future__ import annotations
 
 import secrets
+import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ class VotingLLM:
         if self._engine_head is not None:
             self._sampler.carry(self._engine_head.hf_overrides)
         self._sampler.open(str(files.folder), secrets.randbelow(_SEEDS) if seed is None else seed)
-        self._is_open = True
+        self._is_open, self._is_answering = True, False
 
     @property
     def _reads_beforehand(self) -> bool:
@@ -159,6 +160,18 @@ class VotingLLM:
         """
         if not self._is_open:
             raise T2Error("Expected an open VotingLLM, got one that was closed. Make a new one.")
+        if self._is_answering:
+            raise T2Error(
+                "Expected one stream of answers at a time, got a second one inside the first. End the first, or ask "
+                "all questions together."
+            )
+        self._is_answering = True
+        try:
+            yield from self._answers(questions)
+        finally:
+            self._is_answering = False
+
+    def _answers(self, questions: Sequence[str]) -> Iterator[tuple[int, VotedAnswer]]:
         _check_texts(questions)
         prompts = [tuple(self._renderer.ids(question)) for question in questions]
         self._sampler.check_prompts({str(index): prompt for index, prompt in enumerate(prompts)})
@@ -167,7 +180,10 @@ class VotingLLM:
 
         def planned(index: int, raw_O: Tensor | None, probe_tokens: int = 0) -> SampleRequest:
             """The first round of a question."""
-            plan, n_ref = self.planner.plan(raw_O, self.options), self.planner.n_ref
+            n_ref = self.planner.n_ref
+            # A prompt whose activations are no numbers gets a fixed number of samples: the others must not be lost.
+            lacks_activations = raw_O is None and self.planner.needs_activations
+            plan = self.planner.fixed(n_ref) if lacks_activations else self.planner.plan(raw_O, self.options)
             asked[index] = QuestionInProgress(plan, self.asking.grader, len(prompts[index]), n_ref, probe_tokens)
             first = next_round(index)
             assert first is not None  # no rule stops before the first sample
@@ -190,7 +206,7 @@ class VotingLLM:
             index = int(result.request.question_id)
             if isinstance(result, ProbeResult):
                 assert self._engine_head is not None
-                queue.add_round(planned(index, self._engine_head.raw(result.logprobs), probe_tokens=1))
+                queue.add_round(planned(index, self._read(self._engine_head, result), probe_tokens=1))
                 continue
             asked[index].take([Answered(s.text, s.finish_reason, len(s.token_ids)) for s in result.samples])
             if (request := next_round(index)) is not None:
@@ -198,6 +214,14 @@ class VotingLLM:
             else:
                 queue.end_question()
                 yield index, asked.pop(index).answer()
+
+    def _read(self, engine_head: EngineHead, result: ProbeResult) -> Tensor | None:
+        """The head's raw outputs; None: the engine's activations of this prompt are no numbers, which is said."""
+        try:
+            return engine_head.raw(result.logprobs)
+        except T2Error as error:
+            print(f"Beware: {error} Question {result.request.question_id} gets N_ref samples.", file=sys.stderr)
+            return None
 
     def _activations(self, questions: Sequence[str]) -> Tensor | None:
         """Those of a head that cannot sit in the engine, (B, L, D)."""

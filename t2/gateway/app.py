@@ -31,9 +31,9 @@ from t2.gateway.prompt_probe import NO_PROBE, PromptProbe
 
 PATHS: dict[str, Kind] = {"/v1/chat/completions": "chat", "/v1/completions": "completion"}
 PASSED_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-NO_KEY = ("", "EMPTY")
+NO_KEY = ("", "EMPTY", "none")
 """What clients send that have no key but must send one."""
-_KEPT_HEADERS = ("openai-organization", "openai-project", "x-request-id", "traceparent", "tracestate")
+_KEPT_HEADERS = ("openai-organization", "openai-project", "traceparent", "tracestate")
 """Of a client's request that are sent with each of the requests that it becomes, besides its key."""
 _CLIENT_CLOSED_REQUEST = 499
 """Nobody is there to read it; logs show it."""
@@ -56,17 +56,21 @@ class Keys:
         return self.clients is None or compare_digest(_key_of(request).encode(), self.clients.encode())
 
     def sent_on(self, request: Request) -> str | None:
-        """The key that goes to the server in place of the client's; None: the client's own goes, or none at all."""
-        own = _key_of(request) not in NO_KEY
-        return self.servers if self.clients is not None or not own else None
+        """The key that goes to the server in place of the client's, empty: no key; None: the client's own goes.
+
+        A key that opens the gateway is none of the server's business.
+        """
+        if self.clients is not None:
+            return self.servers or ""
+        return self.servers if _key_of(request) in NO_KEY else None
 
     def headers(self, request: Request) -> dict[str, str]:
         """What goes along with a request to the server that the gateway makes itself."""
         kept = {name: value for name in _KEPT_HEADERS if (value := request.headers.get(name)) is not None}
         if (key := self.sent_on(request)) is not None:
-            return kept | {"authorization": f"Bearer {key}"}
+            return kept | ({"authorization": f"Bearer {key}"} if key else {})
         own = request.headers.get("authorization")
-        return kept | ({"authorization": own} if own is not None and self.clients is None else {})
+        return kept | ({} if own is None else {"authorization": own})
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ async def passed_on(
     Args:
         client: with the server's address.
         request: of the client.
-        key: that goes in place of the client's; None: the client's own goes.
+        key: that goes in place of the client's, empty: none; None: the client's own goes.
         content: that goes in place of the client's; None: the client's own goes.
 
     Raises:
@@ -90,7 +90,7 @@ async def passed_on(
     """
     dropped = ("host", "content-length", *(("authorization",) if key is not None else ()))
     headers = end_to_end(request.headers.raw, dropped)
-    if key is not None:
+    if key:
         headers.append((b"authorization", f"Bearer {key}".encode()))
     # Read whole: whether the client still waits can be heard only when it has said all.
     own = await request.body()

@@ -25,8 +25,12 @@ _REFUSED = {
     "model": "name the LLM first: t2 serve MODEL",
     "hf-overrides": "T2 sets it, so that the engine carries the head",
     "speculative-config": "drafts and a head inside the engine do not go together",
+    "chat-template": "the head knows the LLM's own prompts alone",
+    "default-chat-template-kwargs": "the head's own are set in each request",
 }
 """Flags of vLLM that cannot be told, and why."""
+_OF_THE_ENGINE = ("hf-overrides", "speculative-config")
+"""Those of them that may be told where the engine carries no head."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class ServerArguments:
             T2Error: a flag that T2 must set itself.
         """
         for name, why in _REFUSED.items():
-            if _value(told, name) is not None and (name == "model" or engine_head is not None):
+            if _value(told, name) is not None and (name not in _OF_THE_ENGINE or engine_head is not None):
                 raise T2Error(f"Expected no `--{name}`, got one: {why}. Leave it out.")
         own = {
             "host": HOST,

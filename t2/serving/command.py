@@ -13,10 +13,10 @@ from contextlib import contextmanager
 
 from t2.answering.asking import Asking, check_base_model
 from t2.answering.planner import Planner
-from t2.api.description import public_name
 from t2.budget_head import BudgetHead
 from t2.endings import SIGNALS
 from t2.engine.engine_head import EngineHead
+from t2.errors import T2Error, quoted
 from t2.export import local_folder
 from t2.model_files import ModelFiles, resolve_model
 from t2.policies.record import in_words
@@ -51,7 +51,7 @@ def serve(model: str, head: str, told: Sequence[str], settings: Callable[[str, s
     folder = local_folder(head).resolve()
     export, files = BudgetHead.from_pretrained(folder), resolve_model(model)
     check_for_this_llm(export, files)
-    chosen = settings(str(folder), public_name(head))
+    chosen = settings(str(folder), folder.name if os.path.isdir(head) else head)
     on_cpu = not torch.cuda.is_available()
     engine_head = EngineHead.of(export, folder, files)
     arguments = ServerArguments.of(files, engine_head, export.record.answering, told, on_cpu)
@@ -69,6 +69,11 @@ def check_for_this_llm(head: BudgetHead, model: ModelFiles) -> None:
     check_base_model(head, model)
     Asking.of(head, "exact").check_ends(model.folder)  # any grader will do here: requests may name their own
     if head.record.prompt is not None:
+        if head.record.prompt.template != "chat":
+            raise T2Error(
+                f"Expected a head of the LLM's own chat template, which the server renders, got one of "
+                f"{quoted(head.record.prompt.template)}. Ask it by `t2 ask`, or train one with `prompt.template: chat`."
+            )
         head.renderer(model)  # refuses another template
 
 

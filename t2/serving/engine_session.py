@@ -79,7 +79,7 @@ class EngineSession:
 
     async def stream(self, body: Json) -> AsyncGenerator[Json, None]:
         request = self._request(body)
-        has_ended = False
+        has_begun = has_ended = False
         try:
             async with aclosing(await self._ask(request)) as lines:
                 async for line in lines:
@@ -89,7 +89,9 @@ class EngineSession:
                     chunk = json.loads(said)
                     if "error" in chunk:
                         status = int(chunk["error"].get("code") or HTTPStatus.INTERNAL_SERVER_ERROR)
-                        raise UpstreamError(status, chunk, refused=status == HTTPStatus.SERVICE_UNAVAILABLE)
+                        full = status == HTTPStatus.SERVICE_UNAVAILABLE
+                        raise UpstreamError(status, chunk, refused=full and not has_begun)
+                    has_begun = True
                     yield chunk
             has_ended = True
         finally:

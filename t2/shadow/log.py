@@ -38,7 +38,8 @@ class ShadowLog:
         self._counting = threading.Lock()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab+") as file:
+            handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)  # prompts may be nobody else's
+            with os.fdopen(handle, "ab+") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 file.seek(0)
                 if not _begins_a_log(file.read(len(_BEGINNING))):

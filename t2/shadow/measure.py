@@ -60,6 +60,8 @@ class ShadowReport:
     """by the number of samples that T2 would have drawn, greedy answers left out"""
     cut: int
     """requests in which T2 would have gone on, but no more samples had been drawn"""
+    cut_agreeing: int
+    """those of them whose votes say the same so far"""
     fell_back: int
     """requests whose activations could not be had"""
 
@@ -70,10 +72,13 @@ class ShadowReport:
 
     @property
     def most_changed(self) -> float:
-        """Share of the requests whose answer T2 may have changed at most: votes that differ, and all greedy answers."""
+        """Share of the requests whose answer T2 may have changed at most.
+
+        Votes that differ, all greedy answers, and those that were cut: what was not drawn might have changed the vote.
+        """
         whole = self.everything
         same = whole.agreement.value * whole.known if whole.agreement else 0.0
-        return 1 - same / whole.requests
+        return 1 - (same - self.cut_agreeing) / whole.requests
 
     @property
     def verdict(self) -> str:
@@ -99,12 +104,13 @@ def measured(records: Iterable[ShadowRecord], num_resamples: int = 2000) -> Shad
     rows: list[tuple[float, ...]] = []
     times: list[str] = []
     policies: Counter[str] = Counter()
-    cut = fell_back = 0
+    cut = cut_agreeing = fell_back = 0
     for record in records:
         rows.append(_row(record))
         times.append(record.time)
         policies[record.policy] += 1
         cut += record.was_cut
+        cut_agreeing += record.was_cut and record.agrees is True
         fell_back += record.fell_back
     if not rows:
         raise T2Error("Expected at least one request in the log of shadow mode, got none. Let the server answer some.")
@@ -119,6 +125,7 @@ def measured(records: Iterable[ShadowRecord], num_resamples: int = 2000) -> Shad
         by_rounds=_groups(value_QP, rounds_Q, num_resamples),
         by_samples=_groups(sampled_QP, sampled_QP[:, _SAMPLES], num_resamples),
         cut=cut,
+        cut_agreeing=cut_agreeing,
         fell_back=fell_back,
     )
 

@@ -24,7 +24,9 @@ import contextlib, io, json, sys
 from dataclasses import asdict
 
 import t2
-from t2.ask.command import ask
+from pathlib import Path
+
+from t2.ask.command import AskedFile, already, ask
 
 if __name__ == "__main__":
     model, questions = sys.argv[1], json.load(open("questions.json"))
@@ -37,8 +39,13 @@ if __name__ == "__main__":
         stream.close()  # with nineteen questions in the engine
         told["running"] = llm._sampler._llm.llm_engine.get_num_unfinished_requests()
         told["again"] = [asdict(answer) for answer in llm.answer(questions[:5], show_progress=False)]
-        told["asked"] = list(ask(llm, [], "questions.jsonl", "answers.jsonl"))
-        told["asked again"] = list(ask(llm, [], "questions.jsonl", "answers.jsonl"))
+        told["asked"] = list(ask(llm, AskedFile.of(Path("questions.jsonl"), Path("answers.jsonl"))))
+        told["asked again"] = already(AskedFile.of(Path("questions.jsonl"), Path("answers.jsonl")))
+        for _ in llm.answer_stream(questions[:2]):
+            try:
+                llm.answer(questions[:1])
+            except t2.T2Error as error:
+                told["second stream"] = str(error)
         told["nothing"] = llm.answer([])
         errors = []
         for wrong in ("3+4", ["3+4", ""], [[{"type": "image_url"}]], ["1+" * 200 + "1"]):
@@ -123,14 +130,12 @@ def test_a_stream_that_is_left_leaves_nothing_in_the_engine(told: dict[str, Any]
     assert told["running"] == 0
     assert len(told["again"]) == 5
     assert told["nothing"] == []
+    assert told["second stream"].startswith("Expected one stream of answers at a time")
 
 
 def test_a_file_of_questions(told: dict[str, Any], asked: list[Any]) -> None:
     assert told["asked"][0].startswith("6 answers, ")
-    assert told["asked again"] == [
-        "6 of 6 questions are answered in answers.jsonl already",
-        "Answers  answers.jsonl",
-    ]
+    assert told["asked again"] == "6 of 6 questions are answered in answers.jsonl already"
     assert sorted(line["id"] for line in told["lines"]) == sorted(question.id for question in asked[:6])
 
 

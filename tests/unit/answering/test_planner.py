@@ -248,6 +248,8 @@ def test_what_runs_is_cancelled_where_the_rule_would_have_stopped() -> None:
 def test_fixed_is_what_is_left_without_activations() -> None:
     plan = Planner(served(PlanWithHead(7, 3.0, 0.5))[0]).fixed(4)
     assert walked(plan, ["a"] * 7) == [4]
+    with pytest.raises(T2Error, match="Expected a fixed number of samples from 1 to 7, the largest budget, got 1000"):
+        Planner(served(PlanWithHead(7, 3.0, 0.5))[0]).fixed(1000)
     assert plan.confidence(["a"] * 4) is not None
 
 
@@ -269,7 +271,7 @@ def test_what_an_export_cannot_be_asked(policy: Policy, asked: dict[str, float],
 @pytest.mark.parametrize(
     "asked",
     [
-        *({"price": value} for value in (-1.0, float("nan"), float("inf"), "dear", True)),
+        *({"price": value} for value in (-1.0, float("nan"), float("inf"), 10**400, "dear", True)),
         *({"max_samples": value} for value in (0, -3, 2.0, "3", True)),
         {"round_price": -0.1},
         {"max_rounds": 0},

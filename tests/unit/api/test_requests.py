@@ -175,7 +175,12 @@ def test_several_prompts_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"n": 2}, {"use_beam_search": True}, {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}],
+    [
+        {"n": 2},
+        {"temperature": 0},
+        {"use_beam_search": True},
+        {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]},
+    ],
 )
 def test_the_servers_default_leaves_alone_what_it_cannot_decide(changes: Json) -> None:
     assert reader("auto").read(chat(**changes), "chat") is None
@@ -191,6 +196,16 @@ def test_a_grader_must_be_named_where_the_head_has_none_of_t2s_own() -> None:
         own.read(chat({"t2_budget": "auto"}), "chat")
     assert own.shadowed(chat(), "chat") is None
     assert own.read(chat({"t2_budget": "auto", "t2_grader": "exact"}), "chat") is not None
+    with pytest.raises(T2Error, match="Expected `--default off` for a head whose answers are read by a class"):
+        RequestReader(record, Planner(head).check, "auto")
+
+
+@pytest.mark.parametrize("temperature", [0, 0.0])
+def test_equal_answers_need_no_vote(temperature: float) -> None:
+    """VLLM refuses several samples at temperature 0, in the middle of a stream for example."""
+    with pytest.raises(T2Error, match="Expected a `temperature` above 0"):
+        reader().read(chat({"t2_budget": "auto"}, temperature=temperature), "chat")
+    assert reader().shadowed(chat(temperature=temperature), "chat") is None
 
 
 def test_shadow_mode_changes_neither_prompt_nor_sampling() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from t2.answering.question import VotedAnswer
-from t2.ask.command import ask, in_words, questions_of, summary_of
+from t2.ask.command import AskedFile, already, ask, in_words, questions_of, summary_of
 from t2.cli import main
 from t2.errors import T2Error
 
@@ -48,7 +48,7 @@ def test_an_answer_in_words() -> None:
 
 def test_a_question_from_the_shell() -> None:
     llm = Scripted()
-    lines = list(ask(llm, ["3+5"], None, None))  # type: ignore[arg-type]
+    lines = list(ask(llm, ["3+5"]))  # type: ignore[arg-type]
     assert llm.asked == ["3+5"]
     assert lines == ["> 3+5", *in_words(voted())]
 
@@ -59,17 +59,21 @@ def test_a_file_is_asked_once(tmp_path: Path) -> None:
     rows = [{"id": "a", "question": "1+1"}, {"question": "2+2"}, {"id": "c", "question": "3+3", "answer": "6"}]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     llm = Scripted()
-    stream = ask(llm, [], str(file), str(out))  # type: ignore[arg-type]
-    lines = list(stream)
+    work = AskedFile.of(file, out)
+    assert already(work) is None
+    lines = list(ask(llm, work))  # type: ignore[arg-type]
     assert lines[0].startswith("3 answers, 5.0 samples in 2.00 rounds a question, 180 tokens: about 0.50 of FixedN's")
     answers = [json.loads(line) for line in out.read_text().splitlines()]
     assert [each["question"] for each in answers] == ["3+3", "2+2", "1+1"]
     assert answers[0]["id"] == "c"
     assert answers[0]["votes"] == {"8": 3, "7": 1}
     out.write_text("".join(out.read_text().splitlines(keepends=True)[:2]))  # as if it had been ended there
+    with out.open("a") as file_of_answers:
+        file_of_answers.write('{"id": "half a li')  # as `kill -9` leaves it
     again = Scripted()
-    lines = list(ask(again, [], str(file), str(out)))  # type: ignore[arg-type]
-    assert lines[0].startswith("2 of 3 questions are answered in")
+    work = AskedFile.of(file, out)
+    assert (already(work) or "").startswith("2 of 3 questions are answered in")
+    assert len(list(ask(again, work))) == 2  # type: ignore[arg-type]
     assert again.asked == ["1+1"]
     assert len(out.read_text().splitlines()) == 3
 
@@ -84,8 +88,24 @@ def test_answers_are_on_disk_as_soon_as_they_are_there(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(ask(Ended(), [], str(file), str(out)))  # type: ignore[arg-type]
+        list(ask(Ended(), AskedFile.of(file, out)))  # type: ignore[arg-type]
     assert len(out.read_text().splitlines()) == 1
+
+
+def test_an_end_before_the_first_answer_is_no_obstacle(tmp_path: Path) -> None:
+    """The file is there and empty."""
+    file, out = tmp_path / "questions.jsonl", tmp_path / "answers.jsonl"
+    file.write_text('{"question": "1+1"}\n')
+    out.touch()
+    assert [each.question for each in AskedFile.of(file, out).left] == ["1+1"]
+
+
+def test_what_is_answered_already_loads_no_llm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, out = tmp_path / "questions.jsonl", tmp_path / "answers.jsonl"
+    file.write_text('{"id": "a", "question": "1+1"}\n')
+    out.write_text('{"id": "a", "answer": "2"}\n')
+    main(["ask", "no-such-head", "--file", str(file), "--out", str(out)])
+    assert capsys.readouterr().out.startswith("1 of 1 questions are answered in")
 
 
 @pytest.mark.parametrize(
@@ -111,6 +131,7 @@ def test_files_that_are_no_questions(text: str, said: str, tmp_path: Path) -> No
     [
         ([], "Expected a question or `--file questions.jsonl`, got both or neither"),
         (["1+1", "--file", "f.jsonl", "--out", "o"], "Expected a question or `--file"),
+        (["--file", "no.jsonl", "--out", "o"], "no.jsonl"),
         (["--file", "f.jsonl"], "Expected `--out answers.jsonl` with `--file`"),
         (["1+1", "--out", "o"], "Expected `--out answers.jsonl` with `--file` and not without"),
         (["1+1"], "no-such-head"),

@@ -380,6 +380,19 @@ def test_keys(servers: str | None, clients: str | None, sent: str, got: str | No
     assert [headers.get("authorization") for headers in server.headers] == ([] if got is None else [got, got])
 
 
+def test_a_key_of_the_gateway_stays_there() -> None:
+    """Also where the server behind wants none."""
+    server = ScriptedServer()
+    with (
+        running(server.app) as url,
+        gateway(url, keys=Keys(None, "door")) as address,
+        client_of(address, "door") as client,
+    ):
+        for extra in (AUTO, {}):
+            ask(client, extra)
+    assert [headers.get("authorization") for headers in server.headers] == [None, None]
+
+
 def test_tracing_headers_go_along_and_cookies_do_not() -> None:
     server = ScriptedServer()
     with both(server) as client:

@@ -114,6 +114,7 @@ def test_a_gpu_decides_for_itself(model: ModelFiles) -> None:
         (["--model", "other"], "Expected no `--model`, got one: name the LLM first"),
         (["--hf_overrides", "{}"], "Expected no `--hf-overrides`, got one: T2 sets it"),
         (["--speculative-config={}"], "Expected no `--speculative-config`, got one"),
+        (["--chat-template", "x"], "Expected no `--chat-template`, got one: the head knows"),
     ],
 )
 def test_flags_that_t2_sets_itself(told: list[str], message: str, model: ModelFiles, engine_head: EngineHead) -> None:

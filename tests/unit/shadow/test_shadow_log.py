@@ -167,3 +167,12 @@ def test_a_number_of_thousands_of_digits_is_named(tmp_path: Path) -> None:
 def test_no_log_is_said(tmp_path: Path) -> None:
     with pytest.raises(T2Error, match="Expected a file of requests in shadow mode"):
         list(read_shadow_log(tmp_path / "none.jsonl"))
+
+
+def test_prompts_are_not_for_everybody(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        ShadowLog(tmp_path / "log.jsonl").write(RECORD)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "log.jsonl").stat().st_mode & 0o777 == 0o640
