@@ -122,6 +122,7 @@ class Planner:
         """
         self.head, self._has_activations = head, has_activations
         self._table_rule = lru_cache(maxsize=_TABLES)(self._make_table_rule)
+        self._everyone = lru_cache(maxsize=_TABLES)(self._priors_of_everyone)
 
     @property
     def needs_activations(self) -> bool:
@@ -278,9 +279,10 @@ class Planner:
         own = head.head.votes if head.has_weights and isinstance(head.head, PriorHead) else None
         return head.votes if head.votes is not None else own
 
-    @cached_property
-    def _everyone(self) -> _Everyone:
-        return _Everyone(self._votes)
+    def _priors_of_everyone(self, cap: int) -> Priors | None:
+        """The prior of all training questions alike; None: the export does not know their votes."""
+        votes = self._votes
+        return None if votes is None else priors_of_everyone(votes, cap)
 
     @cached_property
     def _mixtures(self) -> HeadMixtures | None:
@@ -294,13 +296,3 @@ class Planner:
             return None
         greedy = None if priors.greedy_right_P is None else float(priors.greedy_right_P[0])
         return Posterior(priors.model.states, priors.model.right_PS[0], greedy)
-
-
-class _Everyone:
-    """The prior of all training questions alike, where the export knows their votes; one for each cap, kept."""
-
-    def __init__(self, votes: TrainingVotes | None) -> None:
-        self._of = lru_cache(maxsize=_TABLES)(lambda cap: None if votes is None else priors_of_everyone(votes, cap))
-
-    def __call__(self, cap: int) -> Priors | None:
-        return self._of(cap)

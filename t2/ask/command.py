@@ -13,6 +13,7 @@ from t2.ask.voting_llm import VotingLLM
 from t2.errors import T2Error
 from t2.json_lines import read_objects
 from t2.progress import progress
+from t2.store.files import append_line, cut_half_line
 
 _LONGEST_SHOWN = 600
 """Characters of an answer's text."""
@@ -37,20 +38,17 @@ class AskedFile:
         done = set[str]()
         if out.exists():
             done = {row.required("id") for row in read_objects(out, "answers", still_written=True)}
-            whole = out.read_bytes()
-            with out.open("r+b") as half:
-                half.truncate(whole.rfind(b"\n") + 1)
+            with out.open("r+b") as file_of_answers:
+                cut_half_line(file_of_answers.fileno())
         return cls(out, tuple(each for each in asked if each.id not in done), len(asked))
 
 
 def ask_file(llm: VotingLLM, asked: Sequence[Asked], out: Path) -> Iterator[tuple[Asked, VotedAnswer]]:
     """Answer questions and append a line for each as soon as it is settled: an end loses those in flight alone."""
-    with out.open("a", encoding="utf-8") as file:
-        for index, answer in llm.answer_stream([each.question for each in asked]):
-            line = {"id": asked[index].id, "question": asked[index].question, **asdict(answer)}
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            file.flush()
-            yield asked[index], answer
+    for index, answer in llm.answer_stream([each.question for each in asked]):
+        line = {"id": asked[index].id, "question": asked[index].question, **asdict(answer)}
+        append_line(out, json.dumps(line, ensure_ascii=False))
+        yield asked[index], answer
 
 
 def ask(llm: VotingLLM, work: Sequence[str] | AskedFile) -> Iterator[str]:

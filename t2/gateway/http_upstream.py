@@ -63,12 +63,9 @@ class HttpUpstream:
             UpstreamError: it was not answered, or by something else than an object.
         """
         async with self._answered(body) as response:
+            content = await response.aread()
             try:
-                answer = json.loads(await response.aread())
-            except httpx.TimeoutException as error:
-                raise self._slow(error) from error
-            except httpx.TransportError as error:
-                raise self._broken(error) from error
+                answer = json.loads(content)
             except ValueError as error:
                 raise self._wrong(f"no JSON ({in_a_line(error)})") from error
         if not isinstance(answer, dict):
@@ -82,20 +79,19 @@ class HttpUpstream:
             UpstreamError: it was not answered, broke off, or says itself that something has gone wrong.
         """
         async with self._answered(body) as response:
-            try:
-                async for data in _events(response):
-                    if data == "[DONE]":
-                        return
-                    yield self._chunk(data)
-            except httpx.TimeoutException as error:
-                raise self._slow(error) from error
-            except httpx.TransportError as error:
-                raise self._broken(error) from error
+            async for data in _events(response):
+                if data == "[DONE]":
+                    return
+                yield self._chunk(data)
         # Servers that end without [DONE] are told from those that died by what is missing in the chunks.
 
     @asynccontextmanager
     async def _answered(self, body: Json) -> AsyncIterator[httpx.Response]:
-        """The response, once its headers say that there will be an answer."""
+        """The response, once its headers say that there will be an answer.
+
+        Raises:
+            UpstreamError: there is none, or whoever reads it inside the context finds it too slow, or broken off.
+        """
         plain = {key: value for key, value in body.items() if key in STANDARD_FIELDS or key in self.own_fields}
         content = json.dumps(plain, allow_nan=False).encode()
         request = request_to(
@@ -106,6 +102,10 @@ class HttpUpstream:
             if response.status_code != HTTPStatus.OK:
                 raise await self._refusal(response)
             yield response
+        except httpx.TimeoutException as error:
+            raise self._slow(error) from error
+        except httpx.TransportError as error:
+            raise self._broken(error) from error
         finally:
             await response.aclose()
 

@@ -22,7 +22,9 @@ from vllm.entrypoints.serve.utils.api_utils import load_aware_call, validate_jso
 from vllm.entrypoints.serve.utils.sse_keep_alive import with_sse_keep_alive
 
 from t2.api.requests import BudgetedRequest, Kind
+from t2.api.shadowing import Shadowing
 from t2.api.upstream import Json, UpstreamError, error_body
+from t2.api.waves import Orchestrator
 from t2.errors import T2Error
 from t2.serving.server import T2Server
 from t2.serving.settings import ServerSettings
@@ -77,38 +79,24 @@ async def _dispatched(kind: Kind, request: Any, raw_request: Request, stock_rout
         server.metrics.refused()
         return JSONResponse(error_body(str(error)), HTTPStatus.BAD_REQUEST)
     if budgeted is not None:
-        return await _answered(budgeted, raw_request)
+        if server.drain.is_draining:
+            status = HTTPStatus.SERVICE_UNAVAILABLE
+            return JSONResponse(error_body("The server is shutting down. Ask another one.", status), status)
+        return await _answered(budgeted, raw_request, server.orchestrator)
     if server.shadow is not None and (shadowed := server.shadow.request(body, kind)) is not None:
-        return await _shadowed(shadowed, raw_request)
+        return await _answered(shadowed, raw_request, server.shadow)
     return await stock_route(request, raw_request)
 
 
 @with_cancellation  # type: ignore[untyped-decorator]  # of vLLM: a client that leaves ends all that runs for it
 @load_aware_call  # type: ignore[untyped-decorator]  # of vLLM
-async def _answered(request: BudgetedRequest, raw_request: Request) -> Any:
-    server: T2Server = raw_request.app.state.t2
-    if server.drain.is_draining:
-        status = HTTPStatus.SERVICE_UNAVAILABLE
-        return JSONResponse(error_body("The server is shutting down. Ask another one.", status), status)
-    session = server.session(request.kind, raw_request)
+async def _answered(request: BudgetedRequest, raw_request: Request, by: Orchestrator | Shadowing) -> Any:
+    """The answer of T2, or in shadow mode of the engine, which T2 watches."""
+    session = raw_request.app.state.t2.session(request.kind, raw_request)
     try:
         if not request.stream:
-            return JSONResponse(await server.orchestrator.answer(request, session, session))
-        return await _streamed(server.orchestrator.stream(request, session, session), raw_request)
-    except UpstreamError as error:
-        return JSONResponse(error.body, error.status)
-
-
-@with_cancellation  # type: ignore[untyped-decorator]
-@load_aware_call  # type: ignore[untyped-decorator]
-async def _shadowed(request: BudgetedRequest, raw_request: Request) -> Any:
-    server: T2Server = raw_request.app.state.t2
-    assert server.shadow is not None
-    session = server.session(request.kind, raw_request)
-    try:
-        if not request.stream:
-            return JSONResponse(await server.shadow.answer(request, session, session))
-        return await _streamed(server.shadow.stream(request, session, session), raw_request)
+            return JSONResponse(await by.answer(request, session, session))
+        return await _streamed(by.stream(request, session, session), raw_request)
     except UpstreamError as error:
         return JSONResponse(error.body, error.status)
 

@@ -13,11 +13,10 @@ from pathlib import Path
 from t2.errors import T2Error, in_a_line
 from t2.json_lines import read_objects
 from t2.shadow.replay import ShadowRecord
+from t2.store.files import cut_half_line
 
 _BEGINNING = b'{"format": "t2-shadow"'
 """Of every line that is written here: a record's first field."""
-_BLOCK = 1 << 16
-"""Bytes that are read at once where the end of the last whole line is looked for."""
 _logger = logging.getLogger(__name__)
 
 
@@ -48,7 +47,7 @@ class ShadowLog:
                         "which holds something else. Name another file: nothing was written."
                     )
                 # A line that was cut off, as by a power failure, would spoil the next one. It never was a record.
-                os.ftruncate(file.fileno(), _end_of_lines(file.fileno()))
+                cut_half_line(file.fileno())
         except OSError as error:
             raise T2Error(
                 f"Expected a file for the log of shadow mode that can be written, got {self.path}: {error.strerror}. "
@@ -103,14 +102,3 @@ def read_shadow_log(path: Path) -> Iterator[ShadowRecord]:
 def _begins_a_log(content: bytes) -> bool:
     """Whether a file that begins so is a log; an empty one is, and one whose first line was cut off."""
     return content == _BEGINNING[: len(content)]
-
-
-def _end_of_lines(handle: int) -> int:
-    """Bytes up to the end of the last whole line."""
-    end = os.fstat(handle).st_size
-    while end:
-        start = max(0, end - _BLOCK)
-        if (place := os.pread(handle, end - start, start).rfind(b"\n")) >= 0:
-            return start + place + 1
-        end = start
-    return 0

@@ -7,6 +7,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+_READ_AT_ONCE = 1 << 16
+"""Bytes, where the end of the last whole line is looked for."""
+
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file, then fsync it, rename it to `path` and fsync the folder."""
@@ -47,6 +50,22 @@ def append_line(path: Path, line: str) -> None:
             raise
     if new:
         _sync_folder(path.parent)
+
+
+def cut_half_line(handle: int) -> None:
+    """Truncate an open file to its whole lines: half of one, left by an end, would spoil what is appended."""
+    os.ftruncate(handle, _end_of_lines(handle))
+
+
+def _end_of_lines(handle: int) -> int:
+    """Bytes up to the end of the last whole line."""
+    end = os.fstat(handle).st_size
+    while end:
+        start = max(0, end - _READ_AT_ONCE)
+        if (place := os.pread(handle, end - start, start).rfind(b"\n")) >= 0:
+            return start + place + 1
+        end = start
+    return 0
 
 
 def _sync_folder(folder: Path) -> None:
