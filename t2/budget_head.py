@@ -208,9 +208,13 @@ class BudgetHead:
 
     def raw(self, pooled_LD: Tensor) -> Tensor:
         """The head's raw outputs on one question's activations, (O,)."""
+        return self.raws(pooled_LD[None])[0]
+
+    def raws(self, pooled_BLD: Tensor) -> Tensor:
+        """The head's raw outputs on the activations of questions, (B, O)."""
         with torch.no_grad():
-            raw_1O: Tensor = self.head(pooled_LD[None])
-        return raw_1O[0]
+            raw_BO: Tensor = self.head(pooled_BLD)
+        return raw_BO
 
     def of_raw(self, raw_BO: Tensor) -> Prediction:
         """What the head says of questions of which it has given these raw outputs, inside an engine for example.

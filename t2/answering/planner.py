@@ -10,6 +10,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
+import torch
 from torch import Tensor
 
 from t2.answering.options import AnswerOptions
@@ -21,12 +22,14 @@ from t2.heads.training_votes import TrainingVotes
 from t2.policies.base import OneRound, choices
 from t2.policies.one_round import FixedN, Utility
 from t2.policies.record import Policy, in_words, reads_activations
-from t2.policies.rules import ByTable, GreedyAnswer, OneBatch, Rule, table_rules
-from t2.policies.states import VoteStates
+from t2.policies.rules import ByTable, GreedyAnswer, OneBatch, Rule, one_batch_rules, table_rules
+from t2.policies.states import VoteStates, vote_states
 from t2.policies.stoppers import ONE_ROUND_PRICE, PlanWithHead, PlanWithoutHead, StopInputs, Stopper
 from t2.policies.then_stop import HeadMixtures, Prices, Priors, priors_of_everyone
 
 AS_EXPORTED = AnswerOptions()
+_STATES_AT_ONCE = 1 << 21
+"""States times questions of plans that are made together: bounds their memory, 64 MiB for the tables of a model."""
 _TABLES = 256
 """Plans without a head that are kept: one for each pair of prices and cap that requests ask for."""
 
@@ -109,7 +112,7 @@ class QuestionPlan:
 
 
 class Planner:
-    """An export as requests ask it. Made once; a plan of a question then takes milliseconds."""
+    """An export as requests ask it. Made once; a plan of a question then takes a millisecond."""
 
     def __init__(self, head: BudgetHead, has_activations: bool = True) -> None:
         """Take an export.
@@ -174,25 +177,57 @@ class Planner:
         Raises:
             T2Error: the export cannot be asked for this.
         """
+        return self.plans(None if raw_O is None else raw_O[None], options)[0]
+
+    def plans(self, raw_BO: Tensor | None, options: AnswerOptions = AS_EXPORTED) -> list[QuestionPlan]:
+        """How each of B questions is answered; None: one plan, which is that of every question.
+
+        Plans that are made together take a fraction of the time: they are many small steps, the same for all.
+
+        Raises:
+            T2Error: as `plan`.
+        """
         policy = self._policy(options)
-        if (raw_O is None) == self.needs_activations:
+        if (raw_BO is None) == self.needs_activations:
             raise T2Error(
-                f"Expected raw outputs of a head exactly where activations are read, got {raw_O is not None} for "
+                f"Expected raw outputs of a head exactly where activations are read, got {raw_BO is not None} for "
                 f"{in_words(policy)}."
             )
-        prediction = None if raw_O is None else self.head.of_raw(raw_O[None])
+        if raw_BO is None:
+            return self._plans(policy, None, options)
+        together = max(1, _STATES_AT_ONCE // len(vote_states(self._most(options))))
+        parts = torch.split(raw_BO, together)
+        return [plan for part in parts for plan in self._plans(policy, self.head.of_raw(part), options)]
+
+    def is_surely_sampled(self, raw_O: Tensor, options: AnswerOptions = AS_EXPORTED) -> bool:
+        """Whether `plan` will not be the greedy answer, told in a tenth of its time; False: only the plan can tell."""
+        if not self.head.is_greedy_first:
+            return True
+        policy = self._policy(options)
+        if not isinstance(policy, PlanWithHead):
+            return not self.plan(raw_O, options).is_greedy
+        assert self._mixtures is not None
+        weight_1J, tokens_1 = _weights_and_tokens(self.head.of_raw(raw_O[None]))
+        prices = Prices(policy.price, policy.round_price)
+        return bool(self._mixtures.beats_greedy(weight_1J, tokens_1, prices, self._most(options))[0])
+
+    def _plans(self, policy: Policy, prediction: Prediction | None, options: AnswerOptions) -> list[QuestionPlan]:
         most = self._most(options)
         priors = self._priors(prediction, most)
-        rule = self._rule(policy, prediction, priors, most)
-        last: Rule | None = None
+        rules = self._rules(policy, prediction, priors, most)
+        lasts: list[Rule | None] = [None] * len(rules)
         if options.max_rounds is not None and isinstance(policy, PlanWithHead | PlanWithoutHead):
             if options.max_rounds == 1:  # the plan for one round, which may be the greedy answer
                 once = replace(policy, round_price=max(policy.round_price, ONE_ROUND_PRICE))
-                rule = self._rule(once, prediction, priors, most)
+                rules = self._rules(once, prediction, priors, most)
             else:
                 assert priors is not None  # a planned policy has votes to plan from
-                last = ByTable(priors.last_table(policy.prices))
-        return QuestionPlan(rule, most, self._posterior(priors), last, options.max_rounds)
+                last_table = priors.last_table(policy.prices)
+                lasts = [ByTable(last_table, _row(row, priors)) for row in range(len(rules))]
+        return [
+            QuestionPlan(rule, most, self._posterior(priors, row), last, options.max_rounds)
+            for row, (rule, last) in enumerate(zip(rules, lasts, strict=True))
+        ]
 
     def fixed(self, n: int) -> QuestionPlan:
         """So many samples at once: what a question gets whose activations could not be had.
@@ -202,7 +237,7 @@ class Planner:
         """
         if not 1 <= n <= self.largest:
             raise T2Error(f"Expected a fixed number of samples from 1 to {self.largest}, the largest budget, got {n}.")
-        return QuestionPlan(OneBatch(n), n, self._posterior(self._priors(None, n)))
+        return QuestionPlan(OneBatch(n), n, self._posterior(self._priors(None, n), 0))
 
     def _most(self, options: AnswerOptions) -> int:
         return self.most if options.max_samples is None else options.max_samples
@@ -242,22 +277,23 @@ class Planner:
             "where a head or votes plan rounds (HeadThenStop, NoHeadThenStop) or a head weighs them (Utility)."
         )
 
-    def _rule(self, policy: Policy, prediction: Prediction | None, priors: Priors | None, most: int) -> Rule:
+    def _rules(self, policy: Policy, prediction: Prediction | None, priors: Priors | None, most: int) -> Sequence[Rule]:
+        """One for each question of the prediction; without one a single rule."""
         greedy_first = self.head.is_greedy_first
+        num = 1 if prediction is None else len(prediction.log_tokens_B)
         if isinstance(policy, OneRound):
-            n = min(policy.n if isinstance(policy, FixedN) else self._budget(policy, prediction), most)
-            return GreedyAnswer() if n == 1 and greedy_first else OneBatch(n)
+            budgets = [policy.n] * num if isinstance(policy, FixedN) else self._budgets(policy, prediction)
+            return one_batch_rules([min(n, most) for n in budgets], greedy_first)
         if isinstance(policy, PlanWithHead):
             assert priors is not None
             table = priors.tables([Prices(policy.price, policy.round_price)])[0]
-            (rule,) = table_rules(table if greedy_first else table.without_greedy(), [0])
-            return rule
+            return table_rules(table if greedy_first else table.without_greedy(), range(num))
         assert isinstance(policy, Stopper)
-        return self._table_rule(policy)
+        return [self._table_rule(policy)] * num
 
-    def _budget(self, policy: OneRound, prediction: Prediction | None) -> int:
+    def _budgets(self, policy: OneRound, prediction: Prediction | None) -> list[int]:
         assert prediction is not None
-        return self.head.grid[int(choices(policy, prediction, self.head.grid)[0])]
+        return [self.head.grid[index] for index in choices(policy, prediction, self.head.grid).tolist()]
 
     def _make_table_rule(self, policy: Stopper) -> Rule:
         """Of a policy that treats all questions alike."""
@@ -268,8 +304,7 @@ class Planner:
     def _priors(self, prediction: Prediction | None, most: int) -> Priors | None:
         """What is thought of the question's answers before the first: the head's, or the training questions' alike."""
         if self._mixtures is not None and prediction is not None:
-            assert prediction.atom_weights_BJ is not None
-            return self._mixtures.priors(prediction.atom_weights_BJ, prediction.log_tokens_B.double().exp(), most)
+            return self._mixtures.priors(*_weights_and_tokens(prediction), most)
         return self._everyone(most)
 
     @property
@@ -291,8 +326,21 @@ class Planner:
             return None
         return HeadMixtures.of(head.votes, head.spread_JQ, head.lam, self.largest)
 
-    def _posterior(self, priors: Priors | None) -> Posterior | None:
+    def _posterior(self, priors: Priors | None, row: int) -> Posterior | None:
+        """Of the question in a row."""
         if priors is None:
             return None
-        greedy = None if priors.greedy_right_P is None else float(priors.greedy_right_P[0])
-        return Posterior(priors.model.states, priors.model.right_PS[0], greedy)
+        row = _row(row, priors)
+        greedy = None if priors.greedy_right_P is None else float(priors.greedy_right_P[row])
+        return Posterior(priors.model.states, priors.model.right_PS[row], greedy)
+
+
+def _row(row: int, priors: Priors) -> int:
+    """Of a question among its priors, which may be one for all."""
+    return row if len(priors.model) > 1 else 0
+
+
+def _weights_and_tokens(prediction: Prediction) -> tuple[Tensor, Tensor]:
+    """Of a `PriorHead`: weights over its atoms (B, J), and tokens of a sample (B,)."""
+    assert prediction.atom_weights_BJ is not None
+    return prediction.atom_weights_BJ, prediction.log_tokens_B.double().exp()

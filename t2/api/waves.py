@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from t2.answering.question import QuestionInProgress
 from t2.api.admission import Admission, Streamed, Wave
-from t2.api.deciding import Decider, Decision, Probe, SamplingProbe
+from t2.api.deciding import Decider, Decision, Probe, Reading, SamplingProbe
 from t2.api.drain import Drain
 from t2.api.metrics import ServingMetrics
 from t2.api.requests import BudgetedRequest
@@ -23,6 +24,14 @@ _NOT_GREEDY = ("top_k", "min_p", "seed")
 """Fields that say how to sample, and mean nothing at temperature 0."""
 _WHOLE = {"chat": "chat.completion", "completion": "text_completion"}
 """The `object` of an answer that is not streamed."""
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """A question with its plan."""
+
+    decision: Decision
+    question: QuestionInProgress
 
 
 class Orchestrator:
@@ -49,21 +58,22 @@ class Orchestrator:
             UpstreamError: the request, or the upstream, does not allow one.
         """
         with self._metrics.request(), self._drain.running():
-            decision = await self._decided(request, probe)
-            question = self._question(request, decision)
+            decided = await self._decided(request, probe)
+            question = decided.question
             if request.cancel and not question.is_greedy:
                 drawn = await self._cancelling(request, question, upstream)
             else:
                 drawn = await self._rounds(request, question, upstream)
             self._metrics.answered(question)
-            return merged(request, question, drawn, {"decided": decision.how})
+            return merged(request, question, drawn, {"decided": decided.decision.how})
 
     async def stream(self, request: BudgetedRequest, upstream: Upstream, probe: Probe) -> AsyncGenerator[Json, None]:
         """All choices as they are drawn, chunk by chunk; the last chunk has the `t2` object. Close it to abort.
 
-        The first sample is begun at once, where it can be as the probe itself. No question gets less than one sample,
-        so that a client waits for its first token hardly longer than without T2; only a question that gets the greedy
-        answer has begun it in vain.
+        The first sample is begun at once, where it can be as the probe itself, and shown as it comes: no question gets
+        less than one sample, so that a client waits for its first token no longer than without T2, and the plan is made
+        meanwhile. Only where the plan may be the greedy answer, which would make that sample vain, it is held back
+        until the plan is known.
 
         Raises:
             UpstreamError: as for `answer`; before the first chunk, or after.
@@ -71,39 +81,56 @@ class Orchestrator:
         with self._metrics.request(), self._drain.running():
             writer = _ChunkWriter(request)
             async with Streams[Streamed]() as streams:
-                has_begun = self._decider.planner.needs_activations
-                if has_begun:
+                begun = int(self._decider.planner.needs_activations)
+                if begun:
                     both = probe.first_sample(request) if isinstance(probe, SamplingProbe) else None
                     streams.start(self._admission.stream(both or upstream, Wave(request.body, 0, 1)))
                     probe = both or probe
-                decision = await self._decided(request, probe)
-                question = self._question(request, decision)
-                if has_begun and question.is_greedy:
-                    begun = await streams.stop()
-                    _abort(question, [sample for streamed in begun[-1:] for sample in streamed.request.samples])
-                    has_begun = False
-                while samples := question.next_round():
-                    first = len(question.votes)
-                    begun_samples = int(has_begun and first == 0)
-                    if samples > begun_samples:
-                        wave = _wave(request, question, first + begun_samples, samples - begun_samples)
-                        streams.start(self._admission.stream(upstream, wave))
+                reading = await self._decider.read(request, probe)
+                planning = asyncio.ensure_future(self._planned(request, reading))
+                if begun and not self._decider.is_surely_sampled(request, reading):
+                    question = (await planning).question
+                    if question.is_greedy:
+                        vain = await streams.stop()
+                        _abort(question, [sample for streamed in vain[-1:] for sample in streamed.request.samples])
+                        begun = 0
+                streams.start(self._rest_of_first_round(request, upstream, planning, begun))
+                while True:
                     requests: list[StreamedRequest] = []
                     async for streamed in streams:
                         requests += [streamed.request] if streamed.request not in requests else []
                         for chunk in writer.shown(streamed):
                             yield chunk
+                    decided = await planning
+                    question = decided.question
                     drawn = [part.drawn() for part in sorted(requests, key=lambda part: part.first)]
                     await self._take(question, drawn)
                     writer.usages += [part.response["usage"] for part in drawn]
+                    if not (samples := question.next_round()):
+                        break
+                    wave = _wave(request, question, len(question.votes), samples)
+                    streams.start(self._admission.stream(upstream, wave))
             self._metrics.answered(question)
-            for chunk in writer.last(question, {"decided": decision.how}):
+            for chunk in writer.last(question, {"decided": decided.decision.how}):
                 yield chunk
 
-    async def _decided(self, request: BudgetedRequest, probe: Probe) -> Decision:
-        decision = await self._decider.decide(request, probe)
+    async def _rest_of_first_round(
+        self, request: BudgetedRequest, upstream: Upstream, planning: asyncio.Future[_Decided], begun: int
+    ) -> AsyncGenerator[Streamed, None]:
+        """Of the first round what has not begun, once the plan is known."""
+        question = (await planning).question
+        if (samples := question.next_round() - begun) > 0:
+            async with aclosing(self._admission.stream(upstream, _wave(request, question, begun, samples))) as chunks:
+                async for streamed in chunks:
+                    yield streamed
+
+    async def _decided(self, request: BudgetedRequest, probe: Probe) -> _Decided:
+        return await self._planned(request, await self._decider.read(request, probe))
+
+    async def _planned(self, request: BudgetedRequest, reading: Reading) -> _Decided:
+        decision = await self._decider.planned(request, reading)
         self._metrics.decided(decision)
-        return decision
+        return _Decided(decision, self._question(request, decision))
 
     def _question(self, request: BudgetedRequest, decision: Decision) -> QuestionInProgress:
         planner = self._decider.planner

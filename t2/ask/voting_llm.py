@@ -9,17 +9,18 @@ from __future__ import annotations
 import secrets
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import torch
 from torch import Tensor
 
 from t2.answering.asking import Asking, check_base_model
 from t2.answering.options import AnswerOptions
-from t2.answering.planner import Planner
+from t2.answering.planner import Planner, QuestionPlan
 from t2.answering.question import Answered, QuestionInProgress, VotedAnswer
 from t2.budget_head import BudgetHead
 from t2.engine.engine_head import EngineHead
@@ -32,6 +33,8 @@ from t2.sampling.probes import ProbeRequest, ProbeResult
 from t2.spec import GREEDY_DRAW, Grader, SampleRequest
 
 _SEEDS = 2**31
+_GROUP = 32
+"""Questions that begin together."""
 _SHOWN = 2
 """Questions from which on a bar is worth showing."""
 
@@ -152,6 +155,28 @@ class VotingLLM:
                 advance(len(answers))
         return [answers[index] for index in range(len(questions))]
 
+    @property
+    def max_prompt_tokens(self) -> int:
+        """Tokens of the longest prompt that leaves room for an answer."""
+        return self._sampler.max_prompt_tokens
+
+    def too_long(self, questions: Sequence[str]) -> dict[int, int]:
+        """Places of questions that are too long to be answered, with the tokens of their prompts.
+
+        Raises:
+            T2Error: questions that are no texts.
+        """
+        return self._longer(self._prompts(questions))
+
+    def _longer(self, prompts: Sequence[Sequence[int]]) -> dict[int, int]:
+        most = self.max_prompt_tokens
+        return {index: len(prompt) for index, prompt in enumerate(prompts) if len(prompt) > most}
+
+    def _prompts(self, questions: Sequence[str]) -> list[tuple[int, ...]]:
+        """Token ids of each question's prompt."""
+        _check_texts(questions)
+        return [tuple(self._renderer.ids(question)) for question in questions]
+
     def answer_stream(self, questions: Sequence[str]) -> Iterator[tuple[int, VotedAnswer]]:
         """Each question's place and its answer, as soon as it is settled.
 
@@ -172,22 +197,24 @@ class VotingLLM:
             self._is_answering = False
 
     def _answers(self, questions: Sequence[str]) -> Iterator[tuple[int, VotedAnswer]]:
-        _check_texts(questions)
-        prompts = [tuple(self._renderer.ids(question)) for question in questions]
-        self._sampler.check_prompts({str(index): prompt for index, prompt in enumerate(prompts)})
-        pooled_BLD = self._activations(questions)
-        queue, asked = _Queue(self._sampler.sequences_at_once), dict[int, QuestionInProgress]()
+        prompts = self._prompts(questions)
+        if long := self._longer(prompts):
+            place = next(iter(long))
+            raise T2Error(
+                f"Expected questions whose prompts have at most {self.max_prompt_tokens} tokens, got {len(long)} of "
+                f"{len(questions)} that are longer (first: number {place} with {long[place]}). Leave them out "
+                "(`too_long` says which they are), or raise `max_model_len` of `engine` as far as the LLM goes."
+            )
+        pooled_QLD, asked = self._activations(questions), dict[int, QuestionInProgress]()
 
-        def planned(index: int, raw_O: Tensor | None, probe_tokens: int = 0) -> SampleRequest:
-            """The first round of a question."""
-            n_ref = self.planner.n_ref
-            # A prompt whose activations are no numbers gets a fixed number of samples: the others must not be lost.
-            lacks_activations = raw_O is None and self.planner.needs_activations
-            plan = self.planner.fixed(n_ref) if lacks_activations else self.planner.plan(raw_O, self.options)
-            asked[index] = QuestionInProgress(plan, self.asking.grader, len(prompts[index]), n_ref, probe_tokens)
-            first = next_round(index)
-            assert first is not None  # no rule stops before the first sample
-            return first
+        def planned(raws: Mapping[int, Tensor | None], probe_tokens: int = 0) -> list[Request]:
+            """First rounds of questions, by their places, from what the head says of each."""
+            for index, plan in zip(raws, self._plans(list(raws.values())), strict=True):
+                prompt_tokens = len(prompts[index])
+                asked[index] = QuestionInProgress(
+                    plan, self.asking.grader, prompt_tokens, self.planner.n_ref, probe_tokens
+                )
+            return [request for index in raws if (request := next_round(index)) is not None]
 
         def next_round(index: int) -> SampleRequest | None:
             question = asked[index]
@@ -197,34 +224,53 @@ class VotingLLM:
             draws = (GREEDY_DRAW,) if question.is_greedy else tuple(range(drawn, drawn + num))
             return SampleRequest(str(index), prompts[index], draws)
 
-        for index, prompt in enumerate(prompts):
+        def begun(group: range) -> list[Request]:
+            """The first requests of questions: a probe where the engine carries the head."""
             if self._engine_head is not None:
-                queue.add_question(ProbeRequest(str(index), prompt, self._engine_head.label_ids))
-            else:
-                queue.add_question(planned(index, None if pooled_BLD is None else self.head.raw(pooled_BLD[index])))
-        for result in self._sampler.stream_with_probes(queue):
-            index = int(result.request.question_id)
-            if isinstance(result, ProbeResult):
-                assert self._engine_head is not None
-                queue.add_round(planned(index, self._read(self._engine_head, result), probe_tokens=1))
-                continue
-            asked[index].take([Answered(s.text, s.finish_reason, len(s.token_ids)) for s in result.samples])
-            if (request := next_round(index)) is not None:
-                queue.add_round(request)
-            else:
-                queue.end_question()
-                yield index, asked.pop(index).answer()
+                labels = self._engine_head.label_ids
+                return [ProbeRequest(str(index), prompts[index], labels) for index in group]
+            raws = [None] * len(group) if pooled_QLD is None else self.head.raws(pooled_QLD[group.start : group.stop])
+            return planned(dict(zip(group, raws, strict=True)))
 
-    def _read(self, engine_head: EngineHead, result: ProbeResult) -> Tensor | None:
+        queue = _Queue(len(questions), begun, self._sampler.sequences_at_once)
+        for results in self._sampler.steps(queue):
+            probed: dict[int, Tensor | None] = {}
+            for result in results:
+                index = int(result.request.question_id)
+                if isinstance(result, ProbeResult):
+                    probed[index] = self._read(result)
+                    continue
+                asked[index].take([Answered(s.text, s.finish_reason, len(s.token_ids)) for s in result.samples])
+                if (request := next_round(index)) is not None:
+                    queue.add(request)
+                else:
+                    queue.end_question()
+                    yield index, asked.pop(index).answer()
+            for first in planned(probed, probe_tokens=1):
+                queue.add(first)
+
+    def _plans(self, raws: Sequence[Tensor | None]) -> list[QuestionPlan]:
+        """Of each question; made together, which takes a fraction of the time.
+
+        A prompt whose activations are no numbers gets a fixed number of samples: the others must not be lost.
+        """
+        if not self.planner.needs_activations:
+            return [self.planner.plan(None, self.options) for _ in raws]
+        known = [raw_O for raw_O in raws if raw_O is not None]
+        plans = iter(self.planner.plans(torch.stack(known), self.options) if known else ())
+        return [self.planner.fixed(self.planner.n_ref) if raw_O is None else next(plans) for raw_O in raws]
+
+    def _read(self, result: ProbeResult) -> Tensor | None:
         """The head's raw outputs; None: the engine's activations of this prompt are no numbers, which is said."""
+        assert self._engine_head is not None
         try:
-            return engine_head.raw(result.logprobs)
+            return self._engine_head.raw(result.logprobs)
         except T2Error as error:
             print(f"Beware: {error} Question {result.request.question_id} gets N_ref samples.", file=sys.stderr)
             return None
 
     def _activations(self, questions: Sequence[str]) -> Tensor | None:
-        """Those of a head that cannot sit in the engine, (B, L, D)."""
+        """Those of a head that cannot sit in the engine, (Q, L, D)."""
         if not self._reads_beforehand or not questions:
             return None
         proxy = self.head.features.model_id
@@ -256,32 +302,37 @@ class _Queue(Iterator[Request]):
     """Requests that wait; it may go on after it has run dry.
 
     Rounds of questions that have begun come before other questions, and only so many are begun at once: then their
-    prompts are still in the prefix cache when the next round comes.
+    prompts are still in the prefix cache when the next round comes. Questions begin in groups, so that their plans can
+    be made together.
     """
 
-    def __init__(self, most_begun: int) -> None:
-        self._rounds: deque[Request] = deque()
-        self._questions: deque[Request] = deque()
-        self._most_begun, self._begun = most_begun, 0
+    def __init__(self, num_questions: int, begin: Callable[[range], list[Request]], most_begun: int) -> None:
+        """Set what waits.
 
-    def add_question(self, first: Request) -> None:
-        """One that has not begun, by its first request."""
-        self._questions.append(first)
+        Args:
+            num_questions: by their places, which begin in order.
+            begin: gives the first requests of some of them.
+            most_begun: questions that have begun and not ended, beyond which no further group begins.
+        """
+        self._waiting: deque[Request] = deque()
+        self._num_questions, self._begin, self._most_begun = num_questions, begin, most_begun
+        self._next, self._begun = 0, 0
 
-    def add_round(self, request: Request) -> None:
+    def add(self, request: Request) -> None:
         """Of a question that has begun."""
-        self._rounds.append(request)
+        self._waiting.append(request)
 
     def end_question(self) -> None:
         self._begun -= 1
 
     def __next__(self) -> Request:
-        if self._rounds:
-            return self._rounds.popleft()
-        if self._questions and self._begun < self._most_begun:
-            self._begun += 1
-            return self._questions.popleft()
-        raise StopIteration
+        if not self._waiting and self._next < self._num_questions and self._begun < self._most_begun:
+            group = range(self._next, min(self._next + min(_GROUP, self._most_begun), self._num_questions))
+            self._next, self._begun = group.stop, self._begun + len(group)
+            self._waiting.extend(self._begin(group))
+        if not self._waiting:
+            raise StopIteration
+        return self._waiting.popleft()
 
 
 def _model_of(head: BudgetHead, model: str | Path | None) -> ModelFiles:

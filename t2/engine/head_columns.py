@@ -29,6 +29,7 @@ class HeadColumns:
     def __init__(self, head: Head, vocab_size: int) -> None:
         """Hold the head, which must be on the device of the logits."""
         self.head, self.vocab_size = head.eval().requires_grad_(False), vocab_size
+        self._raw = head.folded()
         self.record: list[Tensor] | None = None
         """features that the head has read, step by step, where somebody wants to compare them; None: nobody does"""
 
@@ -44,7 +45,7 @@ class HeadColumns:
         pooled_BLD = as_stored(tapped_BF.reshape(-1, shape.num_layers, shape.width))
         if self.record is not None:
             self.record.append(pooled_BLD.cpu())
-        raw_BO = self.head(pooled_BLD)
+        raw_BO = self._raw(pooled_BLD)
         wide_BV = logits_BV.new_empty(len(logits_BV), tokens + raw_BO.shape[1] + 1, dtype=torch.float32)
         wide_BV[:, :tokens].copy_(logits_BV)
         wide_BV[:, tokens:-1] = raw_BO.nan_to_num(nan=HIGHEST).clamp_(LOWEST, HIGHEST).add_(REFERENCE)

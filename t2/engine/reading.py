@@ -51,9 +51,10 @@ def read_in_engine(sampler: VLLMSampler, engine_head: EngineHead, prompts: Seque
 
 def _probed(sampler: VLLMSampler, engine_head: EngineHead, probes: list[ProbeRequest]) -> list[Tensor]:
     raw = {}
-    for result in sampler.stream_with_probes(probes):
-        assert isinstance(result, ProbeResult)  # nothing else was asked
-        raw[result.request.question_id] = engine_head.raw(result.logprobs)
+    for results in sampler.steps(probes):
+        for result in results:
+            assert isinstance(result, ProbeResult)  # nothing else was asked
+            raw[result.request.question_id] = engine_head.raw(result.logprobs)
     return [raw[probe.question_id] for probe in probes]
 
 

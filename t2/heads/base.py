@@ -18,7 +18,7 @@ MAX_OUTPUTS = 127
 """vLLM reads at most 128 label logits of a request; one is the reference."""
 HEAD_FOLDS = 2
 """Folds inside the questions that a head learns from, for its own out-of-fold statistics; no folds of a comparison."""
-_RMS_EPS = 1e-6
+RMS_EPS = 1e-6
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def concatenated(parts: Sequence[Prediction]) -> Prediction:
 def rms_normalised(pooled_BLD: Tensor) -> Tensor:
     """Each layer's activations divided by their root mean square, float32, without parameters."""
     x_BLD = pooled_BLD.float()
-    return x_BLD * torch.rsqrt(x_BLD.square().mean(-1, keepdim=True) + _RMS_EPS)
+    return x_BLD * torch.rsqrt(x_BLD.square().mean(-1, keepdim=True) + RMS_EPS)
 
 
 class Standardise(nn.Module):
@@ -176,6 +176,13 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def forward(self, pooled_BLD: Tensor) -> Tensor:
         """Raw outputs, (B, O)."""
+
+    def folded(self) -> Callable[[Tensor], Tensor]:
+        """`forward` of the trained head in evaluation mode, in fewer steps where the head knows how.
+
+        Its outputs are equal up to rounding. It may hold copies: ask again after the head has changed or moved.
+        """
+        return self.eval().requires_grad_(False)
 
     @abstractmethod
     def budget_loss(self, raw_BO: Tensor, targets: Targets) -> Tensor:

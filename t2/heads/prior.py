@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from t2.errors import T2Error
 from t2.heads.answer_atoms import AnswerAtoms, PriorFit, fitted_atoms, tempered
 from t2.heads.base import MAX_OUTPUTS, Head, HeadShape, Prediction, Targets, Trunk
+from t2.heads.folded_prior import FoldedPrior
 from t2.heads.training_votes import TrainingVotes
 
 _FIRST_DEVIATION = 8.0
@@ -148,6 +149,11 @@ class PriorHead(Head):
         x_BC = self.standardise(pooled_BLD).flatten(1) @ self.basis_FC
         raw_BEO = torch.stack([member(x_BC[:, None]) for member in self.members], 1)
         return raw_BEO if self.training else self._mean_of_members(raw_BEO)
+
+    def folded(self) -> Callable[[Tensor], Tensor]:
+        return FoldedPrior(
+            self.standardise, self.basis_FC, [trunk for trunk in self.members if isinstance(trunk, Trunk)]
+        )
 
     def _mean_of_members(self, raw_BEO: Tensor) -> Tensor:
         log_BJ = raw_BEO[..., :-1].log_softmax(2).logsumexp(1) - torch.tensor(float(len(self.members))).log()

@@ -56,6 +56,11 @@ class StopModel:
         return StopModel(self.states, *(part.repeat(times, 1) for part in self._parts))
 
     @property
+    def shares(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Probabilities of the next sample, in the order of `VoteStates.successors`."""
+        return self.lead_PS, self.run_PS, self.rest_PS
+
+    @property
     def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.right_PS, self.lead_PS, self.run_PS, self.rest_PS
 
@@ -125,6 +130,27 @@ def plan_each(
     return tables
 
 
+def right_at_once(model: StopModel) -> Tensor:
+    """Probability that the answer is right after m samples that were drawn at once, (P, cap + 1), m from 0: W_m(root).
+
+    Which answer leads depends on the votes alone, so under a mixture of priors this is the mixture of theirs. What the
+    best single batch is worth is never more than what the best plan is worth, which may look in between.
+    """
+    states, right = model.states, []
+    at_PX = torch.ones(len(model), 1, dtype=torch.float64)
+    for drawn in range(states.cap + 1):
+        here = states.level(drawn)
+        right.append((at_PX * model.right_PS[:, here]).sum(1))
+        if drawn == states.cap:
+            break
+        after = states.level(drawn + 1)
+        next_PX = at_PX.new_zeros(len(model), after.stop - after.start)
+        for share_PS, after_X in zip(model.shares, states.successors(drawn), strict=True):
+            next_PX.index_add_(1, after_X, at_PX * share_PS[:, here])
+        at_PX = next_PX
+    return torch.stack(right, 1)
+
+
 def _planned(model: StopModel, cost_P: Tensor, round_P: Tensor, must_draw: bool = False) -> tuple[Tensor, Tensor]:
     r"""Batches (P, S), int16, and the value (P,) of the best first batch, the cost of its own round left out.
 
@@ -149,24 +175,28 @@ def _planned(model: StopModel, cost_P: Tensor, round_P: Tensor, must_draw: bool 
         part.T.contiguous() for part in (model.right_PS, model.lead_PS, model.run_PS, model.rest_PS)
     )
     round_P = round_P.clamp(min=_TIE)
-    batch_SP = torch.zeros(right_SP.shape, dtype=torch.int16)
     value_XMP = right_SP[states.level(cap)][:, None]
-    best_XP = torch.zeros(1, len(model), dtype=torch.float64)
+    going, batches = [], []
     for drawn in range(cap - 1, -1, -1):
-        here, start = states.level(drawn), states.level(drawn + 1).start
-        lead, run, rest = (after[here] - start for after in (states.lead_S, states.run_S, states.rest_S))
-        above_XMP = value_XMP.new_empty(len(lead), cap - drawn + 1, len(model))
+        here, (lead_X, run_X, rest_X) = states.level(drawn), states.successors(drawn)
+        above_XMP = value_XMP.new_empty(len(lead_X), cap - drawn + 1, len(model))
         later_XMP = above_XMP[:, 1:]  # column m - 1: m samples from here
-        torch.mul(value_XMP.index_select(0, lead), lead_SP[here][:, None], out=later_XMP)
-        later_XMP.addcmul_(value_XMP.index_select(0, run), run_SP[here][:, None])
-        later_XMP.addcmul_(value_XMP.index_select(0, rest), rest_SP[here][:, None])
+        torch.mul(value_XMP.index_select(0, lead_X), lead_SP[here].unsqueeze(1), out=later_XMP)
+        later_XMP.addcmul_(value_XMP.index_select(0, run_X), run_SP[here].unsqueeze(1))
+        later_XMP.addcmul_(value_XMP.index_select(0, rest_X), rest_SP[here].unsqueeze(1))
         later_XMP -= cost_P
         best_XP, which_XP = later_XMP.max(1)
-        stop_XP, go_on_XP = right_SP[here], best_XP - round_P
-        go_XP = go_on_XP > stop_XP + _TIE if drawn else torch.ones_like(stop_XP, dtype=torch.bool)
-        batch_SP[here] = torch.where(go_XP | must_draw, which_XP + 1, 0).to(torch.int16)
-        above_XMP[:, 0] = torch.where(go_XP, go_on_XP, stop_XP)
+        go_on_XP = best_XP - round_P
+        torch.maximum(go_on_XP, right_SP[here], out=above_XMP[:, 0])
+        going.append(go_on_XP)
+        batches.append(which_XP)
         value_XMP = above_XMP
+    # What each state does is settled for all levels together: for one prior the number of steps is what takes time.
+    go_on_SP, which_SP = torch.cat(going[::-1]), torch.cat(batches[::-1])
+    go_SP = (go_on_SP > right_SP[: len(go_on_SP)] + _TIE) | must_draw
+    go_SP[0] = True  # the root
+    batch_SP = torch.zeros(right_SP.shape, dtype=torch.int16)
+    batch_SP[: len(go_on_SP)] = torch.where(go_SP, which_SP + 1, 0)
     return batch_SP.T.contiguous(), best_XP[0]
 
 
@@ -190,13 +220,9 @@ def expected(model: StopModel, table: DrawTable) -> Expected:
         flight_MPX.scatter_add_(0, batch_PX[None], (looking_PX - stopped_PX)[None])
         if drawn == states.cap:
             break
-        start, width = states.level(drawn + 1).start, len(states.drawn_S[states.level(drawn + 1)])
-        next_MPX = flight_MPX.new_zeros(states.cap + 1, num, width)
-        for share_PS, after_S in (
-            (model.lead_PS, states.lead_S),
-            (model.run_PS, states.run_S),
-            (model.rest_PS, states.rest_S),
-        ):
-            next_MPX[:-1].index_add_(2, after_S[here] - start, flight_MPX[1:] * share_PS[:, here])
+        after = states.level(drawn + 1)
+        next_MPX = flight_MPX.new_zeros(states.cap + 1, num, after.stop - after.start)
+        for share_PS, after_X in zip(model.shares, states.successors(drawn), strict=True):
+            next_MPX[:-1].index_add_(2, after_X, flight_MPX[1:] * share_PS[:, here])
         flight_MPX = next_MPX
     return Expected(right_P, samples_P, rounds_P)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -35,6 +35,19 @@ class VoteStates:
 
     def level(self, drawn: int) -> slice:
         return slice(self._starts[drawn], self._starts[drawn + 1])
+
+    def successors(self, drawn: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the states of a level, places in the next level after a vote for the leader, the runner-up, or neither."""
+        return self._successors[drawn]
+
+    @cached_property
+    def _successors(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Of each level but the last. Made once: small plans would spend half their time on slicing."""
+        places = []
+        for drawn in range(self.cap):
+            here, start = self.level(drawn), self._starts[drawn + 1]
+            places.append((self.lead_S[here] - start, self.run_S[here] - start, self.rest_S[here] - start))
+        return places
 
     def _after(self, first_S: Tensor, second_S: Tensor) -> Tensor:
         """Number of the successor; a state at the cap has none and points to itself."""

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ from torch import Tensor
 from t2.errors import T2Error
 from t2.heads.answer_atoms import AnswerAtoms, swapped
 from t2.heads.training_votes import TrainingVotes
-from t2.policies.planning import StopModel, last_batches, plan_each
+from t2.policies.planning import LEAST_COST, StopModel, last_batches, plan_each, right_at_once
 from t2.policies.states import VoteStates, vote_states
 from t2.policies.stopping import DrawTable, TableRule
 
@@ -140,6 +141,11 @@ class Prices:
         return self.price / 100 / 1000
 
 
+def sample_cost(prices: Prices, tokens_P: Tensor) -> Tensor:
+    """What one more sample costs in accuracy (a share, not points), float64, given its tokens."""
+    return prices.price_of_a_token * tokens_P.double()
+
+
 @dataclass(frozen=True)
 class Priors:
     """What plans are made with: P priors, and what a sample and a greedy answer of each are thought to be worth."""
@@ -152,13 +158,13 @@ class Priors:
 
     def tables(self, prices: Sequence[Prices]) -> list[DrawTable]:
         """The best plan for each pair of prices."""
-        per_token_N = torch.tensor([each.price_of_a_token for each in prices], dtype=torch.float64)
+        cost_NP = torch.stack([sample_cost(each, self.tokens_P) for each in prices])
         round_N = torch.tensor([each.round_price for each in prices], dtype=torch.float64) / 100
-        return plan_each(self.model, per_token_N[:, None] * self.tokens_P.double(), round_N, self.greedy_right_P)
+        return plan_each(self.model, cost_NP, round_N, self.greedy_right_P)
 
     def last_table(self, prices: Prices) -> DrawTable:
         """The best batch in every state if it is drawn and no look comes after it, for a last allowed round."""
-        return last_batches(self.model, prices.price_of_a_token * self.tokens_P.double())
+        return last_batches(self.model, sample_cost(prices, self.tokens_P))
 
 
 def priors_of_everyone(votes: TrainingVotes, cap: int) -> Priors:
@@ -202,9 +208,37 @@ class HeadMixtures:
     def priors(self, weight_BJ: Tensor, tokens_B: Tensor, cap: int | None = None) -> Priors:
         """A prior for each row of weights, which sum to 1; up to `cap` samples, None: as many as there may be."""
         weight_BJ = weights_with_everyone(weight_BJ, self.lam)
-        greedy_B = None if self.greedy_right_Q is None else weight_BJ @ self.mixture_JQ @ self.greedy_right_Q
+        greedy_B = None if self.greedy_right_Q is None else weight_BJ @ self._greedy_right_J
         sums = self.sums if cap is None else self.sums.upto(cap)
         return Priors(sums.model(weight_BJ), tokens_B.double(), greedy_B)
+
+    def beats_greedy(self, weight_BJ: Tensor, tokens_B: Tensor, prices: Prices, cap: int) -> Tensor:
+        """Whether one batch alone is worth as much as the greedy answer, (B,) bool: then no plan takes that answer.
+
+        False says nothing: a plan that looks in between may still be worth more. It costs two products of small
+        matrices, a plan hundreds of steps.
+
+        Args:
+            weight_BJ: of the head, rows sum to 1.
+            tokens_B: predicted tokens of a sample.
+            prices: of the plan.
+            cap: samples.
+        """
+        if self.greedy_right_Q is None:
+            return torch.ones(len(weight_BJ), dtype=torch.bool)
+        weight_BJ, cost_B = weights_with_everyone(weight_BJ, self.lam), sample_cost(prices, tokens_B)
+        cost_BM = cost_B.clamp(min=LEAST_COST)[:, None] * torch.arange(1, cap + 1)
+        batch_BM = weight_BJ @ self._right_at_once_JM[:, 1 : cap + 1] - cost_BM
+        return weight_BJ @ self._greedy_right_J - cost_B <= batch_BM.amax(1)
+
+    @cached_property
+    def _right_at_once_JM(self) -> Tensor:
+        return right_at_once(self.sums.model())
+
+    @cached_property
+    def _greedy_right_J(self) -> Tensor:
+        assert self.greedy_right_Q is not None
+        return self.mixture_JQ @ self.greedy_right_Q
 
 
 def weights_with_everyone(weight_BJ: Tensor, lam: float) -> Tensor:

@@ -129,7 +129,8 @@ class VLLMSampler(Sampler):
 
     @property
     def _is_eager_on_cpu(self) -> bool:
-        return self.enforce_eager is not False and not cuda.is_available()
+        is_eager = self._further.get("enforce_eager", self.enforce_eager)
+        return is_eager is not False and not cuda.is_available()
 
     def carry(self, overrides: Mapping[str, Any], **engine: Any) -> None:
         """Let the engine carry a head, so that its requests may be probes; before `open`.
@@ -167,6 +168,11 @@ class VLLMSampler(Sampler):
     def sequences_at_once(self) -> int:
         """Sequences that the engine runs at once; after `open`."""
         return int(self._engine("sequences_at_once").vllm_config.scheduler_config.max_num_seqs)
+
+    @property
+    def max_prompt_tokens(self) -> int:
+        """Of a prompt that leaves room for one token of an answer; after `open`."""
+        return int(self._engine("max_prompt_tokens").vllm_config.model_config.max_model_len) - 1
 
     def _engine(self, method: str) -> Any:
         if self._llm is None:
@@ -217,11 +223,11 @@ class VLLMSampler(Sampler):
 
     def check_prompts(self, prompts: Mapping[str, Sequence[int]]) -> None:
         """Refuse prompts that leave no token for an answer: the engine would raise in the middle of all the others."""
-        limit = int(self._engine("check_prompts").vllm_config.model_config.max_model_len)
-        if long := {name: len(ids) for name, ids in prompts.items() if len(ids) >= limit}:
+        most = self.max_prompt_tokens
+        if long := {name: len(ids) for name, ids in prompts.items() if len(ids) > most}:
             first = next(iter(long))
             raise T2Error(
-                f"Expected prompts shorter than the engine's max_model_len = {limit} tokens, got {len(long)} of "
+                f"Expected prompts shorter than the engine's max_model_len = {most + 1} tokens, got {len(long)} of "
                 f"{len(prompts)} that are not (first: {first!r} with {long[first]}). Raise `sampler.max_model_len`, as "
                 "far as the model goes, or leave these questions out."
             )
@@ -231,14 +237,16 @@ class VLLMSampler(Sampler):
 
         `requests` is asked again after results even if it had run dry, so that a consumer may add to a queue.
         """
-        for result in self.stream_with_probes(requests):
-            assert isinstance(result, SampleResult)  # nobody has asked for a probe
-            yield result
+        for results in self.steps(requests):
+            for result in results:
+                assert isinstance(result, SampleResult)  # nobody has asked for a probe
+                yield result
 
-    def stream_with_probes(
-        self, requests: Iterable[SampleRequest | ProbeRequest]
-    ) -> Iterator[SampleResult | ProbeResult]:
-        """As `stream`, of an engine that carries a head: probes run in the same batches as samples."""
+    def steps(self, requests: Iterable[SampleRequest | ProbeRequest]) -> Iterator[list[SampleResult | ProbeResult]]:
+        """As `stream`, of an engine that carries a head: probes run in the same batches as samples.
+
+        What ends with the same step of the engine comes together, so that it can be looked at together.
+        """
         engine = self._engine("stream")
         window = _IN_FLIGHT_FACTOR * self.sequences_at_once
         waiting = iter(requests)
@@ -259,14 +267,17 @@ class VLLMSampler(Sampler):
                 outputs = engine.step()
                 # To the engine a sample is a request. A probe counts as one, too.
                 self._on_finished(submitted - engine.get_num_unfinished_requests())
+                results: list[SampleResult | ProbeResult] = []
                 for output in outputs:
                     if output.finished:
                         request = running.pop(output.request_id)
                         sequences_in_flight -= _sequences(request)
                         if isinstance(request, ProbeRequest):
-                            yield ProbeResult(request, label_logprobs(request.label_ids, output.outputs[0]))
+                            results.append(ProbeResult(request, label_logprobs(request.label_ids, output.outputs[0])))
                         else:
-                            yield SampleResult(request, tuple(map(_sample, output.outputs)))
+                            results.append(SampleResult(request, tuple(map(_sample, output.outputs))))
+                if results:
+                    yield results
         finally:
             if running:  # whoever has left early must not meet these requests in the next stream
                 engine.abort_request(list(running))

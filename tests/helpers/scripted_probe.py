@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -35,6 +36,8 @@ class ScriptedProbe:
 
     raw_O: Tensor | None
     error: Exception | None = None
+    errors: float = math.inf
+    """readings that end in the error, before the first that does not"""
     seconds: float = 0.0
     tokens: int = 1
     read_bodies: list[Json] = field(default_factory=list)
@@ -42,7 +45,7 @@ class ScriptedProbe:
     async def read(self, request: BudgetedRequest) -> Tensor:
         self.read_bodies.append(request.body)
         await asyncio.sleep(self.seconds)
-        if self.error is not None:
+        if self.error is not None and len(self.read_bodies) <= self.errors:
             raise self.error
         assert self.raw_O is not None
         return self.raw_O

@@ -19,6 +19,7 @@ from t2.pools.load import load_pool
 pytestmark = pytest.mark.vllm
 
 NUM_ASKED = 120
+TOO_LONG = "1+" * 200 + "1"
 _SCRIPT = """
 import contextlib, io, json, sys
 from dataclasses import asdict
@@ -39,7 +40,11 @@ if __name__ == "__main__":
         stream.close()  # with nineteen questions in the engine
         told["running"] = llm._sampler._llm.llm_engine.get_num_unfinished_requests()
         told["again"] = [asdict(answer) for answer in llm.answer(questions[:5], show_progress=False)]
-        told["asked"] = list(ask(llm, AskedFile.of(Path("questions.jsonl"), Path("answers.jsonl"))))
+        told["asked"] = []
+        try:
+            told["asked"].extend(ask(llm, AskedFile.of(Path("questions.jsonl"), Path("answers.jsonl"))))
+        except t2.T2Error as error:
+            told["left out"] = str(error)
         told["asked again"] = already(AskedFile.of(Path("questions.jsonl"), Path("answers.jsonl")))
         for _ in llm.answer_stream(questions[:2]):
             try:
@@ -77,6 +82,7 @@ def told(tmp_path_factory: pytest.TempPathFactory, asked: list[Any]) -> dict[str
     export_trained(folder / "head")
     (folder / "questions.json").write_text(json.dumps([question.text for question in asked]))
     lines = [json.dumps({"id": question.id, "question": question.text}) for question in asked[:6]]
+    lines.insert(2, json.dumps({"id": "long", "question": TOO_LONG}))
     (folder / "questions.jsonl").write_text("\n".join(lines) + "\n")
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (folder / "readme.py").write_text(
@@ -134,8 +140,11 @@ def test_a_stream_that_is_left_leaves_nothing_in_the_engine(told: dict[str, Any]
 
 
 def test_a_file_of_questions(told: dict[str, Any], asked: list[Any]) -> None:
-    assert told["asked"][0].startswith("6 answers, ")
-    assert told["asked again"] == "6 of 6 questions are answered in answers.jsonl already"
+    left_out, summary, _ = told["asked"]
+    assert re.fullmatch(r"Left out: 'long', whose prompt of 4\d\d tokens is too long", left_out)
+    assert summary.startswith("6 answers, ")
+    assert re.match(r"Expected questions whose prompts have at most \d+ tokens, got 1 of 7 that", told["left out"])
+    assert told["asked again"] == "6 of 7 questions are answered in answers.jsonl already"
     assert sorted(line["id"] for line in told["lines"]) == sorted(question.id for question in asked[:6])
 
 
@@ -144,7 +153,7 @@ def test_mistakes_draw_nothing(told: dict[str, Any]) -> None:
     assert texts.startswith("Expected a list of questions, got one text")
     assert "got an empty one (number 1)" in empty
     assert "a list of messages with images (number 0)" in pictures
-    assert "Expected prompts shorter than the engine's max_model_len" in long
+    assert "Expected questions whose prompts have at most" in long
     assert told["closed"].startswith("Expected an open VotingLLM")
 
 

@@ -19,6 +19,7 @@ from t2.heads.prior import PriorHead
 from t2.policies.one_round import FixedN, PredictedN, Utility
 from t2.policies.record import Policy, in_words, reads_activations
 from t2.policies.rules import GreedyAnswer
+from t2.policies.states import vote_states
 from t2.policies.stoppers import ONE_ROUND_PRICE, PlanWithHead, PlanWithoutHead, StopByVotes
 
 Votes = Sequence[str | None]
@@ -69,6 +70,51 @@ def test_prices_of_a_request_are_those_of_plans(price: float, round_price: float
     for row, answers in zip(range(20), orders(), strict=False):
         plan = Planner(head).plan(head.raw(pooled[row]), options)
         assert [plan.extra(answers[:n], 0) for n in range(7)] == [rules[row].extra(answers[:n]) for n in range(7)]
+
+
+ASKED = [
+    AnswerOptions(),
+    AnswerOptions(max_samples=4),
+    AnswerOptions(max_rounds=1),
+    AnswerOptions(max_rounds=2, max_samples=6),
+]
+
+
+@pytest.mark.parametrize("policy", ALL, ids=in_words)
+@pytest.mark.parametrize("options", ASKED, ids=str)
+def test_plans_made_together_are_those_made_alone(
+    policy: Policy, options: AnswerOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where so many come that they are made in several parts."""
+    head, pooled = served(policy)
+    planner = Planner(head)
+    monkeypatch.setattr("t2.answering.planner._STATES_AT_ONCE", 8 * len(vote_states(7)))
+    raws = [head.raw(pooled[row]) if planner.needs_activations else None for row in range(20)]
+    together = planner.plans(torch.stack(raws), options) if planner.needs_activations else planner.plans(None, options)
+    assert len(together) == (20 if planner.needs_activations else 1)
+    for plan, raw_O, answers in zip(together, raws, orders(), strict=False):
+        alone = planner.plan(raw_O, options)
+        assert (plan.first, plan.is_greedy, plan.most) == (alone.first, alone.is_greedy, alone.most)
+        assert walked(plan, answers) == walked(alone, answers)
+        confidence = alone.confidence(answers[:3])
+        assert plan.confidence(answers[:3]) == (confidence if confidence is None else pytest.approx(confidence))
+
+
+@pytest.mark.parametrize("greedy", [True, False])
+def test_what_is_surely_sampled_is_sampled(greedy: bool) -> None:
+    """At prices from nothing to dear: what is told beforehand is true, and told of most questions that are sampled."""
+    told: list[tuple[bool, bool]] = []
+    for policy in (PlanWithHead(7, 3.0, 0.5), PlanWithHead(7, 3.0, ONE_ROUND_PRICE), Utility(3.0)):
+        head, pooled = served(policy, greedy=greedy)
+        planner = Planner(head)
+        for options in (AnswerOptions(price=price) for price in (0.0, 1.0, 5.0, 30.0, 200.0)):
+            for row in range(len(pooled)):
+                raw_O = head.raw(pooled[row])
+                is_greedy = planner.plan(raw_O, options).is_greedy
+                told.append((planner.is_surely_sampled(raw_O, options), is_greedy))
+    assert (True, True) not in told
+    assert (sum(is_greedy for _, is_greedy in told) > 50) == greedy
+    assert sum(is_sure for is_sure, _ in told) > 0.9 * sum(not is_greedy for _, is_greedy in told)
 
 
 def test_a_dear_price_draws_less_and_a_dear_round_waits_less() -> None:

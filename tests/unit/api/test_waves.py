@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine
+from threading import Event
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from t2.answering.options import AnswerOptions
+from t2.answering.planner import QuestionPlan
 from t2.api.upstream import Json, UpstreamError
 
 
@@ -187,6 +189,40 @@ def test_a_probe_that_fails_costs_the_head_not_the_answer(changes: dict[str, Any
     assert response["t2"]["rounds"] == [3]
     assert registry.get_sample_value("t2_fallbacks_total", {"reason": reason}) == 1
     assert registry.get_sample_value("t2_requests_total", {"outcome": "answered"}) == 1
+
+
+def test_a_probe_outlasts_an_engine_that_is_full_for_a_moment() -> None:
+    full = UpstreamError(503, {"error": {"message": "full"}}, refused=True)
+    probe, registry = probe_of("head", error=full, errors=2), CollectorRegistry()
+    response = run(orchestrator("head", registry).answer(asking(), ScriptedUpstream(["#### 7"]), probe))
+    assert response["t2"]["decided"] == "by the head"
+    assert len(probe.read_bodies) == 3
+    assert registry.get_sample_value("t2_fallbacks_total", {"reason": "refused"}) is None
+
+
+def test_a_stream_shows_its_first_sample_before_the_plan_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planning waits here until the client has got text; a stream that waited for the plan would never give any."""
+    got_text, planner, plans = Event(), planner_of("head"), planner_of("head").plans
+
+    def late(*asked: Any) -> list[QuestionPlan]:
+        assert got_text.wait(20)
+        return plans(*asked)
+
+    monkeypatch.setattr(planner, "plans", late)
+
+    async def texts() -> list[Json]:
+        chunks = []
+        async for chunk in orchestrator("head").stream(
+            asking(stream=True), ScriptedUpstream(["#### 7", "#### 8"]), probe_of("head")
+        ):
+            chunks.append(chunk)
+            if any(piece["delta"].get("content") for piece in chunk["choices"]):
+                got_text.set()
+        return chunks
+
+    said = asyncio.run(texts())[-1]["t2"]
+    assert said["samples"] == sum(said["rounds"]) > 1
+    assert said["decided"] == "by the head"
 
 
 def test_a_wrong_request_is_no_fallback() -> None:

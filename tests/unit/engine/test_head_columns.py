@@ -37,6 +37,9 @@ class Says(torch.nn.Module):
         super().__init__()
         self.raw_O, self.shape = torch.tensor(raw), SHAPE
 
+    def folded(self) -> Says:
+        return self
+
     def forward(self, pooled_BLD: Tensor) -> Tensor:
         return self.raw_O.expand(len(pooled_BLD), -1)
 

@@ -68,6 +68,20 @@ def test_the_loss_is_the_sum_over_atoms(tau: float) -> None:
     assert float(head.budget_loss(raw, targets)) == pytest.approx(sum(terms) / 40, rel=1e-6)
 
 
+@pytest.mark.parametrize("members", [1, 3])
+def test_the_folded_head_says_the_same(members: int) -> None:
+    """Against `forward`, of weights that are not those that training starts from, at activations of every size."""
+    head, pooled, _ = started(members=members)
+    with torch.no_grad():
+        for value in head.members.parameters():
+            value.normal_(std=0.4, generator=torch.Generator().manual_seed(value.numel()))
+    folded = head.folded()
+    for size in (1e-3, 1.0, 1e3):
+        own = head.eval()(size * pooled)
+        assert torch.allclose(folded(size * pooled), own, atol=1e-4)
+        assert own.std(0).min() > 0.1  # prompts differ in every output, so this could have failed
+
+
 def test_two_atoms_recover_the_share_of_each() -> None:
     """Answers that only one atom can give: the likelihood is largest where weights are shares, in closed form."""
     head, _, targets = started()

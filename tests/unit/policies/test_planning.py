@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from t2.heads.answer_atoms import AnswerAtoms
 from t2.policies import ASC, Doubling, DrawTable, HeadThenStop, Orders
 from t2.policies.engine_axes import RoundAxes, held_tokens
-from t2.policies.planning import StopModel, expected, plan
+from t2.policies.planning import StopModel, expected, plan, right_at_once
 from t2.policies.rules import table_rules
 from t2.policies.then_stop import Prices, Priors, StateSums, stop_model
 from t2.voting import ABSTAINED
@@ -65,6 +65,25 @@ def test_no_plan_of_all_that_there_are_is_worth_more(seed: int, cost: float, rou
     assert len(values) == 9  # two at once; or one, and after each of its three outcomes stop or draw another
     found = float(value_of(model, plan(model, torch.tensor([cost]), round_cost), cost, round_cost))
     assert found == pytest.approx(max(values), abs=1e-8)
+
+
+@pytest.mark.parametrize("cap", [1, 4, 9])
+def test_one_batch_is_right_as_often_as_its_table_is_expected_to_be(cap: int) -> None:
+    """And no plan of rounds that cost nothing is worth less."""
+    model, _, _ = random_model(cap, seed=3)
+    right_PM = right_at_once(model)
+    assert right_PM.shape == (3, cap + 1)
+    assert not bool(right_PM[:, 0].any())
+    root = plan_value_at_root(model, cost=0.01)
+    for batch in range(1, cap + 1):
+        batch_PS = torch.zeros(3, len(model.states), dtype=torch.int16)
+        batch_PS[:, 0] = batch
+        assert torch.allclose(expected(model, DrawTable(model.states, batch_PS)).right, right_PM[:, batch])
+        assert bool((right_PM[:, batch] - batch * 0.01 <= root + 1e-12).all())
+
+
+def plan_value_at_root(model: StopModel, cost: float) -> torch.Tensor:
+    return value_of(model, plan(model, torch.full((len(model),), cost)), cost, 0.0)
 
 
 def test_expected_is_what_happens_over_all_answers() -> None:
