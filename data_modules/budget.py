@@ -16,6 +16,9 @@ from torch.utils.data import DataLoader
 
 from data_modules import schedule
 from data_modules.live_pool import FillingPool
+from data_modules.record import data_record
+from data_modules.resuming import check_pace, check_same_data
+from data_modules.split_rows import check_calibration, rows_by_split
 from t2.activations.cache import FeatureSpec
 from t2.activations.features import pooled_features
 from t2.activations.pooling import Padded, right_pad
@@ -24,20 +27,14 @@ from t2.config import DataSettings
 from t2.curves.labels import BudgetLabels, First, budget_labels, check_grid, cut_grid
 from t2.endings import Interrupted
 from t2.errors import T2Error
-from t2.export import key_digest
 from t2.grading.graded import GradedPool
-from t2.grading.record import GraderRecord
-from t2.head_record import Answering, BaseModel, DataRecord, Features, Labels, Prompt
+from t2.head_record import DataRecord
 from t2.heads.base import HeadShape, Targets, targets_of
 from t2.pools.prepare import prepare
 from t2.pools.reading import Reading
 from t2.pools.trial import try_features
 from t2.spec import DEFAULT_GRID, LabelJob
-from t2.splits import labelling_order, split_of
 from t2.training.data import BudgetData, Inputs, ReadPrompts
-
-MIN_QUESTIONS = {"train": 8, "validation": 4, "test": 4}
-"""Fewest questions of a split for its numbers to mean anything at all."""
 
 
 class BudgetDataModule(DataSettings, L.LightningDataModule):
@@ -71,9 +68,10 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         """Features of all prompts first (the LLM is freed again), then the labeller if samples are missing."""
         if self._filling is None:
             self.prepared = prepare(self.job, self.allow_proxy).only_wanted()
-            self._rows = self._rows_by_split()
+            self._rows = rows_by_split(self.prepared.questions, self.splits)
             if stage == "fit":
-                self._check_calibration()  # before the LLM is loaded and anything is labelled
+                # Before the LLM is loaded and anything is labelled.
+                check_calibration(self.dedup_keys("calibration"), self.min_calibration)
             self.reading = Reading.of(self.prepared, self)
             self.features_QLD = self._cached_features() if self.backbone == "cached" else None
             if self.backbone != "cached" and stage == "fit":
@@ -125,33 +123,15 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
 
     @property
     def export_info(self) -> DataRecord:
-        spec, reads, proxy = self.prepared.spec, self.reading.spec, self.reading.proxy
         train = self.split("train") if self.all_labelled("train") else None
-        return DataRecord(
-            base_model=BaseModel(*(spec.model.get(name) for name in ("id", "revision", "fingerprint"))),
-            features=Features(
-                model_fingerprint=reads.model_fingerprint,
-                layers=reads.layers,
-                pooling=reads.pooling,
-                model_id=proxy.id if proxy else None,
-                model_revision=proxy.revision if proxy else None,
-            ),
-            prompt=Prompt.from_json(spec.prompt, "the pool's spec"),
-            sampling=spec.sampling,
-            labels=Labels(
-                eps=self.eps,
-                samples_per_question=self.job.samples_per_question,
-                grader=self.job.task.grader.version,
-                cost_unit=spec.cost_unit,
-                questions={name: len(rows) for name, rows in self._rows.items()},
-            ),
-            answering=Answering(
-                grader=GraderRecord.of(self.job.task.grader),
-                dtype=self.job.sampler.dtype,
-                max_model_len=self.job.sampler.max_model_len,
-            ),
-            mean_tokens_per_sample=float(train[0].mean_tokens_Q.mean()) if train else None,
-            seen_questions=tuple(sorted(map(key_digest, {*self.dedup_keys("train"), *self.dedup_keys("validation")}))),
+        return data_record(
+            self.job,
+            self.prepared,
+            self.reading,
+            eps=self.eps,
+            questions={name: len(rows) for name, rows in self._rows.items()},
+            mean_tokens=float(train[0].mean_tokens_Q.mean()) if train else None,
+            seen_keys=[*self.dedup_keys("train"), *self.dedup_keys("validation")],
         )
 
     def train_set(self, epoch: int) -> tuple[Inputs, Targets]:
@@ -260,54 +240,17 @@ class BudgetDataModule(DataSettings, L.LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Refuse other labels or splits (test questions could have been trained on); to resume, also another order.
+        """Refuse other data than that of the checkpoint.
 
         A resumed run keeps the pace at which the train set of the run before grew, so that each epoch sees what it
         would have seen there; its own `trainer.max_epochs` only says when it ends.
         """
         resumes = self.trainer is None or self.trainer.state.fn == "fit"
-        # Seed and number of train questions decide the order of training, which does not matter to test or predict.
-        ignored = {"max_epochs"} if resumes else {"max_epochs", "seed", "train_questions"}
-        if changed := [
-            f"{key}: {state_dict.get(key)} then, {value} now"
-            for key, value in self.state_dict().items()
-            if key not in ignored and state_dict.get(key) != value
-        ]:
-            raise T2Error(f"Expected the data settings of the checkpoint, got {'; '.join(changed)}.")
-        if not resumes:
-            return
-        pace = state_dict["max_epochs"]
-        partial = schedule.epochs_before_all(len(self._rows["train"]), pace)
-        if 0 <= self.max_epochs <= partial:  # -1: without end
-            raise T2Error(
-                f"Expected `trainer.max_epochs` of at least {partial + 1} to go on from a checkpoint of {pace} epochs, "
-                f"got {self.max_epochs}: its first {partial} do not use all train questions. Raise it, or "
-                "train anew."
-            )
-        self.max_epochs = pace
-
-    def _rows_by_split(self) -> dict[str, list[int]]:
-        """Indices of the job's questions by split, each in labelling order."""
-        questions = self.prepared.questions
-        rows: dict[str, list[int]] = {"train": [], "validation": [], "calibration": [], "test": []}
-        for index in labelling_order(questions, self.splits):
-            rows[split_of(questions[index].dedup_key, self.splits)].append(index)
-        for name, fewest in MIN_QUESTIONS.items():
-            if len(rows[name]) < fewest and getattr(self.splits, name) > 0:
-                raise T2Error(
-                    f"Expected at least {fewest} {name} questions, got {len(rows[name])} of "
-                    f"{len(questions)}. Add questions or change `data.splits`."
-                )
-        return rows
-
-    def _check_calibration(self) -> None:
-        num_questions = len(set(self.dedup_keys("calibration")))
-        if num_questions < self.min_calibration:
-            raise T2Error(
-                f"Expected at least {self.min_calibration} calibration questions with keys of their own for "
-                f"`calibration.mode: required`, got {num_questions}. Add questions, raise `data.splits.calibration`, "
-                "`calibration.alpha` or `calibration.delta`, or choose mode auto."
-            )
+        check_same_data(state_dict, self.state_dict(), resumes)
+        if resumes:
+            pace = state_dict["max_epochs"]
+            check_pace(len(self._rows["train"]), pace, self.max_epochs)
+            self.max_epochs = pace
 
     @property
     def feature_spec(self) -> FeatureSpec:

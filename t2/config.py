@@ -1,7 +1,7 @@
 """The one reader of a config's `data:`: `train.py` and all `t2` commands take their types and defaults from here.
 
 One YAML serves them all. This reads and checks the part that `t2` commands use, without Lightning; the command line
-has the rest of the file checked too, by `t2.training.cli.check_config`, which knows the signatures of `train.py`.
+has the rest of the file checked too, by `t2.training.config_checks`, which knows the signatures of `train.py`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 from t2.answering.question import VotedAnswer
 from t2.answering.question_file import Asked, questions_of
 from t2.ask.voting_llm import VotingLLM
-from t2.errors import T2Error
+from t2.errors import T2Error, quoted
 from t2.json_lines import read_objects
 from t2.progress import progress
 from t2.store.files import append_line, cut_half_line
@@ -52,19 +52,36 @@ def ask_file(llm: VotingLLM, asked: Sequence[Asked], out: Path) -> Iterator[tupl
 
 
 def ask(llm: VotingLLM, work: Sequence[str] | AskedFile) -> Iterator[str]:
-    """Answer what is asked; gives the lines to print as they come."""
+    """Answer what is asked; gives the lines to print as they come.
+
+    Raises:
+        T2Error: questions from the shell that are too long, before any is answered; or, after all others of a file
+            are answered, that some were left out.
+    """
     if not isinstance(work, AskedFile):
         for question, answer in zip(work, llm.answer(work), strict=True):
             yield f"> {question}"
             yield from in_words(answer)
         return
+    # One of thousands must not keep the others from being answered.
+    too_long = llm.too_long([each.question for each in work.left])
+    for index, tokens in too_long.items():
+        yield f"Left out: {quoted(work.left[index].id)}, whose prompt of {tokens} tokens is too long"
+    asked = [each for index, each in enumerate(work.left) if index not in too_long]
     answers = []
-    with progress("answering", len(work.left), unit="questions") as advance:
-        for _, answer in ask_file(llm, work.left, work.out):
+    with progress("answering", len(asked), unit="questions") as advance:
+        for _, answer in ask_file(llm, asked, work.out):
             answers.append(answer)
             advance(len(answers))
-    yield summary_of(answers)
-    yield f"Answers  {work.out}"
+    yield summary_of(answers, len(too_long))
+    if work.out.exists():
+        yield f"Answers  {work.out}"
+    if too_long:
+        raise T2Error(
+            f"Expected questions whose prompts have at most {llm.max_prompt_tokens} tokens, got {len(too_long)} of "
+            f"{work.num_questions} that are longer and were left out. Shorten them and ask the file again: only what "
+            "has no answer yet is asked."
+        )
 
 
 def already(work: Sequence[str] | AskedFile) -> str | None:
@@ -101,8 +118,8 @@ def against_fixed(answer: VotedAnswer) -> str:
     return f"about {ratio:.2f} of the {round(expected)} that {answer.samples_at_once} samples would take"
 
 
-def summary_of(answers: Sequence[VotedAnswer]) -> str:
-    """One line over many answers."""
+def summary_of(answers: Sequence[VotedAnswer], left_out: int = 0) -> str:
+    """One line over many answers, and how many questions were left out because they are too long."""
     tokens = sum(answer.tokens for answer in answers)
     expected = sum(answer.samples_at_once * answer.mean_tokens for answer in answers)
     samples = sum(answer.samples for answer in answers) / max(1, len(answers))
@@ -112,6 +129,7 @@ def summary_of(answers: Sequence[VotedAnswer]) -> str:
         f"{len(answers)} answers, {samples:.1f} samples in {rounds:.2f} rounds a question, {tokens} tokens: about "
         f"{tokens / expected if expected else 1.0:.2f} of FixedN's, estimated from the samples' lengths"
         + (f"; {unread} without an answer" if unread else "")
+        + (f"; {left_out} too long, left out" if left_out else "")
     )
 
 

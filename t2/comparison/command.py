@@ -39,7 +39,7 @@ def report_of(
     cap: int | None = None,
     sweeps: Sweeps = FULL,
 ) -> list[Path]:
-    """Compare, summarise, write; arguments as in `t2.cli.report`.
+    """Compare, summarise, write; arguments as in `t2.cli.looking.report`.
 
     Raises:
         T2Error: no pool, no predictions, predictions of other questions, samples or grades, no new question, or a cap

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from t2.errors import T2Error
 from t2.training.accuracy_cost import AccuracyCost
-from t2.training.cli import BestCheckpoint
+from t2.training.best_checkpoint import BestCheckpoint
 
 AREAS = (0.1, 0.9, 0.3, 0.2)
 

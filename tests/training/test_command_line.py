@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from t2.training.cli import package_of
+from t2.training.missing_packages import package_of
 from t2.training.trainer import T2Trainer
 from train import main
 

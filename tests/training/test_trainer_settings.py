@@ -15,7 +15,9 @@ from safetensors.torch import load_file
 
 from t2.checkpoint import Checkpoint
 from t2.errors import T2Error
-from t2.training.cli import TRUE_HALF, check_that_a_head_comes_of_it, config_name
+from t2.training.cli import TRUE_HALF
+from t2.training.config_checks import check_that_a_head_comes_of_it
+from t2.training.logged_config import config_name
 from train import main
 
 Make = Callable[..., dict[str, Any]]

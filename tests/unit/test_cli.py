@@ -2,20 +2,24 @@
 
 import json
 import signal
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
+import t2
 from t2.cli import main
 from t2.config import read_data
 from t2.store.reader import ShardReader
 from t2.store.schema import PoolPaths
 from t2.tasks import ArithTask
 
-MODEL = str(Path(__file__).parents[2] / "assets" / "tiny-arith")
+ROOT = Path(__file__).parents[2]
+MODEL = str(ROOT / "assets" / "tiny-arith")
 NUM_QUESTIONS = 4
 
 
@@ -143,6 +147,30 @@ def test_jsonargparse_refuses_a_wrong_command(capsys, args):
         main(args)
     assert caught.value.code == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+# t2 --version, and the ways to start it
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    """It is written in two places, and both say the same."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"t2 {declared}\n"
+    assert t2.__version__ == declared
+
+
+def test_python_m_starts_it_too():
+    """As servers are started, with nothing heavy loaded until a command needs it."""
+    code = (
+        "import runpy, sys; sys.argv = ['t2', '--version']\n"
+        "try: runpy.run_module('t2.cli', run_name='__main__')\n"
+        "finally: print([m for m in ('torch', 'transformers', 'lightning', 'vllm', 'pyarrow') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"t2 {t2.__version__}", "[]"]
 
 
 # t2 label: success

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,15 @@ def voted(answer: str | None = "8", confidence: float | None = 0.934) -> VotedAn
 
 
 class Scripted:
-    """Answers in reverse, as an engine may."""
+    """Answers in reverse, as an engine may; a token is a letter."""
+
+    max_prompt_tokens = 20
 
     def __init__(self) -> None:
         self.asked = list[str]()
+
+    def too_long(self, questions: Sequence[str]) -> dict[int, int]:
+        return {i: len(each) for i, each in enumerate(questions) if len(each) > self.max_prompt_tokens}
 
     def answer_stream(self, questions: Sequence[str]) -> Iterator[tuple[int, VotedAnswer]]:
         for index in reversed(range(len(questions))):
@@ -76,6 +82,48 @@ def test_a_file_is_asked_once(tmp_path: Path) -> None:
     assert len(list(ask(again, work))) == 2  # type: ignore[arg-type]
     assert again.asked == ["1+1"]
     assert len(out.read_text().splitlines()) == 3
+
+
+def told(llm: Scripted, work: AskedFile) -> tuple[list[str], str]:
+    """The lines that are printed before the error, and the error."""
+    lines = list[str]()
+    with pytest.raises(T2Error) as caught:
+        lines.extend(ask(llm, work))  # type: ignore[arg-type]
+    return lines, str(caught.value)
+
+
+def test_a_question_that_is_too_long_is_left_out_of_a_file(tmp_path: Path) -> None:
+    """One of them had the whole file refused, in words of a labeller's config."""
+    file, out = tmp_path / "questions.jsonl", tmp_path / "answers.jsonl"
+    rows = [{"id": "a", "question": "1+1"}, {"id": "long", "question": "1+" * 20 + "1"}, {"id": "c", "question": "3+3"}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    llm = Scripted()
+    (left_out, summary, where), error = told(llm, AskedFile.of(file, out))
+    assert left_out == "Left out: 'long', whose prompt of 41 tokens is too long"
+    assert summary.startswith("2 answers, ")
+    assert summary.endswith("; 1 too long, left out")
+    assert where == f"Answers  {out}"
+    assert error == (
+        "Expected questions whose prompts have at most 20 tokens, got 1 of 3 that are longer and were left out. "
+        "Shorten them and ask the file again: only what has no answer yet is asked."
+    )
+    assert llm.asked == ["3+3", "1+1"]
+    assert [json.loads(line)["id"] for line in out.read_text().splitlines()] == ["c", "a"]
+    again = Scripted()
+    assert told(again, AskedFile.of(file, out))[1] == error, "it is still there"
+    assert again.asked == []
+    file.write_text(file.read_text().replace("1+" * 20, "1+"))
+    list(ask(again, AskedFile.of(file, out)))  # type: ignore[arg-type]
+    assert again.asked == ["1+1"], "shortened, it is asked"
+
+
+def test_a_file_of_nothing_but_long_questions_names_no_answers(tmp_path: Path) -> None:
+    file, out = tmp_path / "questions.jsonl", tmp_path / "answers.jsonl"
+    file.write_text(json.dumps({"id": "long", "question": "1+" * 20 + "1"}) + "\n")
+    lines, error = told(Scripted(), AskedFile.of(file, out))
+    assert [line.split(",")[0] for line in lines] == ["Left out: 'long'", "0 answers"]
+    assert "got 1 of 1" in error
+    assert not out.exists()
 
 
 def test_answers_are_on_disk_as_soon_as_they_are_there(tmp_path: Path) -> None:
@@ -144,6 +192,21 @@ def test_mistakes_are_said_before_an_engine_starts(
         main(["ask", "no-such-head", *arguments])
     assert caught.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_command_ends_with_an_exit_code_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A script that asks thousands of questions sees that some have no answer."""
+    file, out = tmp_path / "questions.jsonl", tmp_path / "answers.jsonl"
+    file.write_text('{"question": "1+1"}\n' + json.dumps({"id": "long", "question": "1+" * 20 + "1"}) + "\n")
+    monkeypatch.setattr("t2.ask.voting_llm.VotingLLM", lambda *_, **__: nullcontext(Scripted()))
+    with pytest.raises(SystemExit) as caught:
+        main(["ask", "any-head", "--file", str(file), "--out", str(out)])
+    assert caught.value.code == 2
+    output = capsys.readouterr()
+    assert output.out.splitlines()[-1] == f"Answers  {out}"
+    assert output.err.startswith("error: Expected questions whose prompts have at most 20 tokens, got 1 of 2")
 
 
 def test_a_summary_of_nothing() -> None:
