@@ -5,6 +5,7 @@
 A pool needs its predictions.safetensors (`train.py cross_validate`) with a PriorHead. In each of five outer folds the
 head's prior of a test question is the one that the folds' cross-validation has stored, and everything else (votes of
 the training questions, how their answers turned out, their mean length) is taken from the fold's training questions.
+The line on the log odds that an export has (`t2.stats.log_odds`) is fitted to the answers of the other folds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -51,6 +51,7 @@ from t2.policies.then_stop import (
 )
 from t2.pools.load import pool_folder
 from t2.stats.bootstrap import clusters_of
+from t2.stats.log_odds import fitted_line
 
 HEAD = "PriorHead"
 PRICES = {"cheap": 0.8, "middling": 2.2, "dear": 6.5}
@@ -130,8 +131,8 @@ def sides_of(found: PredictedPool, source: Source, seed: int, num_orders: int) -
         yield Side(own_orders, head, everyone, scale, n_ref, votes, spread_JQ, weight_BJ)
 
 
-def measured(found: PredictedPool, source: Source, seed: int, num_orders: int) -> dict[str, Reliability]:
-    """Every rule on all questions, each in the fold that holds it out."""
+def measured(found: PredictedPool, source: Source, seed: int, num_orders: int) -> dict[str, tuple[Reliability, ...]]:
+    """Every rule on all questions, each in the fold that holds it out: as served, and without the line."""
     answers: dict[str, list[Answers]] = {}
     for side in sides_of(found, source, seed, num_orders):
         for name, table, priors, prior_Q in side.rules:
@@ -139,10 +140,19 @@ def measured(found: PredictedPool, source: Source, seed: int, num_orders: int) -
             answers.setdefault(name, []).append(own)
     folds, clusters_Q = Folds.of(found.pool.dedup_keys, seed), clusters_of(found.pool.dedup_keys)
     rows = [folds.test_rows(fold) for fold in range(OUTER_FOLDS)]
-    return {name: reliability(joined_answers(parts, rows), clusters_Q) for name, parts in answers.items()}
+
+    def of(parts: list[Answers]) -> Reliability:
+        return reliability(joined_answers(parts, rows), clusters_Q)
+
+    return {name: (of(on_line(parts)), of(parts)) for name, parts in answers.items()}
 
 
-def summary_table(found: dict[str, Reliability]) -> Table:
+def on_line(parts: Sequence[Answers]) -> list[Answers]:
+    """The answers of each fold with the line of the others."""
+    return [_on_line(part, _without(parts, fold)) for fold, part in enumerate(parts)]
+
+
+def summary_table(found: dict[str, tuple[Reliability, ...]]) -> Table:
     """A row a rule."""
     columns = (
         "rule",
@@ -153,6 +163,8 @@ def summary_table(found: dict[str, Reliability]) -> Table:
         "Brier",
         "of a constant",
         "AUROC",
+        "the posterior alone: confidence - right",
+        "ECE",
     )
     rows = tuple(
         (
@@ -164,8 +176,10 @@ def summary_table(found: dict[str, Reliability]) -> Table:
             span(each.brier, 3),
             number(each.base_brier, 3),
             number(each.auroc),
+            span(alone.gap, 1, 100),
+            number(100 * alone.calibration_error, 1),
         )
-        for name, each in found.items()
+        for name, (each, alone) in found.items()
     )
     return Table(columns, rows)
 
@@ -192,7 +206,7 @@ def report(pool: str, seed: int, num_orders: int) -> str:
         f"### {found.loaded.name}: {len(found.pool)} questions, {num_orders} orders of their samples, fold seed {seed}",
         summary_table(own).markdown(),
         f"{MAIN_RULE[0].upper()}{MAIN_RULE[1:]}:",
-        bins_table(own[MAIN_RULE]).markdown(),
+        bins_table(own[MAIN_RULE][0]).markdown(),
         "Could the confidence be better? The rule stays, what is said at its stop changes:",
         mended(found, source, seed, num_orders).markdown(),
     ]
@@ -222,11 +236,9 @@ def mended(found: PredictedPool, source: Source, seed: int, num_orders: int) -> 
     best = [min(KNOBS, key=lambda knob: _loss(_without(others[knob], fold))) for fold in range(OUTER_FOLDS)]
     chosen = "; ".join(f"{lam:g} and {power:g}" for lam, power in sorted(set(best)))
     variants = {
-        "as served": as_served,
+        "the posterior alone": as_served,
         f"lam and power of the other folds, {chosen}": [others[knob][fold] for fold, knob in enumerate(best)],
-        "a line on the log odds, fitted to the other folds": [
-            _on_line(part, _without(as_served, fold)) for fold, part in enumerate(as_served)
-        ],
+        "as served, a line on the log odds, fitted to the other folds": on_line(as_served),
     }
     table = []
     for name, parts in variants.items():
@@ -249,13 +261,11 @@ def _loss(answers: Answers) -> float:
 
 
 def _on_line(answers: Answers, learn: Answers) -> Answers:
-    fitted = LogisticRegression(C=1e6).fit(_log_odds(learn).numpy(), learn.right.numpy())
-    said = torch.as_tensor(fitted.predict_proba(_log_odds(answers).numpy())[:, 1])
+    line = fitted_line(learn.confidence, learn.right)
+    if line is None:
+        return answers
+    said = torch.tensor([line.of(each) for each in answers.confidence.tolist()], dtype=torch.float64)
     return replace(answers, confidence=said)
-
-
-def _log_odds(answers: Answers) -> Tensor:
-    return answers.confidence.clamp(1e-4, 1 - 1e-4).logit()[:, None]
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +17,7 @@ from t2.json_record import JsonRecord
 from t2.policies.record import PolicyRecord
 from t2.spec import PromptSpec, Shot
 from t2.stats.bootstrap import Interval
+from t2.stats.log_odds import LogOddsLine
 
 CalibrationStatus = Literal["calibrated", "no_setting_passed", "too_few_questions", "not_possible"]
 
@@ -104,6 +106,26 @@ class Answering(JsonRecord):
     """of weights and activations in the engine, as `VLLMSampler.dtype`; None: the sampler has none"""
     max_model_len: int | None
     """tokens of prompt and answer; None: as far as the LLM goes"""
+
+
+@dataclass(frozen=True)
+class Confidence(JsonRecord):
+    """What makes P(right | votes) of the posterior true: a line on its log odds, fitted to held-out questions."""
+
+    intercept: float
+    slope: float
+    num_questions: int
+    """that it was fitted to"""
+
+    def __post_init__(self) -> None:
+        for name in ("intercept", "slope"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and (name == "intercept" or value > 0)):
+                raise T2Error(f"Expected a finite `{name}` of the confidence, the slope above 0, got {value}.")
+
+    @property
+    def line(self) -> LogOddsLine:
+        return LogOddsLine(self.intercept, self.slope)
 
 
 @dataclass(frozen=True)
@@ -238,6 +260,8 @@ class HeadRecord(DataRecord):
     decision: Decision | None = None
     """None: the export or checkpoint is older than decisions"""
     metrics: Metrics | None = None
+    confidence: Confidence | None = None
+    """None: the posterior is taken at its word"""
     head: str | None
     """name of the class; None: the policy needs none, and the export holds no weights"""
     head_arguments: dict[str, object]
@@ -252,7 +276,7 @@ class HeadRecord(DataRecord):
 
     def as_json(self) -> dict[str, object]:
         values = super().as_json()  # a base class's fields come first: the data, where a reader looks for the head
-        first = ("policy", "decision", "metrics", "head", "head_arguments", "shape")
+        first = ("policy", "decision", "metrics", "confidence", "head", "head_arguments", "shape")
         return {name: values[name] for name in first if name in values} | values
 
     def untrained_head(self) -> Head:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from t2.budget_head import BudgetHead
 from t2.errors import T2Error, quoted
@@ -13,6 +14,11 @@ from t2.head_record import HeadRecord
 from t2.model_files import ModelFiles
 from t2.sampling.end_tokens import end_token_ids
 from t2.spec import Grader, SamplingSettings
+
+PromptForm = Literal["completed", "as sent", "other"]
+"""How a request's prompt stands to the head's. T2 has put the head's system line and worked examples in front; the
+request has them itself; or the prompt is another one than the head was trained with, as far as can be seen, so that
+budgets and confidence promise nothing."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from t2.policies.rules import ByTable, GreedyAnswer, OneBatch, Rule, one_batch_r
 from t2.policies.states import VoteStates, vote_states
 from t2.policies.stoppers import ONE_ROUND_PRICE, PlanWithHead, PlanWithoutHead, StopInputs, Stopper
 from t2.policies.then_stop import HeadMixtures, Prices, Priors, priors_of_everyone
+from t2.stats.log_odds import LogOddsLine
 
 AS_EXPORTED = AnswerOptions()
 _STATES_AT_ONCE = 1 << 21
@@ -43,10 +44,19 @@ class Posterior:
     """of the leader, in each vote state"""
     greedy_right: float | None = None
     """of the greedy answer, before it is seen; None: training questions have none"""
+    line: LogOddsLine | None = None
+    """what makes these probabilities true on held-out questions; None: they are taken at their word"""
 
     def right(self, drawn: int, first: int, second: int) -> float:
         """Of the leader with `first` votes before a runner-up with `second`, after so many samples."""
-        return float(self.right_S[self.states.index_NVV[drawn, first, second]])
+        return self._true(float(self.right_S[self.states.index_NVV[drawn, first, second]]))
+
+    def right_greedily(self) -> float | None:
+        """Of the greedy answer, before it is seen; None: it cannot be known."""
+        return None if self.greedy_right is None else self._true(self.greedy_right)
+
+    def _true(self, probability: float) -> float:
+        return probability if self.line is None else self.line.of(probability)
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,7 @@ class QuestionPlan:
         if self.posterior is None or not counts:
             return None
         if self.is_greedy:
-            return self.posterior.greedy_right
+            return self.posterior.right_greedily()
         first, second = [*sorted(counts.values(), reverse=True), 0][:2]
         return self.posterior.right(len(votes), first, second)
 
@@ -332,7 +342,9 @@ class Planner:
             return None
         row = _row(row, priors)
         greedy = None if priors.greedy_right_P is None else float(priors.greedy_right_P[row])
-        return Posterior(priors.model.states, priors.model.right_PS[row], greedy)
+        confidence = self.head.record.confidence
+        line = None if confidence is None else confidence.line
+        return Posterior(priors.model.states, priors.model.right_PS[row], greedy, line)
 
 
 def _row(row: int, priors: Priors) -> int:

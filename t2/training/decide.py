@@ -10,13 +10,17 @@ them five times more takes too long: then the validation questions alone are ask
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import lightning as L
 import torch
 from torch import Tensor
 
+from t2.answering.held_out import Answer, stored_answers
+from t2.answering.planner import Planner
+from t2.budget_head import BudgetHead
 from t2.checkpoint import Checkpoint
 from t2.comparison.as_served import replay_as_served
 from t2.comparison.recommend import FEWEST, Recommendation, Weighed, enough, folds_of, recommend
@@ -27,15 +31,16 @@ from t2.comparison.tuning import ALLOWANCE, Target
 from t2.curves.labels import BudgetLabels, reference_budget
 from t2.errors import T2Error
 from t2.grading.graded import GradedPool
-from t2.head_record import Decision, Metrics, WeighedRule
+from t2.head_record import Confidence, Decision, HeadRecord, Metrics, WeighedRule
 from t2.heads.base import Head, HeadShape, targets_of
 from t2.heads.training_votes import TrainingVotes
 from t2.policies.base import OneRound
 from t2.policies.one_round import FixedN
-from t2.policies.record import Policy, PolicyRecord, in_words, name_of
+from t2.policies.record import Policy, PolicyRecord, in_words, name_of, reads_activations
 from t2.policies.stoppers import StopInputs
 from t2.progress import progress
 from t2.stats.bootstrap import Interval, clusters_of, mean_interval
+from t2.stats.log_odds import fitted_line
 from t2.training.accuracy_cost import ValidationResult, best_checkpoint, predict
 from t2.training.cross_validation import TrainSettings, fit_head
 from t2.training.data import BudgetData, needed_data
@@ -46,6 +51,8 @@ Mode = Literal["evidence", "configured"]
 Asked = Literal["out_of_fold", "validation"]
 """By which questions it is decided: train and validation, each by heads that have not seen it; or validation alone, by
 the head as it is, where training an adapter anew in each fold would take five times as long as `fit`."""
+_ORDERS = 8
+"""Random orders of each question's samples, over which confidence is compared with what is right."""
 MAX_ROUNDS = 2.0
 """Mean rounds of a question that a user is thought to wait for."""
 
@@ -95,42 +102,96 @@ class Decide(L.Callback):
         else:
             # An adapter, or learned queries, have seen the train questions, whatever head is trained on top of them.
             own = pl_module.trains_features
-            pool, labels, pooled_QLD = data.together(*(("validation",) if own else ("train", "validation")))
-            found = self._recommended(trainer, pl_module, head if own else None, pool, labels, pooled_QLD)
+            held = HeldOut(*data.together(*(("validation",) if own else ("train", "validation"))))
+            folds = self._folds(trainer, pl_module, head if own else None, votes, held)
+            known = [fold.known for fold in folds]
+            found = recommend(held.pool, held.labels, known, self.target, self.sweeps) if folds else None
             asked: Asked = "validation" if own else "out_of_fold"
-            decision, policy = decided(found, self.target, configured, labels, len(set(pool.dedup_keys)), asked)
+            keys = len(set(held.pool.dedup_keys))
+            decision, policy = decided(found, self.target, configured, held.labels, keys, asked)
+            confidence = confidence_of(replace(record, policy=policy), folds)
+            record = replace(record, confidence=confidence)
         metrics = metrics_of(head, policy.policy(), votes, data)
         record = replace(record, policy=policy, decision=decision, metrics=metrics, calibration=None)
         checkpoint.rewrite(record, votes)
 
-    def _recommended(
-        self,
-        trainer: L.Trainer,
-        probe: BudgetProbe,
-        trained: Head | None,
-        pool: GradedPool,
-        labels: BudgetLabels,
-        pooled_QLD: Tensor,
-    ) -> Recommendation | None:
-        """What the questions say of heads that are trained without them, or of the one that has been trained so."""
+    def _folds(
+        self, trainer: L.Trainer, probe: BudgetProbe, trained: Head | None, votes: TrainingVotes, held: HeldOut
+    ) -> list[Fold]:
+        """The questions by folds, each with a head that has not seen it: trained without it, or `trained` before.
+
+        Empty where there are too few questions to tell anything.
+        """
+        pool, labels, pooled_QLD = held.pool, held.labels, held.pooled_QLD
         if not enough(pool.dedup_keys):
-            return None
+            return []
         fold_Q = folds_of(pool.dedup_keys)
-        folds = torch.unique(fold_Q).tolist()
+        numbers = torch.unique(fold_Q).tolist()
         if trained is not None:
-            known = [Known.of_head(trained, pooled_QLD[fold_Q == fold]) for fold in folds]
-            return recommend(pool, labels, known, self.target, self.sweeps)
+            return [Fold(held.take(fold_Q == number), trained, votes) for number in numbers]
         most, own = TrainSettings().max_epochs, trainer.max_epochs
         how = TrainSettings(max_epochs=most if own is None or own < 1 else min(most, own))
         shape = HeadShape(pooled_QLD.shape[1], pooled_QLD.shape[2], labels.grid, labels.label_grid)
-        targets, known = targets_of(labels, pool), list[Known]()
-        with progress("weighing rules on held-out questions", len(folds), unit="folds") as advance:
-            for number, fold in enumerate(folds):
-                learn = fold_Q != fold
-                head = fit_head(probe.make_head, shape, pooled_QLD[learn], targets.take(learn), how)
-                known.append(Known.of_head(head, pooled_QLD[~learn]))
-                advance(number + 1)
-        return recommend(pool, labels, known, self.target, self.sweeps)
+        targets, folds = targets_of(labels, pool), list[Fold]()
+        with progress("weighing rules on held-out questions", len(numbers), unit="folds") as advance:
+            for number in numbers:
+                learn_Q = fold_Q != number
+                head = fit_head(probe.make_head, shape, pooled_QLD[learn_Q], targets.take(learn_Q), how)
+                others = held.take(learn_Q)
+                folds.append(Fold(held.take(~learn_Q), head, TrainingVotes.of(others.pool, others.labels)))
+                advance(len(folds))
+        return folds
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Questions that may choose."""
+
+    pool: GradedPool
+    labels: BudgetLabels
+    pooled_QLD: Tensor
+
+    def take(self, some_Q: Tensor) -> HeldOut:
+        """Those of a mask."""
+        rows = torch.nonzero(some_Q).squeeze(1)
+        return HeldOut(self.pool.take(rows), self.labels.take(rows), self.pooled_QLD[rows])
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Questions, and a head that was trained without them."""
+
+    held: HeldOut
+    head: Head
+    votes: TrainingVotes
+    """of the questions that the head has learned from"""
+
+    @property
+    def known(self) -> Known:
+        return Known.of_head(self.head, self.held.pooled_QLD)
+
+    def answers(self, record: HeadRecord) -> list[Answer]:
+        """What a server would answer by the record's policy, and how sure it would be."""
+        assert record.policy is not None
+        head = self.head if reads_activations(record.policy.policy()) else None
+        planner = Planner(BudgetHead(replace(record, confidence=None), head, self.votes))
+        if head is None:
+            plans = planner.plans(None) * len(self.held.pool)
+        else:
+            with torch.no_grad():
+                plans = planner.plans(head.eval()(self.held.pooled_QLD))
+        return stored_answers(plans, self.held.pool, _ORDERS)
+
+
+def confidence_of(record: HeadRecord, folds: Sequence[Fold]) -> Confidence | None:
+    """What makes the confidence of the record's policy true on these questions; None: too few answers to tell."""
+    answers = [answer for fold in folds for answer in fold.answers(record)]
+    if not answers:
+        return None
+    said_X, right_X = torch.tensor(answers, dtype=torch.float64).T
+    line = fitted_line(said_X, right_X)
+    num_questions = sum(len(fold.held.pool) for fold in folds)
+    return None if line is None else Confidence(line.intercept, line.slope, num_questions)
 
 
 def decided(

@@ -79,6 +79,9 @@ def test_what_held_out_questions_recommend_is_in_the_checkpoint(prior_head: Head
     assert decision.loses is not None
     assert (decision.warning is None) is (decision.loses.difference.low >= -5)
     assert record.labels.first == "sampled", "these questions have no greedy answers that count"
+    assert record.confidence is not None
+    assert record.confidence.num_questions == 100
+    assert record.confidence.slope > 0
     assert "split calibration" not in run.data.asked
     export = BudgetHead.from_pretrained(export_checkpoint(run.path, tmp_path / "head"))
     pool, labels = run.data.split("validation")

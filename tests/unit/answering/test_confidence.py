@@ -122,18 +122,17 @@ def test_a_vote_that_counts_as_one_gives_the_posterior_of_plans() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("pool", "most_off", "most_error"), [("tiny-arith", 0.03, 0.04), ("qwen2.5-coder-1.5b_math-steps", 0.08, 0.09)]
-)
-def test_confidence_is_calibrated_on_held_out_questions(pool: str, most_off: float, most_error: float) -> None:
-    """Each question in the fold that holds it out, on the committed pools: docs/RESULTS.md has the bins.
-
-    The bounds are what is known of each: on the real LLM answers are a little more often right than they say.
-    """
+@pytest.mark.parametrize("pool", ["tiny-arith", "qwen2.5-coder-1.5b_math-steps"])
+def test_confidence_is_calibrated_on_held_out_questions(pool: str) -> None:
+    """Each question in the fold that holds it out, on the committed pools: docs/RESULTS.md has the bins."""
     from scripts.confidence_reliability import load, measured
 
     found, source = load(str(ROOT / "configs" / f"{pool}.yaml"), 0)
-    for name, each in measured(found, source, 0, 4).items():
-        assert abs(each.gap.value) < most_off, name
-        assert each.calibration_error < most_error, name
-        assert each.brier.value < each.base_brier, name
+    for name, (served, posterior) in measured(found, source, 0, 4).items():
+        assert served.gap.low < 0 < served.gap.high, name
+        assert abs(served.gap.value) < 0.005, name
+        assert served.calibration_error < 0.04, name
+        assert served.brier.value < served.base_brier, name
+        assert served.brier.value < posterior.brier.value + 0.002, name
+        # The line is needed: without it answers are more often right than they say.
+        assert posterior.gap.value < -0.005, name
