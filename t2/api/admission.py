@@ -3,6 +3,9 @@
 vLLM admits all samples of a request or none, so that a large wave can be refused for ever where small ones get through.
 Samples keep their draw numbers however they were split, and their seeds, where a client sets one: vLLM seeds sample i
 of a request with `seed + i`, so a later piece starts at the seed of its first sample.
+
+Some servers draw one sample, or a few, whatever `n` they are asked for. Once that is seen, all that is still missing of
+the wave is asked for at the same time, in requests as small as the server's answers are.
 """
 
 from __future__ import annotations
@@ -16,11 +19,14 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from t2.api.responses import Drawn, StreamedRequest, StreamedSample
+from t2.api.streams import Streams
 from t2.api.upstream import Json, Upstream, UpstreamError
 
 FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.05, 1.0
 PATIENCE_SECONDS = 60.0
 """How long a wave waits for a full engine without getting one sample; then the client is told what the engine says."""
+MOST_SMALL_REQUESTS = 16
+"""Requests of a wave that run at the same time for what a server has left out: it did not ask for so many itself."""
 _T = TypeVar("_T")
 
 
@@ -42,6 +48,11 @@ class Wave:
 
     def halves(self) -> list[Wave]:
         return self.parts(max(1, (self.samples + 1) // 2))
+
+    def after(self, given: int) -> list[Wave]:
+        """What is missing when the server has given only the first samples, in requests of as many as it gives."""
+        missing = Wave(self.body, self.first + given, self.samples - given)
+        return missing.parts(given) if missing.samples else []
 
     def asked(self) -> Json:
         """What is sent."""
@@ -87,17 +98,26 @@ class Admission:
         Raises:
             UpstreamError: one of its requests was not answered.
         """
-        parts = await together([self._draw(upstream, part) for part in wave.parts(upstream.most_at_once)])
-        return [drawn for part in parts for drawn in part]
+        parts = wave.parts(upstream.most_at_once)
+        found: dict[int, Drawn] = {}
+        width = asyncio.Semaphore(len(parts))  # a limit on `n` limits nothing else
+        while parts:
+            missing = await together([self._draw(upstream, part, width, found) for part in parts])
+            parts = [part for each in missing for part in each]
+            width = asyncio.Semaphore(MOST_SMALL_REQUESTS)
+        return [found[first] for first in sorted(found)]
 
     async def stream(self, upstream: Upstream, wave: Wave) -> AsyncGenerator[Streamed, None]:
-        """The same, chunk by chunk; its requests run one after the other. Close it to abort what still runs.
+        """The same, chunk by chunk; its requests run one after the other, but for what a server has left out.
+
+        Close it to abort what still runs.
 
         Raises:
             UpstreamError: one of its requests was not answered, or broke off.
         """
         waiting, patience = wave.parts(upstream.most_at_once)[::-1], self._new_patience()
-        while waiting:
+        missing: list[Wave] = []
+        while waiting and not missing:
             part = waiting.pop()
             request = StreamedRequest.of(part.first, part.samples)
             try:
@@ -108,25 +128,71 @@ class Admission:
                 await patience.after(error)
                 waiting += part.halves()[::-1]
                 continue
-            if missing := request.close():
-                waiting.append(Wave(part.body, part.first + part.samples - missing, missing))
+            given = part.samples - request.close()
+            if missing := part.after(given):
+                missing += [small for later in waiting[::-1] for small in later.parts(given)]
             patience = self._new_patience()
+        while missing:
+            left_out: list[Wave] = []
+            async with aclosing(self._stream_at_once(upstream, missing, left_out)) as events:
+                async for streamed in events:
+                    yield streamed
+            missing = left_out
 
-    async def _draw(self, upstream: Upstream, wave: Wave) -> list[Drawn]:
-        waiting, drawn, patience = [wave], list[Drawn](), self._new_patience()
-        while waiting:
-            part = waiting.pop()
-            try:
-                response = await upstream.send(part.asked())
-            except UpstreamError as error:
-                await patience.after(error)
-                waiting += part.halves()[::-1]
-                continue
-            drawn.append(Drawn.of(response, part.samples))
-            if missing := part.samples - len(drawn[-1].samples):
-                waiting.append(Wave(part.body, part.first + part.samples - missing, missing))
+    async def _draw(
+        self, upstream: Upstream, wave: Wave, width: asyncio.Semaphore, found: dict[int, Drawn]
+    ) -> list[Wave]:
+        """Put the samples of a request beside others into `found`, by draw number; what the server has left out."""
+        waiting, missing = [wave], list[Wave]()
+        async with width:
             patience = self._new_patience()
-        return drawn
+            while waiting:
+                part = waiting.pop()
+                try:
+                    response = await upstream.send(part.asked())
+                except UpstreamError as error:
+                    await patience.after(error)
+                    waiting += part.halves()[::-1]
+                    continue
+                found[part.first] = Drawn.of(response, part.samples)
+                missing += part.after(len(found[part.first].samples))
+                patience = self._new_patience()
+        return missing
+
+    async def _stream_at_once(
+        self, upstream: Upstream, parts: Sequence[Wave], left_out: list[Wave]
+    ) -> AsyncGenerator[Streamed, None]:
+        """Small requests at the same time; what the server leaves out of them too is put into `left_out`."""
+        requests = [StreamedRequest.of(part.first, part.samples) for part in parts]
+        for request in requests:  # whoever stops reading must know of all of them, to pay for what they have generated
+            yield Streamed(request, {}, [])
+        width = asyncio.Semaphore(MOST_SMALL_REQUESTS)
+        async with Streams[Streamed]() as streams:
+            try:
+                for part, request in zip(parts, requests, strict=True):
+                    streams.start(self._stream_small(upstream, part, request, width, left_out))
+                async for streamed in streams:
+                    yield streamed
+            finally:
+                for unread in await streams.stop():
+                    for sample in unread.ended:
+                        sample.cut_off()
+
+    async def _stream_small(
+        self, upstream: Upstream, part: Wave, request: StreamedRequest, width: asyncio.Semaphore, left_out: list[Wave]
+    ) -> AsyncGenerator[Streamed, None]:
+        """One of them. It is no larger than what the server has given before, so that a full one is just waited for."""
+        async with width:
+            patience, is_answered = self._new_patience(), False
+            while not is_answered:
+                try:
+                    async with aclosing(upstream.stream(part.streamed())) as chunks:
+                        async for chunk in chunks:
+                            yield Streamed(request, chunk, request.add(chunk))
+                    is_answered = True
+                except UpstreamError as error:
+                    await patience.after(error)
+            left_out += part.after(part.samples - request.close())
 
     def _new_patience(self) -> _Patience:
         return _Patience(self._patience, self._on_refused, self._sleep)

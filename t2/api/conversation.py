@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal
+from typing import Any
 
+from t2.answering.asking import PromptForm
 from t2.api.upstream import Json
 from t2.errors import T2Error, quoted
 from t2.prompts.renderer import PromptRenderer
@@ -16,12 +17,11 @@ from t2.spec import PromptSpec
 
 _QUESTION = "\ue001"
 """Stands for a question where a prompt is rendered to see what is around it; not the mark that the renderer uses."""
-PromptForm = Literal["completed", "as sent", "other"]
-"""T2 has put the head's system line and worked examples in front; the request has them itself; or the prompt is another
-one than the head was trained with, as far as can be seen, so that budgets and confidence promise nothing."""
+TEMPLATE_ARGUMENTS = "chat_template_kwargs"
+"""Field of a chat request with what the chat template is told besides the messages."""
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
-_OTHER_PROMPTS = ("chat_template", "chat_template_kwargs", "documents", "tools", "continue_final_message", "echo")
-"""Fields of a chat request that change what its messages become."""
+_OTHER_PROMPTS = ("chat_template", "documents", "tools", "continue_final_message", "echo")
+"""Fields of a chat request that change what its messages become, and that no head was trained with."""
 
 
 @dataclass(frozen=True)
@@ -35,23 +35,32 @@ class HeadPrompt:
     def completed(self, body: Json) -> tuple[Json, PromptForm]:
         """A chat request with the head's system line and worked examples, where it has only one user turn.
 
+        What the head's chat template was told besides goes along. A request that tells it anything else has another
+        prompt, since arguments may change every word of it.
+
         Raises:
             T2Error: there is more than text in it.
         """
-        turns = [(message.get("role"), text_of(message)) for message in body["messages"]]
-        if any(body.get(field) for field in _OTHER_PROMPTS) or body.get("add_generation_prompt") is False:
+        own, asked = self._template_arguments, body.get(TEMPLATE_ARGUMENTS) or {}
+        whole = self._whole(body)
+        if whole is None or any(name not in own or own[name] != value for name, value in asked.items()):
             return body, "other"
-        roles = [role for role, _ in turns]
-        if not turns or roles[-1] != "user" or None in (text for _, text in turns):
-            return body, "other"
-        whole = conversation_of(self.spec.system, self.spec.shots, turns[-1][1] or "")
-        arguments = self._template_arguments
-        told = {"chat_template_kwargs": arguments} if arguments else {}
-        if turns == [(message["role"], message["content"]) for message in whole]:
+        told = {TEMPLATE_ARGUMENTS: own} if own else {}
+        if _turns(body["messages"]) == _turns(whole):
             return {**body, **told}, "as sent"
-        if roles == ["user"]:
+        if len(body["messages"]) == 1:
             return {**body, **told, "messages": [*whole[:-1], body["messages"][-1]]}, "completed"
         return body, "other"
+
+    def form_as_sent(self, body: Json) -> PromptForm:
+        """Of a chat request to which nothing is added: "as sent" or "other".
+
+        Raises:
+            T2Error: there is more than text in it.
+        """
+        whole, asked = self._whole(body), body.get(TEMPLATE_ARGUMENTS) or {}
+        is_own = whole is not None and _turns(body["messages"]) == _turns(whole) and asked == self._template_arguments
+        return "as sent" if is_own else "other"
 
     def form_of_text(self, prompt: object) -> PromptForm:
         """Of a prompt that is rendered already."""
@@ -60,6 +69,19 @@ class HeadPrompt:
         before, after = self.frame
         fits = len(prompt) > len(before) + len(after) and prompt.startswith(before) and prompt.endswith(after)
         return "as sent" if fits else "other"
+
+    def _whole(self, body: Json) -> list[Json] | None:
+        """The head's conversation about the last turn of a chat request; None: it cannot be the head's.
+
+        Raises:
+            T2Error: there is more than text in the request.
+        """
+        turns = _turns(body["messages"])
+        if any(body.get(field) for field in _OTHER_PROMPTS) or body.get("add_generation_prompt") is False:
+            return None
+        if not turns or turns[-1][0] != "user" or None in (text for _, text in turns):
+            return None
+        return [dict(message) for message in conversation_of(self.spec.system, self.spec.shots, turns[-1][1] or "")]
 
     @property
     def _template_arguments(self) -> dict[str, Any]:
@@ -76,6 +98,11 @@ def frame_of(renderer: PromptRenderer) -> tuple[str, str] | None:
     except T2Error:
         return None
     return before, after
+
+
+def _turns(messages: Sequence[Json]) -> list[tuple[object, str | None]]:
+    """Role and text of each."""
+    return [(message.get("role"), text_of(message)) for message in messages]
 
 
 def text_of(message: Json) -> str | None:

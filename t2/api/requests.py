@@ -5,14 +5,14 @@ Pure. T2's options stand in `vllm_xargs`, where vLLM's own clients put what a se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-from t2.answering.asking import grader_of
+from t2.answering.asking import PromptForm, grader_of
 from t2.answering.options import AnswerOptions
-from t2.api.conversation import HeadPrompt, PromptForm, text_of
+from t2.api.conversation import HeadPrompt, text_of
 from t2.api.upstream import Json
 from t2.errors import T2Error, quoted
 from t2.grading.given import GRADERS
@@ -66,6 +66,7 @@ class RequestReader:
         check: Callable[[AnswerOptions], None],
         default: BudgetMode = "off",
         frame: tuple[str, str] | None = None,
+        models: Sequence[str] = (),
     ) -> None:
         """Set what requests are read for.
 
@@ -74,7 +75,10 @@ class RequestReader:
             check: refuses options that the head cannot be asked for, `Planner.check`.
             default: what a request gets that says nothing.
             frame: see `HeadPrompt`.
+            models: names under which the server has the head's LLM itself, since it may have adapters under others;
+                empty: the server does not say, and every name is taken for the LLM's.
         """
+        self._models = tuple(models)
         self.default, self._check = default, check
         self._sampling = record.sampling or {}
         self._prompt = None if record.prompt is None else HeadPrompt(record.prompt.spec, frame)
@@ -108,6 +112,7 @@ class RequestReader:
                 )
             return None
         try:
+            self._check_model(body)
             _check_combination(body, kind, options)
         except T2Error:
             if not options:  # only the server's default asks for T2
@@ -118,9 +123,10 @@ class RequestReader:
     def shadowed(self, body: Json, kind: Kind) -> BudgetedRequest | None:
         """A request that asks nothing of T2, as shadow mode watches it: its own prompt and sampling, the head's grader.
 
-        None: T2 could not decide it (more than text, several prompts), or nothing reads its answers.
+        None: T2 could not decide it (more than text, several prompts, an adapter), or nothing reads its answers.
         """
         try:
+            self._check_model(body)
             _check_combination({**body, "n": None}, kind, {})
         except T2Error:
             return None
@@ -128,7 +134,8 @@ class RequestReader:
             return None
         stream, usage = bool(body.get("stream")), bool((body.get("stream_options") or {}).get("include_usage"))
         plain = _without_t2(body)
-        return BudgetedRequest(kind, plain, AnswerOptions(), self.grader, False, False, stream, usage, "other", ())
+        form = self._form_as_sent(body, kind)
+        return BudgetedRequest(kind, plain, AnswerOptions(), self.grader, False, False, stream, usage, form, ())
 
     def _read(self, body: Json, kind: Kind, options: Mapping[str, Any]) -> BudgetedRequest:
         asked = {field: options[name] for name, field in (NUMBERS | COUNTS).items() if name in options}
@@ -151,6 +158,26 @@ class RequestReader:
             prompt=form,
             changed=changed,
         )
+
+    def _check_model(self, body: Json) -> None:
+        """Refuse a request for another model than the head's LLM. Without a name vLLM takes the LLM.
+
+        Raises:
+            T2Error: names both.
+        """
+        asked = body.get("model")
+        if asked and self._models and asked not in self._models:
+            raise T2Error(
+                f'Expected the model {" or ".join(self._models)} in a request with `t2_budget: "auto"`, got '
+                f"{quoted(str(asked))}. The head has learned from the activations of that LLM alone, not from those of "
+                "an adapter: ask for it, or send the request without T2's options."
+            )
+
+    def _form_as_sent(self, body: Json, kind: Kind) -> PromptForm:
+        """Of a request to which nothing is added."""
+        if self._prompt is None:
+            return "other"
+        return self._prompt.form_as_sent(body) if kind == "chat" else self._prompt.form_of_text(body["prompt"])
 
     def _grader(self, name: object) -> Grader:
         if name is None and self.grader is not None:

@@ -1,7 +1,8 @@
 """What upstreams answer, read and put together: samples with their tokens, all choices in order, a true usage. Pure.
 
-Tokens of a sample are its `token_ids`, where the upstream gives them. OpenAI's protocol itself counts tokens of all
-choices together: they are then shared out evenly, so that the sum is true and the single counts are not.
+Tokens of a sample are its `token_ids`, where the upstream gives them, or the number that it says while it streams.
+OpenAI's protocol itself counts tokens of all choices together: they are then shared out evenly, so that the sum is true
+and the single counts are not.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from http import HTTPStatus
 from t2.answering.question import Answered, QuestionInProgress
 from t2.api.assembled import grown
 from t2.api.requests import BudgetedRequest
-from t2.api.upstream import Json, UpstreamError, error_body
+from t2.api.upstream import PROMPT_TOKENS, TOKENS_SO_FAR, Json, UpstreamError, error_body
 
 _TOKEN_FIELDS = ("token_ids", "prompt_token_ids")
 """Fields that T2 asks for to count tokens; shown to clients that have asked for them themselves."""
+_OWN_FIELDS = (TOKENS_SO_FAR, PROMPT_TOKENS)
+"""Fields between an upstream and T2; never shown."""
 
 
 @dataclass
@@ -66,6 +69,10 @@ class StreamedSample:
         self.choice = grown(self.choice, piece)
         return self.reason is not None and not had_ended
 
+    def cut_off(self) -> None:
+        """Nobody has read its end: it counts as aborted, with the tokens that it has."""
+        self.choice = {**self.choice, "finish_reason": None}
+
     @property
     def reason(self) -> str | None:
         """Why it has ended; None: it has not."""
@@ -75,8 +82,10 @@ class StreamedSample:
     @property
     def counted(self) -> int | None:
         """Tokens so far; None: the upstream does not say."""
-        ids = self.choice.get("token_ids")
-        return None if ids is None else len(ids)
+        if (ids := self.choice.get("token_ids")) is not None:
+            return len(ids)
+        so_far = self.choice.get(TOKENS_SO_FAR)
+        return None if so_far is None else int(so_far)
 
     @property
     def tokens(self) -> int:
@@ -99,7 +108,7 @@ class StreamedRequest:
     head: Json = field(default_factory=dict)
     """what every chunk says: id, model and the like"""
     prompt_ids: int = 0
-    """tokens of the prompt, where the upstream lists them"""
+    """tokens of the prompt, where the upstream lists or counts them before the end"""
 
     @classmethod
     def of(cls, first: int, num_samples: int) -> StreamedRequest:
@@ -113,7 +122,7 @@ class StreamedRequest:
         """
         self.usage = chunk.get("usage") or self.usage
         self.head = self.head or head_of(chunk)
-        self.prompt_ids = self.prompt_ids or len(chunk.get("prompt_token_ids") or [])
+        self.prompt_ids = self.prompt_ids or len(chunk.get("prompt_token_ids") or []) or chunk.get(PROMPT_TOKENS, 0)
         ended = []
         for piece in chunk.get("choices") or []:
             self.prompt_ids = self.prompt_ids or len(piece.get("prompt_token_ids") or [])
@@ -143,8 +152,9 @@ class StreamedRequest:
         """What has come, once the stream is over."""
         counted = [sample.counted for sample in self.samples]
         counts = [sample.tokens for sample in self.samples]
-        if None in counted and self.usage:
-            counts = _shared(completion_tokens({"usage": self.usage}), len(counts))
+        total = completion_tokens({"usage": self.usage})
+        if self.usage and (None in counted or sum(counts) != total):
+            counts = _shared(total, len(counts))
         parts = zip(self.samples, counts, strict=True)
         samples = [replace(sample.answered(), tokens=count) for sample, count in parts]
         return Drawn({**self.head, "usage": self.usage}, [sample.choice for sample in self.samples], samples)
@@ -161,7 +171,7 @@ class StreamedRequest:
 
 def head_of(chunk: Json) -> Json:
     """What all chunks of a stream say alike."""
-    own = ("choices", "usage", *_TOKEN_FIELDS)
+    own = ("choices", "usage", *_TOKEN_FIELDS, *_OWN_FIELDS)
     return {key: value for key, value in chunk.items() if key not in own and value is not None}
 
 
@@ -232,7 +242,7 @@ def shown_choice(choice: Json, index: int, request: BudgetedRequest) -> Json:
 
 def is_shown(key: str, request: BudgetedRequest) -> bool:
     """Whether the client has asked for a field of the answer, or gets it anyway."""
-    return key not in _TOKEN_FIELDS or bool(request.body.get("return_token_ids"))
+    return key not in _OWN_FIELDS and (key not in _TOKEN_FIELDS or bool(request.body.get("return_token_ids")))
 
 
 def _text_of(choice: Json) -> str:

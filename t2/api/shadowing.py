@@ -13,8 +13,8 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 
 from t2.answering.question import Answered
-from t2.api.admission import together
 from t2.api.deciding import Decider, Probe
+from t2.api.drain import Drain
 from t2.api.metrics import ServingMetrics
 from t2.api.requests import BudgetedRequest, Kind, RequestReader
 from t2.api.responses import Drawn, StreamedRequest, is_shown, shown_choice
@@ -39,6 +39,7 @@ class Shadowing:
         log: ShadowLog,
         metrics: ServingMetrics,
         with_text: bool = False,
+        drain: Drain | None = None,
     ) -> None:
         """Set what is drawn and where it is written.
 
@@ -49,6 +50,7 @@ class Shadowing:
             log: of what T2 would have done.
             metrics: that count it.
             with_text: keep prompts and answers in the log.
+            drain: told of each request until its line is written.
         """
         if reader.grader is None:
             raise T2Error(
@@ -57,7 +59,7 @@ class Shadowing:
             )
         self._samples, self._reader, self._decider = samples, reader, decider
         self._log, self._metrics, self._with_text = log, metrics, with_text
-        self._running: set[asyncio.Task[None]] = set()
+        self._drain = drain or Drain()
 
     def request(self, body: Json, kind: Kind) -> BudgetedRequest | None:
         """A request as it is watched, with its number of samples; None: T2 could not decide it, so it is left alone."""
@@ -74,9 +76,10 @@ class Shadowing:
         Raises:
             UpstreamError: it does not.
         """
-        response = await upstream.send(request.body)
-        drawn = Drawn.of(response, request.body["n"])
-        self._later(request, drawn, str(response.get("id")), probe)
+        with self._drain.running():  # so that whoever waits knows of the line before the answer is out
+            response = await upstream.send(request.body)
+            drawn = Drawn.of(response, request.body["n"])
+            self._drain.later(self._write(request, drawn, str(response.get("id")), probe))
         choices = [shown_choice(choice, index, request) for index, choice in enumerate(drawn.choices)]
         return {key: value for key, value in {**response, "choices": choices}.items() if is_shown(key, request)}
 
@@ -88,25 +91,17 @@ class Shadowing:
         """
         seen = StreamedRequest.of(0, request.body["n"])
         body = {**request.body, "stream": True, "stream_options": {"include_usage": True}}
-        async with aclosing(upstream.stream(body)) as chunks:
-            async for chunk in chunks:
-                seen.add(chunk)
-                pieces = chunk.get("choices") or []
-                if pieces or request.include_usage:
-                    choices = [shown_choice(piece, int(piece["index"]), request) for piece in pieces]
-                    shown = {**chunk, "choices": choices}
-                    yield {key: value for key, value in shown.items() if is_shown(key, request)}
-        seen.close()
-        self._later(request, seen.drawn(), str(seen.head.get("id")), probe)
-
-    async def settle(self) -> None:
-        """Wait until all that was answered is written."""
-        await together([_awaited(task) for task in self._running])
-
-    def _later(self, request: BudgetedRequest, drawn: Drawn, request_id: str, probe: Probe) -> None:
-        task = asyncio.create_task(self._write(request, drawn, request_id, probe))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        with self._drain.running():
+            async with aclosing(upstream.stream(body)) as chunks:
+                async for chunk in chunks:
+                    seen.add(chunk)
+                    pieces = chunk.get("choices") or []
+                    if pieces or request.include_usage:
+                        choices = [shown_choice(piece, int(piece["index"]), request) for piece in pieces]
+                        shown = {**chunk, "choices": choices}
+                        yield {key: value for key, value in shown.items() if is_shown(key, request)}
+            seen.close()
+            self._drain.later(self._write(request, seen.drawn(), str(seen.head.get("id")), probe))
 
     async def _write(self, request: BudgetedRequest, drawn: Drawn, request_id: str, probe: Probe) -> None:
         now = datetime.now(UTC)
@@ -124,6 +119,7 @@ class Shadowing:
                 prompt_tokens=drawn.prompt_tokens,
                 other_tokens=decision.tokens,
                 fell_back=decision.fallback is not None,
+                form=request.prompt,
                 prompt=_prompt_of(request) if self._with_text else None,
             )
             if await asyncio.to_thread(self._log.write, record):
@@ -133,10 +129,6 @@ class Shadowing:
         except Exception as error:  # the client has its answer; what is lost is a line of the log
             self._metrics.shadow_lost()
             _logger.warning("T2's shadow mode has lost a record: %s", in_a_line(error))
-
-
-async def _awaited(task: asyncio.Task[None]) -> None:
-    await task
 
 
 def _votes(request: BudgetedRequest, samples: list[Answered]) -> list[str | None]:

@@ -1,7 +1,8 @@
 """Who draws samples, spoken to in OpenAI's JSON: vLLM's own handlers, or any server that understands it. Pure.
 
 A *body* is the JSON of a chat or completion request, a *response* that of its answer, a *chunk* one piece of a
-streamed answer.
+streamed answer. Where an upstream knows while it streams how many tokens there are so far, it says so in two fields
+that OpenAI's protocol does not have, and that no client sees: `TOKENS_SO_FAR` of a choice, `PROMPT_TOKENS` of a chunk.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any, Protocol
 
 Json = dict[str, Any]
 """An object of OpenAI's protocol. Fields that T2 does not know are passed on as they are."""
+
+TOKENS_SO_FAR, PROMPT_TOKENS = "t2_tokens_so_far", "t2_prompt_tokens"
 
 
 class Upstream(Protocol):

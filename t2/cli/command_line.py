@@ -58,6 +58,10 @@ def main(args: list[str] | None = None) -> None:
 
         typed = sys.argv[1:] if args is None else args
         typed, others = _without_others(typed, answering.serve) if typed[:1] == ["serve"] else (typed, [])
+        if typed[:1] == ["serve"]:
+            from t2.serving.arguments import check_names_the_llm  # it needs torch, which no other command waits for
+
+            check_names_the_llm(typed[1:], others, FLAGS)
         parser = ArgumentParser(
             prog="t2", description="Labels, exports and reports of budget heads; never trains.", version=_version()
         )

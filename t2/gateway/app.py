@@ -6,10 +6,11 @@ Requests that ask for a budget are answered by the same code as inside vLLM; wha
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from secrets import compare_digest
 from typing import Any
@@ -20,12 +21,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from t2.api.requests import PREFIX, BudgetedRequest, Kind, RequestReader
-from t2.api.shadowing import Shadowing
+from t2.api.conversation import TEMPLATE_ARGUMENTS
+from t2.api.drain import SHUTDOWN_SECONDS
+from t2.api.events import events
+from t2.api.parts import Parts, Taken
+from t2.api.requests import PREFIX, Kind
 from t2.api.upstream import Json, UpstreamError, error_body
-from t2.api.waves import Orchestrator
 from t2.errors import T2Error, in_a_line
-from t2.gateway.http_upstream import HttpUpstream
+from t2.gateway.http_upstream import HttpUpstream, ServerHabits
 from t2.gateway.passing import ClientGoneError, passed_on, request_to, unless_client_leaves
 from t2.gateway.prompt_probe import NO_PROBE, PromptProbe
 
@@ -79,21 +82,18 @@ class Gateway:
 
     client: httpx.AsyncClient
     """with the server's address and the timeouts"""
-    orchestrator: Orchestrator
-    reader: RequestReader
+    parts: Parts
     probe: PromptProbe | None
     """None: nobody reads the prompts"""
     keys: Keys
     about: Mapping[str, Any]
     """what `GET /t2` says"""
     registry: CollectorRegistry
-    on_refused: Callable[[], None] = lambda: None
-    """called for each request to T2 that is wrong"""
     on_retry: Callable[[], None] = lambda: None
     most_at_once: int | None = None
     """samples that one request to the server may ask for"""
-    shadow: Shadowing | None = None
-    """watches requests that ask nothing of T2"""
+    habits: ServerHabits = field(default_factory=ServerHabits)
+    """what is known of the server"""
 
     async def answer(self, request: Request, kind: Kind) -> Response:
         """A chat or completion request: by T2 if it asks for it, else passed on."""
@@ -103,24 +103,24 @@ class Gateway:
         try:
             check_form(body, kind)
         except T2Error as error:
-            return self._refused(error) if names_t2(body) else await self.pass_on(request)
+            if not names_t2(body):
+                return await self.pass_on(request)
+            self.parts.metrics.refused()
+            return _error(error_body(str(error)))
         try:
-            asked = self.reader.read(body, kind)
+            taken = self.parts.taken(body, kind)
         except T2Error as error:
-            return self._refused(error)
-        if asked is None and self.shadow is not None and (watched := self.shadow.request(body, kind)) is not None:
-            return await self._answered(request, watched, self.shadow, frozenset(body))
-        if asked is None:
+            return _error(error_body(str(error)))
+        if taken is None:
             # The server need not know of T2's options to answer a request that wants nothing of it.
             return await self.pass_on(request, json.dumps(without_t2(body)).encode() if names_t2(body) else None)
-        return await self._answered(request, asked, self.orchestrator, frozenset(body))
+        return await self._answered(request, taken, frozenset(body))
 
-    async def _answered(
-        self, request: Request, asked: BudgetedRequest, by: Orchestrator | Shadowing, own_fields: frozenset[str]
-    ) -> Response:
+    async def _answered(self, request: Request, taken: Taken, own_fields: frozenset[str]) -> Response:
         """The answer of T2, or in shadow mode of the server behind, which T2 watches."""
+        asked, by = taken.request, taken.by
         path, headers = request.url.path, self.keys.headers(request)
-        upstream = HttpUpstream(self.client, path, headers, own_fields, self.most_at_once, self.on_retry)
+        upstream = HttpUpstream(self.client, path, headers, own_fields, self.most_at_once, self.on_retry, self.habits)
         probe = self.probe or NO_PROBE
         try:
             if asked.stream:
@@ -130,10 +130,6 @@ class Gateway:
             return _error(error.body, error.status)
         except ClientGoneError:
             return Response(status_code=_CLIENT_CLOSED_REQUEST)
-
-    def _refused(self, error: T2Error) -> Response:
-        self.on_refused()
-        return _error(error_body(str(error)))
 
     async def pass_on(self, request: Request, content: bytes | None = None) -> Response:
         """Any request, as it is, or with other content."""
@@ -173,7 +169,7 @@ class _Events(StreamingResponse):
     """Chunks as server-sent events; what draws them is closed when the client has them, or has left."""
 
     def __init__(self, first: Json, chunks: AsyncGenerator[Json, None]) -> None:
-        super().__init__(_events(first, chunks), media_type="text/event-stream")
+        super().__init__(events(first, chunks), media_type="text/event-stream")
         self._chunks = chunks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -183,29 +179,13 @@ class _Events(StreamingResponse):
             await self._chunks.aclose()
 
 
-async def _events(first: Json, chunks: AsyncGenerator[Json, None]) -> AsyncIterator[bytes]:
-    yield _event(first)
-    async with aclosing(chunks):
-        try:
-            async for chunk in chunks:
-                yield _event(chunk)
-        except UpstreamError as error:  # the status has been sent: clients look for an `error` in the chunks
-            yield _event(error.body)
-    yield b"data: [DONE]\n\n"
-
-
-def _event(chunk: Json) -> bytes:
-    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
-
-
 def gateway_app(gateway: Gateway) -> FastAPI:
     """The application that uvicorn runs."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        if gateway.shadow is not None:
-            await gateway.shadow.settle()
+        await asyncio.to_thread(gateway.parts.drain.wait, SHUTDOWN_SECONDS)
         await gateway.client.aclose()
         if gateway.probe is not None:
             gateway.probe.close()
@@ -285,9 +265,9 @@ def check_form(body: Json, kind: Kind) -> None:
     turns = body.get("messages")
     if kind == "chat" and not (isinstance(turns, list) and turns and all(isinstance(turn, dict) for turn in turns)):
         raise T2Error("Expected `messages` as a list of objects, got something else. Give each a `role` and `content`.")
-    for field in ("vllm_xargs", "stream_options"):
-        if not isinstance(body.get(field) or {}, dict):
-            raise T2Error(f"Expected `{field}` as an object, got {type(body[field]).__name__}.")
+    for name in ("vllm_xargs", "stream_options", TEMPLATE_ARGUMENTS):
+        if not isinstance(body.get(name) or {}, dict):
+            raise T2Error(f"Expected `{name}` as an object, got {type(body[name]).__name__}.")
 
 
 def _key_of(request: Request) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from t2.answering.planner import Planner
+from t2.api.settings import AnswerSettings
 from t2.budget_head import BudgetHead
 from t2.errors import T2Error, quoted
 from t2.policies.record import in_words
@@ -25,7 +26,7 @@ _CONNECT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class GatewaySettings:
+class GatewaySettings(AnswerSettings):
     """What the command says.
 
     Raises:
@@ -48,20 +49,11 @@ class GatewaySettings:
     """seconds without a byte of the server behind until a request fails"""
     probe_timeout: float = 30.0
     """seconds until a question is answered without its activations"""
-    fallback_samples: int | None = None
-    """samples of such a question; None: N_ref"""
-    default: Literal["auto", "off"] = "off"
-    """`t2_budget` of requests that say nothing"""
     most_at_once: int | None = None
     """samples that one request to the server behind may ask for; None: any number"""
-    shadow: int | None = None
-    """samples of requests that ask nothing of T2, which watches them; None: they are passed on"""
-    shadow_log: str | None = None
-    """file of what T2 would have drawn"""
-    shadow_text: bool = False
-    """keep prompts and answers in it"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise T2Error(
@@ -72,16 +64,8 @@ class GatewaySettings:
         for name in ("timeout", "probe_timeout"):
             if not getattr(self, name) > 0:
                 raise T2Error(f"Expected `--{name}` in seconds, more than 0, got {getattr(self, name)}.")
-        for name in ("fallback_samples", "most_at_once", "shadow"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise T2Error(f"Expected `--{name}` in samples, at least 1, got {value}.")
-
-        if (self.shadow is None) != (self.shadow_log is None):
-            raise T2Error("Expected `--shadow` and `--shadow_log` together, got one of them. Set both, or none.")
-        if self.shadow is not None and self.default == "auto":
-            raise T2Error(
-                "Expected `--default auto` or `--shadow`, got both. In shadow mode T2 draws only what is asked of it."
-            )
+        if self.most_at_once is not None and self.most_at_once < 1:
+            raise T2Error(f"Expected `--most_at_once` as a number of samples from 1 on, got {self.most_at_once}.")
 
     @property
     def base_url(self) -> str:
@@ -141,49 +125,35 @@ def gateway_of(settings: GatewaySettings, head: BudgetHead) -> Gateway:
     from prometheus_client import REGISTRY, Counter
 
     from t2.api.conversation import frame_of
-    from t2.api.deciding import Decider
     from t2.api.description import described
-    from t2.api.metrics import ServingMetrics
-    from t2.api.requests import RequestReader
-    from t2.api.shadowing import Shadowing
-    from t2.api.waves import Orchestrator
+    from t2.api.parts import Parts
     from t2.gateway.app import Gateway
     from t2.gateway.prompt_probe import PromptProbe
     from t2.gateway.prompt_reader import PromptReader
-    from t2.shadow.log import ShadowLog
 
     keys = settings.keys()
     planner = Planner(head, has_activations=settings.llm != NO_LLM)
     reads = planner.needs_activations
     prompts = PromptReader.of(head, settings.llm) if reads else None
-    metrics = ServingMetrics(REGISTRY)
     retries = Counter("t2_gateway_retries", "Requests to the server behind that were sent again", registry=REGISTRY)
-    decider = Decider(planner, settings.probe_timeout, settings.fallback_samples or planner.n_ref)
     # Prompts that are rendered already are known by what is around their question, where it is this LLM's template.
     frame = None if prompts is None or prompts.is_proxy else frame_of(prompts.renderer)
-    reader = RequestReader(head.record, planner.check, settings.default, frame)
-    shadow = None
-    if settings.shadow is not None and settings.shadow_log is not None:
-        log = ShadowLog(settings.shadow_log)
-        shadow = Shadowing(settings.shadow, reader, decider, log, metrics, settings.shadow_text)
+    parts = Parts.of(planner, settings, settings.probe_timeout, frame)
     timeout = httpx.Timeout(settings.timeout, connect=_CONNECT_SECONDS, pool=None)
     # As many connections as there are clients: whoever waits for one here would wait for nothing. Idle ones are given
     # up before servers do so (uvicorn's after 5 s), since what is sent into a connection that ends is lost.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=2.0)
     name = os.path.basename(os.path.normpath(settings.head)) if os.path.isdir(settings.head) else settings.head
-    about = described(planner, reader, name)
+    about = described(planner, parts.reader, name)
     return Gateway(
         client=httpx.AsyncClient(base_url=settings.base_url, timeout=timeout, limits=limits, trust_env=False),
-        orchestrator=Orchestrator(decider, metrics),
-        reader=reader,
+        parts=parts,
         probe=None if prompts is None else PromptProbe(prompts),
         keys=keys,
         about={**about, "policy": in_words(planner.policy), "prior": "the head's" if reads else "none"},
         registry=REGISTRY,
-        on_refused=metrics.refused,
         on_retry=retries.inc,
         most_at_once=settings.most_at_once,
-        shadow=shadow,
     )
 
 

@@ -1,7 +1,8 @@
 """`HttpUpstream`: an OpenAI-compatible server elsewhere, as the one who draws samples.
 
-What may be asked for twice is: a connection that could not be made, or broke before an answer had begun, and a server
-that says that it is full. Once an answer has begun nothing is.
+What may be asked for twice is: a connection that could not be made, or broke before an answer had begun, a server that
+says that it is full, and the first stream of a server that may not know `continuous_usage_stats`. Once an answer has
+begun nothing is.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -18,7 +19,8 @@ from typing import Any
 
 import httpx
 
-from t2.api.upstream import Json, UpstreamError, error_body
+from t2.api.conversation import TEMPLATE_ARGUMENTS
+from t2.api.upstream import PROMPT_TOKENS, TOKENS_SO_FAR, Json, UpstreamError, error_body
 from t2.errors import in_a_line
 from t2.gateway.passing import request_to
 
@@ -30,7 +32,9 @@ STANDARD_FIELDS = frozenset(
         *("suffix", "best_of", "echo", "modalities", "reasoning_effort", "service_tier", "verbosity", "prediction"),
     )
 )
-"""Fields that OpenAI's protocol has. A server may refuse others, so that T2 adds none; a client's own are passed on."""
+"""Fields that OpenAI's protocol has. A server may refuse others, so that T2 adds none but `TEMPLATE_ARGUMENTS`, without
+which a head's prompt would be another one; a client's own are passed on."""
+_SENT = STANDARD_FIELDS | {TEMPLATE_ARGUMENTS}
 FULL = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 """What a server says that takes no more at the moment."""
 _NEVER_AGAIN = ("insufficient_quota", "billing_hard_limit_reached")
@@ -39,6 +43,17 @@ RETRIES, FIRST_DELAY_SECONDS = 2, 0.2
 MOST_SECONDS_OF_RETRY_AFTER = 10.0
 LONGEST_ERROR = 2000
 """Characters of a server's own error page that are passed on."""
+_NOT_UNDERSTOOD = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+"""What servers say to a field that they do not know."""
+
+
+@dataclass
+class ServerHabits:
+    """What its answers have shown of a server; one object for all requests to it."""
+
+    takes_continuous_usage: bool | None = None
+    """it does not refuse `continuous_usage_stats`, by which vLLM and others say the tokens of a choice with each chunk
+    of it; None: not known yet"""
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,7 @@ class HttpUpstream:
     """of the client's request"""
     most_at_once: int | None = None
     on_retry: Callable[[], None] = lambda: None
+    habits: ServerHabits = field(default_factory=ServerHabits)
 
     async def send(self, body: Json) -> Json:
         """One request that is answered whole.
@@ -73,16 +89,44 @@ class HttpUpstream:
         return answer
 
     async def stream(self, body: Json) -> AsyncGenerator[Json, None]:
-        """The same, chunk by chunk. Closing the iterator closes the connection, by which the server knows.
+        """The same, chunk by chunk, with tokens so far where the server says them.
+
+        Closing the iterator closes the connection, by which the server knows.
 
         Raises:
             UpstreamError: it was not answered, broke off, or says itself that something has gone wrong.
         """
+        habits, has_begun = self.habits, False
+        if habits.takes_continuous_usage is not False:
+            options = {**(body.get("stream_options") or {}), "continuous_usage_stats": True}
+            try:
+                async with aclosing(self._chunks({**body, "stream_options": options})) as chunks:
+                    async for chunk in chunks:
+                        has_begun = habits.takes_continuous_usage = True
+                        yield chunk
+                return
+            except UpstreamError as error:
+                if has_begun or habits.takes_continuous_usage or error.status not in _NOT_UNDERSTOOD:
+                    raise
+        # Either the server does not know the option, or all else is wrong with the request: then it says so again.
+        async with aclosing(self._chunks(body)) as chunks:
+            async for chunk in chunks:
+                habits.takes_continuous_usage = False
+                yield chunk
+
+    async def _chunks(self, body: Json) -> AsyncGenerator[Json, None]:
+        """What comes of one request, see `stream`. The usage of a chunk with choices becomes the tokens so far."""
+        is_counting: bool | None = None
         async with self._answered(body) as response:
             async for data in _events(response):
                 if data == "[DONE]":
                     return
-                yield self._chunk(data)
+                chunk = self._chunk(data)
+                if is_counting is None and chunk.get("choices"):
+                    # A server that only puts its usage into the last chunk with choices, instead of behind it, counts
+                    # all choices together.
+                    is_counting = bool(chunk.get("usage"))
+                yield _with_tokens_so_far(chunk) if is_counting else chunk
         # Servers that end without [DONE] are told from those that died by what is missing in the chunks.
 
     @asynccontextmanager
@@ -92,7 +136,7 @@ class HttpUpstream:
         Raises:
             UpstreamError: there is none, or whoever reads it inside the context finds it too slow, or broken off.
         """
-        plain = {key: value for key, value in body.items() if key in STANDARD_FIELDS or key in self.own_fields}
+        plain = {key: value for key, value in body.items() if key in _SENT or key in self.own_fields}
         content = json.dumps(plain, allow_nan=False).encode()
         request = request_to(
             self.client, "POST", self.path, {**self.headers, "content-type": "application/json"}, content
@@ -177,6 +221,16 @@ class HttpUpstream:
         message = f"Expected an answer as OpenAI's protocol has it of {self._server}, got {got}. Check `--url`."
         status = HTTPStatus.BAD_GATEWAY
         return UpstreamError(status, error_body(message, status))
+
+
+def _with_tokens_so_far(chunk: Json) -> Json:
+    """A chunk of one choice, whose usage is that of this choice up to here."""
+    pieces, usage = chunk.get("choices") or [], chunk.get("usage")
+    if len(pieces) != 1 or not usage:
+        return chunk
+    plain = {key: value for key, value in chunk.items() if key != "usage"}
+    piece = {**pieces[0], TOKENS_SO_FAR: int(usage.get("completion_tokens") or 0)}
+    return {**plain, "choices": [piece], PROMPT_TOKENS: int(usage.get("prompt_tokens") or 0)}
 
 
 async def _events(response: httpx.Response) -> AsyncIterator[str]:

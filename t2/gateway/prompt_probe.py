@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from t2.api.conversation import text_of
+from t2.api.conversation import TEMPLATE_ARGUMENTS, text_of
 from t2.api.requests import BudgetedRequest
 from t2.api.upstream import Json
 from t2.gateway.prompt_reader import PromptReader, WaitingPrompts
@@ -37,7 +37,10 @@ class PromptProbe:
 
     def _ids(self, request: BudgetedRequest) -> list[int]:
         if request.kind == "chat":
-            return self._reader.chat_prompt([turn_of(message) for message in request.body["messages"]])
+            turns = [turn_of(message) for message in request.body["messages"]]
+            # The head's own prompt is read as it was in training; of any other the request says all there is to say.
+            own = None if request.prompt != "other" else request.body.get(TEMPLATE_ARGUMENTS) or {}
+            return self._reader.chat_prompt(turns, own)
         prompt: Any = request.body["prompt"]
         # A list of one prompt is that prompt; a list of numbers is one.
         is_listed = isinstance(prompt, list) and len(prompt) == 1 and not isinstance(prompt[0], int)

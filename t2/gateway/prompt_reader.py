@@ -62,13 +62,20 @@ class PromptReader:
         longest = getattr(held.model.config.get_text_config(), "max_position_embeddings", None)
         return PromptReader(head, files, renderer, is_proxy, held, longest)
 
-    def chat_prompt(self, turns: Sequence[Mapping[str, str]]) -> list[int]:
+    def chat_prompt(
+        self, turns: Sequence[Mapping[str, str]], arguments: Mapping[str, object] | None = None
+    ) -> list[int]:
         """Token ids of a conversation, as a server with this LLM's chat template reads it.
+
+        Args:
+            turns: "role" and "content" of each.
+            arguments: what the template is told besides; None: what it was told for the head. A proxy's own template
+                may know none of them, and is told them all the same.
 
         Raises:
             T2Error: the template refuses it, or it is too long.
         """
-        return self._checked(self.renderer.ids_of_conversation(turns))
+        return self._checked(self.renderer.ids_of_conversation(turns, arguments))
 
     def text_prompt(self, prompt: str | Sequence[int]) -> list[int]:
         """Token ids of a prompt that is rendered already, for the LLM that answers.

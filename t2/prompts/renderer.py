@@ -13,7 +13,7 @@ from jinja2 import TemplateError
 from t2.errors import T2Error, quoted
 from t2.hashing import digest
 from t2.prompts.check import MARK, all_marked, around, says
-from t2.prompts.template import CLOCK, DATE, DATE_FORMAT, ChatTemplate, chat_template
+from t2.prompts.template import CLOCK, DATE, DATE_FORMAT, GIVEN, ChatTemplate, chat_template
 from t2.prompts.tokenizer import lost_characters
 from t2.spec import PromptSpec, Shot
 
@@ -107,13 +107,23 @@ class PromptRenderer:
             )
         return ids
 
-    def ids_of_conversation(self, turns: Sequence[Mapping[str, str]]) -> list[int]:
+    def ids_of_conversation(
+        self, turns: Sequence[Mapping[str, str]], arguments: Mapping[str, object] | None = None
+    ) -> list[int]:
         """Token ids of any conversation ("role", "content"), as a server reads it: nothing of it is checked.
 
+        Args:
+            turns: of the conversation.
+            arguments: what the template is told besides; None: what `spec` says, date included.
+
         Raises:
-            T2Error: the template refuses it.
+            T2Error: the template refuses it, or an argument that every rendering sets itself.
         """
-        return self._tokens(self._of_turns(turns))
+        if arguments is not None and (own := sorted(GIVEN & arguments.keys())):
+            raise T2Error(
+                f"Expected arguments of a chat template, got {quoted(own[0])}, which is no argument. Remove it."
+            )
+        return self._tokens(self._of_turns(turns, arguments))
 
     @cached_property
     def _without_question(self) -> str:
@@ -130,7 +140,7 @@ class PromptRenderer:
     def _rendered(self, system: str, shots: list[Shot], question: str) -> str:
         return self._of_turns(messages(system, shots, question))
 
-    def _of_turns(self, turns: Sequence[Mapping[str, str]]) -> str:
+    def _of_turns(self, turns: Sequence[Mapping[str, str]], arguments: Mapping[str, object] | None = None) -> str:
         try:
             return str(
                 self.tokenizer.apply_chat_template(
@@ -138,7 +148,7 @@ class PromptRenderer:
                     chat_template=self.template.source,
                     add_generation_prompt=True,
                     tokenize=False,
-                    **self._arguments,
+                    **(self._arguments if arguments is None else arguments),
                 )
             )
         except TemplateError as error:  # some models' templates refuse a system line

@@ -22,7 +22,7 @@ CLOCK, DATE = "strftime_now", "date_string"
 """The function by which templates ask for today's date, and the variable in which some take it as a text."""
 DATE_FORMAT = "%d %b %Y"
 """Of `DATE`, as the templates that know it write it: 26 Jul 2024."""
-_GIVEN = {
+GIVEN = {
     *("messages", "add_generation_prompt", "raise_exception", "namespace", "range", "dict", CLOCK),
     *("conversation", "chat_template", "continue_final_message", "tokenize", "padding", "truncation", "max_length"),
     *("return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs"),
@@ -66,7 +66,7 @@ class ChatTemplate:
 
     def takes(self, argument: str, tokenizer: Any) -> bool:
         """Whether it mentions an argument that is not given to it already."""
-        return argument in self.names - _GIVEN and argument not in tokenizer.special_tokens_map
+        return argument in self.names - GIVEN and argument not in tokenizer.special_tokens_map
 
     def check_arguments(self, spec: PromptSpec, tokenizer: Any) -> None:
         """Refuse what would change nothing: an argument or a date that the template never mentions is a typo.

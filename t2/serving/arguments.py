@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from t2.api.description import public_name
+from t2.api.drain import SHUTDOWN_SECONDS
 from t2.engine.engine_head import EngineHead
-from t2.errors import T2Error
+from t2.errors import T2Error, quoted
 from t2.hardware import emulates_16_bits
 from t2.head_record import Answering
 from t2.model_files import ModelFiles
@@ -19,8 +20,6 @@ PLUGINS = ("t2_models", "t2_server")
 HOST, PORT = "127.0.0.1", "8000"
 KV_CACHE_BYTES = 2 * 2**30
 """Of the KV cache on CPU."""
-SHUTDOWN_SECONDS = 60
-"""How long requests that are running may take to end after SIGTERM."""
 _REFUSED = {
     "model": "name the LLM first: t2 serve MODEL",
     "hf-overrides": "T2 sets it, so that the engine carries the head",
@@ -90,6 +89,31 @@ class ServerArguments:
     def url(self) -> str:
         """Of OpenAI's interface."""
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/v1"
+
+
+def check_names_the_llm(own: Sequence[str], others: Sequence[str], switches: Collection[str]) -> None:
+    """Make sure that the command line of `t2 serve` names the LLM where it can be told from the value of a flag.
+
+    T2 does not know which of vLLM's flags take a value, so that a word behind one of them goes to vLLM.
+
+    Args:
+        own: words for T2, behind `serve`.
+        others: words for vLLM.
+        switches: options of T2 without a value.
+
+    Raises:
+        T2Error: none of T2's own words is the LLM.
+    """
+    is_value = False
+    for word in own:
+        if word == "--help" or not (word.startswith("-") or is_value):
+            return
+        is_value = word.startswith("-") and "=" not in word and word not in switches
+    got = f"only flags and {quoted(' '.join(others))}, which goes to vLLM" if others else "none"
+    raise T2Error(
+        f"Expected the LLM before the first flag that is not one of T2's, got {got}. Put MODEL first: "
+        "t2 serve MODEL --head HEAD [flags of vLLM]"
+    )
 
 
 def server_environment(before: Mapping[str, str], on_cpu: bool, is_eager: bool = False) -> dict[str, str]:

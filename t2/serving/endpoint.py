@@ -3,10 +3,8 @@
 Requests without it go to vLLM's own routes as they came. FastAPI reads the annotations of routes, so they are no texts.
 """
 
-import json
 from argparse import Namespace
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any
 
@@ -21,10 +19,10 @@ from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddlew
 from vllm.entrypoints.serve.utils.api_utils import load_aware_call, validate_json_request, with_cancellation
 from vllm.entrypoints.serve.utils.sse_keep_alive import with_sse_keep_alive
 
-from t2.api.requests import BudgetedRequest, Kind
-from t2.api.shadowing import Shadowing
+from t2.api.events import events
+from t2.api.parts import Parts, Taken
+from t2.api.requests import Kind
 from t2.api.upstream import Json, UpstreamError, error_body
-from t2.api.waves import Orchestrator
 from t2.errors import T2Error
 from t2.serving.server import T2Server
 from t2.serving.settings import ServerSettings
@@ -71,27 +69,25 @@ def _router() -> APIRouter:
 
 async def _dispatched(kind: Kind, request: Any, raw_request: Request, stock_route: Callable[..., Any]) -> Any:
     """The answer of T2, or of vLLM's own route where a request asks nothing of T2."""
-    server: T2Server = raw_request.app.state.t2
+    parts: Parts = raw_request.app.state.t2.parts
     body = await raw_request.json()  # read and kept when `request` was made of it
     try:
-        budgeted = server.reader.read(body, kind)
+        taken = parts.taken(body, kind)
     except T2Error as error:
-        server.metrics.refused()
         return JSONResponse(error_body(str(error)), HTTPStatus.BAD_REQUEST)
-    if budgeted is not None:
-        if server.drain.is_draining:
-            status = HTTPStatus.SERVICE_UNAVAILABLE
-            return JSONResponse(error_body("The server is shutting down. Ask another one.", status), status)
-        return await _answered(budgeted, raw_request, server.orchestrator)
-    if server.shadow is not None and (shadowed := server.shadow.request(body, kind)) is not None:
-        return await _answered(shadowed, raw_request, server.shadow)
-    return await stock_route(request, raw_request)
+    if taken is None:
+        return await stock_route(request, raw_request)
+    if parts.drain.is_draining:
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+        return JSONResponse(error_body("The server is shutting down. Ask another one.", status), status)
+    return await _answered(taken, raw_request)
 
 
 @with_cancellation  # type: ignore[untyped-decorator]  # of vLLM: a client that leaves ends all that runs for it
 @load_aware_call  # type: ignore[untyped-decorator]  # of vLLM
-async def _answered(request: BudgetedRequest, raw_request: Request, by: Orchestrator | Shadowing) -> Any:
+async def _answered(taken: Taken, raw_request: Request) -> Any:
     """The answer of T2, or in shadow mode of the engine, which T2 watches."""
+    request, by = taken.request, taken.by
     session = raw_request.app.state.t2.session(request.kind, raw_request)
     try:
         if not request.stream:
@@ -105,19 +101,4 @@ async def _streamed(chunks: AsyncGenerator[Json, None], raw_request: Request) ->
     """A stream of events; what goes wrong before the first one is raised, since its status is still to be said."""
     first = await anext(chunks)
     interval = float(getattr(raw_request.app.state.args, "sse_keep_alive_interval", 0))
-    return StreamingResponse(with_sse_keep_alive(_events(first, chunks), interval), media_type="text/event-stream")
-
-
-async def _events(first: Json, chunks: AsyncGenerator[Json, None]) -> AsyncGenerator[str, None]:
-    async with aclosing(chunks):
-        yield _event(first)
-        try:
-            async for chunk in chunks:
-                yield _event(chunk)
-        except UpstreamError as error:
-            yield _event(error.body)
-        yield "data: [DONE]\n\n"
-
-
-def _event(said: Json) -> str:
-    return f"data: {json.dumps(said, ensure_ascii=False)}\n\n"
+    return StreamingResponse(with_sse_keep_alive(events(first, chunks), interval), media_type="text/event-stream")

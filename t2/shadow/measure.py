@@ -13,6 +13,7 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
+from t2.answering.asking import PromptForm
 from t2.errors import T2Error
 from t2.shadow.replay import ShadowRecord
 from t2.stats.bootstrap import Interval, interval, mean_interval, resampled_means
@@ -64,6 +65,10 @@ class ShadowReport:
     """those of them whose votes say the same so far"""
     fell_back: int
     """requests whose activations could not be had"""
+    other_prompts: int
+    """requests whose prompt was another one than the head's, so that what it says of them means little"""
+    unknown_prompts: int
+    """requests of which the log does not say, since it is older"""
 
     @property
     def greedy(self) -> int:
@@ -104,6 +109,7 @@ def measured(records: Iterable[ShadowRecord], num_resamples: int = 2000) -> Shad
     rows: list[tuple[float, ...]] = []
     times: list[str] = []
     policies: Counter[str] = Counter()
+    forms: Counter[PromptForm | None] = Counter()
     cut = cut_agreeing = fell_back = 0
     for record in records:
         rows.append(_row(record))
@@ -112,6 +118,7 @@ def measured(records: Iterable[ShadowRecord], num_resamples: int = 2000) -> Shad
         cut += record.was_cut
         cut_agreeing += record.was_cut and record.agrees is True
         fell_back += record.fell_back
+        forms[record.prompt] += 1
     if not rows:
         raise T2Error("Expected at least one request in the log of shadow mode, got none. Let the server answer some.")
     value_QP = torch.tensor(rows, dtype=torch.float64)
@@ -127,6 +134,8 @@ def measured(records: Iterable[ShadowRecord], num_resamples: int = 2000) -> Shad
         cut=cut,
         cut_agreeing=cut_agreeing,
         fell_back=fell_back,
+        other_prompts=forms["other"],
+        unknown_prompts=forms[None],
     )
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from math import isfinite
 from typing import Literal
 
+from t2.answering.asking import PromptForm
 from t2.answering.planner import QuestionPlan
 from t2.answering.question import Answered
 from t2.errors import T2Error
@@ -131,6 +132,9 @@ class ShadowRecord(JsonRecord):
     fell_back: bool = False
     """the activations could not be had, so that T2 would have drawn a number set beforehand"""
     text: ShadowText | None = None
+    prompt: PromptForm | None = None
+    """how the request's prompt stood to the head's, to which shadow mode adds nothing: "as sent" or "other"; None: the
+    line is older than this field"""
 
     def __post_init__(self) -> None:
         counts = (self.drawn_tokens, self.tokens, self.drawn_path, self.path, self.prompt_tokens)
@@ -166,6 +170,7 @@ def shadow_record(
     prompt_tokens: int,
     other_tokens: int = 0,
     fell_back: bool = False,
+    form: PromptForm | None = None,
     prompt: str | None = None,
 ) -> ShadowRecord:
     """What is logged of a request.
@@ -180,6 +185,7 @@ def shadow_record(
         prompt_tokens: of the prompt, counted once.
         other_tokens: that T2 would have generated besides samples: the probe's.
         fell_back: the activations could not be had.
+        form: how its prompt stands to the head's.
         prompt: its text, where texts are to be kept; None: neither it nor any answer is.
     """
     tokens = [answer.tokens for answer in answers]
@@ -204,4 +210,5 @@ def shadow_record(
         prompt_tokens=prompt_tokens,
         fell_back=fell_back,
         text=None if prompt is None else ShadowText(prompt=prompt, answers=tuple(votes), texts=texts),
+        prompt=form,
     )

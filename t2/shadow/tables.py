@@ -39,6 +39,8 @@ def summary_table(report: ShadowReport) -> Table:
         rows.append(("requests in which T2 would have drawn more than there was", f"{report.cut:,}"))
     if report.fell_back:
         rows.append(("requests without activations: a fixed number of samples", f"{report.fell_back:,}"))
+    if report.unknown_prompts < whole.requests:
+        rows.append(("requests with another prompt than the head's", f"{report.other_prompts:,}"))
     return Table(("quantity", "value [95% interval]"), tuple(rows), caption="In numbers", marked_rows=(1, 2))
 
 
@@ -65,6 +67,17 @@ def notes(report: ShadowReport) -> list[str]:
         )
     if report.fell_back:
         said.append(f"In {report.fell_back:,} requests the activations could not be had. The server's log says why.")
+    if report.other_prompts:
+        said.append(
+            f"In {report.other_prompts:,} of {report.everything.requests:,} requests the prompt was another one than "
+            "the head was trained with: what it decides there means little. Send its system line, worked examples and "
+            "template arguments, or train a head on your own prompt."
+        )
+    if report.unknown_prompts:
+        said.append(
+            f"Of {report.unknown_prompts:,} requests the log does not say which prompt they had: it was written by an "
+            "earlier version."
+        )
     return said
 
 

@@ -49,6 +49,9 @@ class ScriptedServer:
     """a response; or "breaks" (after the first chunk), "waits" (until the client leaves); taken by the next request"""
     most_choices: int | None = None
     """choices of a request at most, whatever n is"""
+    continuous: bool | None = None
+    """whether it takes `continuous_usage_stats` and says the tokens of a choice with each of its chunks, as vLLM does:
+    one a character, and one at the end; False: it refuses the option; None: it takes no notice"""
     seen: list[dict[str, Any]] = field(default_factory=list)
     """bodies of requests for samples"""
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -104,6 +107,8 @@ class ScriptedServer:
         if trouble == "waits":
             await self._wait(request)
             return Response()
+        if self.continuous is False and "continuous_usage_stats" in (body.get("stream_options") or {}):
+            return refusal(400)
         num = body.get("n") or 1
         num = num if self.most_choices is None else min(num, self.most_choices)
         texts = [self.next_text() for _ in range(num)]
@@ -127,21 +132,25 @@ class ScriptedServer:
             said = {"delta": {"content": text}} if is_chat else {"text": text}
             return [{"index": index, "finish_reason": reason, **said}]
 
+        def so_far(tokens: int) -> dict[str, Any]:
+            return {"usage": _usage(1, tokens)} if self.continuous else {}
+
         yield ": a comment that keeps the connection\n\n"
-        for place in range(max(map(len, texts))):
+        for place in range(max(map(len, texts)) + 1):
             for index, text in enumerate(texts):
                 if place < len(text):
-                    yield event(piece(index, text[place]))
+                    yield event(piece(index, text[place]), **so_far(place + 1))
                     if trouble == "breaks":
                         raise ConnectionError("scripted")
                     if trouble == "says":
                         yield 'data: {"error": {"message": "the engine is dead", "code": 500}}\n\n'
                         return
                     await asyncio.sleep(0)
-        for index in range(len(texts)):
-            yield event(piece(index, "", "stop"))
+                elif place == len(text):
+                    yield event(piece(index, "", "stop"), **so_far(place + 1))
         if (body.get("stream_options") or {}).get("include_usage"):
-            yield event([], usage=_usage(len(texts)))
+            tokens = sum(len(text) + 1 for text in texts) if self.continuous else None
+            yield event([], usage=_usage(len(texts), tokens))
         yield "data: [DONE]\n\n"
 
     async def _wait(self, request: Request) -> None:
@@ -158,8 +167,8 @@ async def _half() -> AsyncIterator[bytes]:
     raise ConnectionError("scripted")
 
 
-def _usage(num: int) -> dict[str, int]:
-    tokens = SAMPLE_TOKENS * num
+def _usage(num: int, tokens: int | None = None) -> dict[str, int]:
+    tokens = SAMPLE_TOKENS * num if tokens is None else tokens
     return {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": tokens, "total_tokens": PROMPT_TOKENS + tokens}
 
 

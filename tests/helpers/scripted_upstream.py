@@ -26,7 +26,7 @@ class ScriptedUpstream:
     draws_one: bool = False
     """`n` is ignored, as some servers do"""
     counts_tokens: bool = True
-    """it gives `token_ids`; else it counts all choices together"""
+    """it gives `token_ids`, in a chat also those of the prompt; else it counts all choices together"""
     kind: str = "chat"
     bodies: list[Json] = field(default_factory=list)
     drawn: int = 0
@@ -47,8 +47,9 @@ class ScriptedUpstream:
         head = {**self._head(), "object": "chat.completion.chunk"}
         self.running += 1
         try:
+            prompt = {"prompt_token_ids": list(range(PROMPT_TOKENS))} if self.counts_tokens else {}
             for index in range(len(samples) if self.kind == "chat" else 0):
-                yield {**head, "choices": [{"index": index, "delta": {"role": "assistant", "content": ""}}]}
+                yield {**head, **prompt, "choices": [{"index": index, "delta": {"role": "assistant", "content": ""}}]}
             for place in range(max(map(_tokens, samples))):
                 for index, text in enumerate(samples):
                     if place < _tokens(text):

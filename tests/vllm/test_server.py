@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,6 +20,7 @@ from helpers.trained_head import CONFIG, GRID, MODEL, NUM_TRAIN, export_trained
 from t2.budget_head import BudgetHead
 from t2.pools.load import load_pool
 from t2.prompts import PromptRenderer, load_tokenizer
+from t2.shadow.log import read_shadow_log
 from t2.spec import PromptSpec
 
 pytestmark = pytest.mark.vllm
@@ -186,12 +188,11 @@ def test_prompts_that_are_too_long_and_images_are_refused(server: RunningServer,
     parts: Any = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
     with pytest.raises(openai.BadRequestError, match=r"text alone .* got a part of type 'image_url'"):
         asked(client, parts)
-    with pytest.raises(openai.NotFoundError):
-        client.chat.completions.create(
-            model="another",
-            messages=[{"role": "user", "content": "3+4"}],
-            extra_body={"vllm_xargs": {"t2_budget": "auto"}},
-        )
+    another: Any = {"model": "another", "messages": [{"role": "user", "content": "3+4"}]}
+    with pytest.raises(openai.BadRequestError, match=r"Expected the model tiny-arith in a request .*, got 'another'"):
+        client.chat.completions.create(**another, extra_body={"vllm_xargs": {"t2_budget": "auto"}})
+    with pytest.raises(openai.NotFoundError):  # of vLLM, which knows adapters by their names
+        client.chat.completions.create(**another)
     assert server.metric("t2_fallbacks_total") == fallbacks
 
 
@@ -270,3 +271,28 @@ def test_sigterm_lets_questions_end_and_leaves_no_process(
     assert max(len(said["rounds"]) for said in told) > 1
     assert all(said["samples"] == sum(said["rounds"]) for said in told)
     assert [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_sigterm_lets_the_shadow_log_be_written(folder: Any, questions: list[str], tmp_path: Path) -> None:
+    """The head is asked when the client has its answer: lines were lost when the engine ended in between."""
+    log = tmp_path / "shadow.jsonl"
+    flags = ["--shadow", "--samples", "4", "--shadow_log", str(log)]
+    with running_server(MODEL, folder / "head", tmp_path, flags) as shadowing:
+        body = {"model": NAME, "messages": [{"role": "user", "content": questions[0]}]}
+
+        async def ask_all() -> list[httpx.Response]:
+            key = {"Authorization": f"Bearer {KEY}"}
+            async with httpx.AsyncClient(base_url=shadowing.url, headers=key, timeout=120) as http:
+                asked = [asyncio.ensure_future(http.post("/v1/chat/completions", json=body)) for _ in range(24)]
+                await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+                shadowing.process.send_signal(signal.SIGTERM)
+                return list(await asyncio.gather(*asked))
+
+        answers = asyncio.run(ask_all())
+        assert shadowing.process.wait(60) == 0, shadowing.output()[-4000:]
+    answered = [answer.json() for answer in answers if answer.status_code == 200]
+    assert {len(answer["choices"]) for answer in answered} == {4}
+    records = list(read_shadow_log(log))
+    assert {record.request_id for record in records} == {answer["id"] for answer in answered}
+    assert not any(record.fell_back for record in records), "the engine was gone before the head was asked"
+    assert {record.prompt for record in records} == {"as sent"}

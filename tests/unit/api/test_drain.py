@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from typing import Any
@@ -74,3 +75,36 @@ def test_a_dead_engine_is_no_good_end(is_dead: bool, threads_first: bool, fails:
     else:
         shut_down(timeout=3)
     assert calls[-1] == 3
+
+
+def test_work_that_outlives_its_request_ends_first() -> None:
+    """Lines of the shadow log were lost at SIGTERM: the engine that reads their prompts was gone before."""
+    done: list[str] = []
+
+    async def written() -> None:
+        await asyncio.sleep(0.05)
+        done.append("written")
+
+    async def serve() -> None:
+        drain = Drain()
+        shutdown = drain.before(lambda timeout: done.append("shut down"))
+        with drain.running():
+            drain.later(written())
+        await asyncio.to_thread(shutdown, timeout=10.0)
+        assert drain.wait(0)
+
+    asyncio.run(serve())
+    assert done == ["written", "shut down"]
+
+
+def test_work_that_fails_is_no_longer_waited_for() -> None:
+    async def fail() -> None:
+        raise RuntimeError("scripted")
+
+    async def serve() -> bool:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        drain = Drain()
+        drain.later(fail())
+        return await asyncio.to_thread(drain.wait, 10.0)
+
+    assert asyncio.run(serve())

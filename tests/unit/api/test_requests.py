@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,9 +27,11 @@ QUESTION = {"role": "user", "content": "3+4"}
 SAMPLING = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_tokens": 64}
 
 
-def reader(default: Any = "off", prompt: Prompt | None = PROMPT, policy: Any = None) -> RequestReader:
+def reader(
+    default: Any = "off", prompt: Prompt | None = PROMPT, policy: Any = None, models: Sequence[str] = ()
+) -> RequestReader:
     head, _ = served(policy or PlanWithoutHead(7, 1.0, 0.2))
-    return RequestReader(replace(head.record, prompt=prompt), Planner(head).check, default, FRAME)
+    return RequestReader(replace(head.record, prompt=prompt), Planner(head).check, default, FRAME, models)
 
 
 def chat(xargs: Json | None = None, **changes: Any) -> Json:
@@ -214,3 +217,72 @@ def test_shadow_mode_changes_neither_prompt_nor_sampling() -> None:
     assert shadowed is not None
     assert shadowed.body == {"model": "m", "messages": [QUESTION], "temperature": 0.3}
     assert reader().shadowed(chat(messages=[{"role": "user", "content": [{"type": "image_url"}]}]), "chat") is None
+
+
+TOLD = replace(PROMPT, template_arguments={"enable_thinking": False}, date="2026-11-05")
+ARGUMENTS = {"date_string": "05 Nov 2026", "enable_thinking": False}
+
+
+@pytest.mark.parametrize("asked", [{}, {"enable_thinking": False}, ARGUMENTS])
+def test_template_arguments_of_the_head_are_its_own_prompt(asked: Json) -> None:
+    """A client that says what the head was told anyway was taken for one with another prompt."""
+    request = reader(prompt=TOLD).read(chat({"t2_budget": "auto"}, chat_template_kwargs=asked), "chat")
+    assert request is not None
+    assert (request.prompt, request.body["chat_template_kwargs"]) == ("completed", ARGUMENTS)
+
+
+@pytest.mark.parametrize("asked", [{"enable_thinking": True}, {**ARGUMENTS, "tools_in_user_message": False}])
+def test_other_template_arguments_are_another_prompt(asked: Json) -> None:
+    request = reader(prompt=TOLD).read(chat({"t2_budget": "auto"}, chat_template_kwargs=asked), "chat")
+    assert request is not None
+    assert (request.prompt, request.body["chat_template_kwargs"]) == ("other", asked)
+    assert request.body["messages"] == [QUESTION]
+
+
+WHOLE = [{"role": "system", "content": "Be short."}, *SHOTS, QUESTION]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "changes", "form"),
+    [
+        (PROMPT, {"messages": WHOLE}, "as sent"),
+        (PROMPT, {}, "other"),
+        (PROMPT, {"messages": WHOLE, "chat_template_kwargs": {"enable_thinking": True}}, "other"),
+        (TOLD, {"messages": WHOLE}, "other"),
+        (TOLD, {"messages": WHOLE, "chat_template_kwargs": ARGUMENTS}, "as sent"),
+        (None, {"messages": WHOLE}, "other"),
+    ],
+)
+def test_shadow_mode_says_whether_a_prompt_is_the_heads_without_any_addition(
+    prompt: Prompt | None, changes: Json, form: str
+) -> None:
+    body = chat(**changes)
+    shadowed = reader(prompt=prompt).shadowed(body, "chat")
+    assert shadowed is not None
+    assert (shadowed.prompt, shadowed.body) == (form, body)
+
+
+def test_shadow_mode_knows_a_rendered_prompt_of_the_head() -> None:
+    for prompt, form in ((f"{FRAME[0]}3+4{FRAME[1]}", "as sent"), ("3+4", "other")):
+        shadowed = reader().shadowed({"model": "m", "prompt": prompt}, "completion")
+        assert shadowed is not None
+        assert shadowed.prompt == form
+
+
+def test_an_adapter_is_not_the_llm_that_the_head_knows() -> None:
+    named = reader(models=("m", "also-m"))
+    for model in ("m", "also-m", "", None):
+        assert named.read(chat({"t2_budget": "auto"}, model=model), "chat") is not None
+    with pytest.raises(T2Error, match=r"Expected the model m or also-m in a request .*, got 'my-lora'"):
+        named.read(chat({"t2_budget": "auto"}, model="my-lora"), "chat")
+    assert named.read(chat(model="my-lora"), "chat") is None
+    assert named.shadowed(chat(model="my-lora"), "chat") is None
+    assert named.shadowed(chat(), "chat") is not None
+
+
+def test_a_default_of_auto_leaves_adapters_alone_unless_t2_is_asked_for() -> None:
+    named = reader("auto", models=("m",))
+    assert named.read(chat(model="my-lora"), "chat") is None
+    assert named.read(chat(), "chat") is not None
+    with pytest.raises(T2Error, match="Expected the model m in a request"):
+        named.read(chat({"t2_budget": "auto"}, model="my-lora"), "chat")

@@ -14,6 +14,7 @@ from helpers.scripted_upstream import PROMPT_TOKENS, ScriptedUpstream
 from prometheus_client import CollectorRegistry
 
 from t2.api.deciding import Decider
+from t2.api.drain import Drain
 from t2.api.metrics import ServingMetrics
 from t2.api.requests import RequestReader
 from t2.api.shadowing import Shadowing
@@ -32,12 +33,13 @@ class Shadowed:
         metrics = ServingMetrics(self.registry)
         reader, decider = RequestReader(planner.head.record, planner.check), Decider(planner, 5.0, 3)
         self.path = path
-        self.mode = Shadowing(5, reader, decider, ShadowLog(path), metrics, with_text)
+        self.drain = Drain()
+        self.mode = Shadowing(5, reader, decider, ShadowLog(path), metrics, with_text, self.drain)
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         async def settled() -> _T:
             result = await work
-            await self.mode.settle()
+            assert await asyncio.to_thread(self.drain.wait, 10)
             return result
 
         return asyncio.run(settled())
@@ -107,3 +109,42 @@ def test_what_t2_could_not_decide_is_left_alone(tmp_path: Path) -> None:
     mode = Shadowed("asc", tmp_path / "log.jsonl").mode
     assert mode.request({**BODY, "use_beam_search": True}, "chat") is None
     assert mode.request({"model": "m", "prompt": ["a", "b"]}, "completion") is None
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_server_that_ends_waits_for_the_line_of_a_request(tmp_path: Path, stream: bool) -> None:
+    """The client has its answer, the head is still to be asked, and the engine must not be shut down before."""
+    shadowed = Shadowed("head", tmp_path / "log.jsonl")
+    upstream, probe = ScriptedUpstream(["#### 7"]), probe_of("head", seconds=0.1)
+    lines: list[int] = []
+
+    async def ended() -> None:
+        await (shadowed.stream if stream else shadowed.answer)(BODY, upstream, probe)
+        shutdown = shadowed.drain.before(lambda timeout: lines.append(len(list(read_shadow_log(shadowed.path)))))
+        await asyncio.to_thread(shutdown, timeout=10.0)
+
+    asyncio.run(ended())
+    assert lines == [1]
+
+
+def test_a_request_that_is_still_answered_holds_the_shutdown_too(tmp_path: Path) -> None:
+    shadowed = Shadowed("head", tmp_path / "log.jsonl")
+
+    async def half() -> tuple[bool, bool]:
+        request = shadowed.mode.request(BODY, "chat")
+        assert request is not None
+        chunks = shadowed.mode.stream(request, ScriptedUpstream(["#### 7"]), probe_of("head"))
+        await anext(chunks)
+        during = shadowed.drain.wait(0)
+        await chunks.aclose()
+        return during, shadowed.drain.wait(0)
+
+    assert asyncio.run(half()) == (False, True)
+
+
+def test_the_log_says_which_prompt_a_request_had(tmp_path: Path) -> None:
+    """The scripted export knows of no prompt."""
+    shadowed = Shadowed("asc", tmp_path / "log.jsonl")
+    shadowed.run(shadowed.answer(BODY, ScriptedUpstream(["#### 7"]), probe_of("asc")))
+    (record,) = read_shadow_log(shadowed.path)
+    assert record.prompt == "other"

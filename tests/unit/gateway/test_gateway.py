@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
+import torch
 from helpers.scripted_server import PROMPT_TOKENS, SAMPLE_TOKENS, ScriptedServer, refusal, running
+from helpers.scripted_serving import asking
 from helpers.serving_heads import served
 from helpers.trained_head import MODEL, export_trained
 from prometheus_client import CollectorRegistry
@@ -23,18 +27,19 @@ from t2.answering.planner import Planner
 from t2.api.admission import Admission
 from t2.api.deciding import Decider
 from t2.api.description import described
-from t2.api.metrics import ServingMetrics
-from t2.api.requests import BudgetMode, RequestReader
-from t2.api.shadowing import Shadowing
+from t2.api.parts import Parts
+from t2.api.requests import BudgetMode
+from t2.api.settings import AnswerSettings
 from t2.api.waves import Orchestrator
 from t2.budget_head import BudgetHead
 from t2.gateway.app import Gateway, Keys, gateway_app
 from t2.gateway.prompt_probe import PromptProbe
 from t2.gateway.prompt_reader import PromptReader
+from t2.head_record import Prompt
 from t2.policies.one_round import FixedN
 from t2.policies.record import Policy
 from t2.policies.stoppers import PlanWithHead, StopByVotes
-from t2.shadow.log import ShadowLog, read_shadow_log
+from t2.shadow.log import read_shadow_log
 
 AUTO = {"vllm_xargs": {"t2_budget": "auto"}}
 VOTE = {"vllm_xargs": {"t2_budget": "auto", "t2_vote": True}}
@@ -58,21 +63,22 @@ def gateway(
     """The gateway's address."""
     head = head if isinstance(head, BudgetHead) else served(head)[0]
     planner, registry = Planner(head, has_activations=probe is not None), CollectorRegistry()
-    metrics = ServingMetrics(registry)
-    reader = RequestReader(head.record, planner.check, default)
+    settings = AnswerSettings(
+        default=default,
+        shadow=None if shadow_log is None else 7,
+        shadow_log=None if shadow_log is None else str(shadow_log),
+    )
+    parts = Parts.of(planner, settings, 20.0, None, registry=registry)
+    patient = Admission(parts.metrics.wave_refused, patience)
     decider = Decider(planner, 20.0, planner.n_ref)
-    shadow = None if shadow_log is None else Shadowing(7, reader, decider, ShadowLog(shadow_log), metrics)
     made = Gateway(
         client=httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(read_seconds), trust_env=False),
-        orchestrator=Orchestrator(decider, metrics, admission=Admission(metrics.wave_refused, patience)),
-        reader=reader,
+        parts=replace(parts, orchestrator=Orchestrator(decider, parts.metrics, parts.drain, patient)),
         probe=probe,
         keys=keys or Keys(),
-        about=described(planner, reader, "head"),
+        about=described(planner, parts.reader, "head"),
         registry=registry,
-        on_refused=metrics.refused,
         most_at_once=most_at_once,
-        shadow=shadow,
     )
     with running(gateway_app(made)) as address:
         yield address
@@ -131,6 +137,50 @@ def test_the_server_gets_standard_fields_and_the_clients_own_alone() -> None:
     assert body["max_tokens"] == 64, "as the export's samples were drawn"
 
 
+TOLD = Prompt("chat", "", (), "f" * 64, template_arguments={"enable_thinking": False})
+
+
+def test_the_server_is_told_what_the_heads_chat_template_was_told() -> None:
+    """Without it the server renders another prompt than the head was trained with."""
+    head = served(ASC)[0]
+    head = BudgetHead(replace(head.record, prompt=TOLD), None, head.votes)
+    server = ScriptedServer()
+    with both(server, head) as client:
+        answers = [
+            ask(client, {**AUTO, **({} if told is None else {"chat_template_kwargs": told})}).t2["prompt"]
+            for told in (None, {"enable_thinking": False}, {"enable_thinking": True})
+        ]
+    assert answers == ["as sent", "as sent", "other"]
+    off, on = {"enable_thinking": False}, {"enable_thinking": True}
+    assert [body["chat_template_kwargs"] for body in server.seen] == [off, off, on]
+
+
+def test_template_arguments_of_another_type_are_refused_by_name() -> None:
+    with both(ScriptedServer()) as client, pytest.raises(openai.BadRequestError, match="`chat_template_kwargs` as an"):
+        ask(client, {**AUTO, "chat_template_kwargs": "thinking"})
+
+
+def test_the_head_reads_another_prompt_with_the_requests_own_template_arguments() -> None:
+    """Its own prompt it reads with those that it was trained with."""
+    told: list[Any] = []
+
+    class Reader:
+        def chat_prompt(self, turns: Any, arguments: Any) -> list[int]:
+            told.append(arguments)
+            return [1]
+
+        def raw(self, prompts: Any) -> Any:
+            return torch.zeros(len(prompts), 1)
+
+    probe = PromptProbe(Reader())  # type: ignore[arg-type]
+    body = {"messages": QUESTION, "chat_template_kwargs": {"enable_thinking": True}}
+    for prompt in ("other", "completed", "as sent"):
+        asyncio.run(probe.read(asking(body=body, prompt=prompt)))
+    asyncio.run(probe.read(asking(body={"messages": QUESTION}, prompt="other")))
+    probe.close()
+    assert told == [{"enable_thinking": True}, None, None, {}]
+
+
 @pytest.mark.parametrize("include_usage", [False, True])
 def test_streamed_choices_are_those_of_all_rounds(include_usage: bool) -> None:
     server = ScriptedServer(["#### 4", "#### 5", "\u2028#### 4", "#### 4"])
@@ -163,7 +213,7 @@ def test_a_server_that_draws_one_at_a_time_gives_all_the_same() -> None:
     server = ScriptedServer(most_choices=1)
     with both(server, FixedN(5)) as client:
         assert len(ask(client, AUTO).choices) == 5
-    assert [body["n"] for body in server.seen] == [5, 4, 3, 2, 1]
+    assert [body["n"] for body in server.seen] == [5, 1, 1, 1, 1]
 
 
 def test_a_limit_on_n_splits_waves() -> None:
@@ -326,6 +376,76 @@ def test_in_shadow_mode_requests_are_answered_as_before_and_watched(tmp_path: Pa
     assert (record.drawn, record.rounds, record.agrees) == (7, (3,), True)
     assert (record.drawn_tokens, record.tokens) == (7 * SAMPLE_TOKENS, 3 * SAMPLE_TOKENS)
     assert record.text is None
+
+
+def test_a_gateway_that_ends_writes_the_lines_that_are_still_to_come(tmp_path: Path) -> None:
+    planner, registry = Planner(served(ASC)[0]), CollectorRegistry()
+    settings = AnswerSettings(shadow=2, shadow_log=str(tmp_path / "log"))
+    parts = Parts.of(planner, settings, 5.0, None, registry=registry)
+    app = gateway_app(Gateway(httpx.AsyncClient(), parts, None, Keys(), {}, registry))
+    done: list[str] = []
+
+    async def written() -> None:
+        await asyncio.sleep(0.1)
+        done.append("written")
+
+    async def ended() -> None:
+        async with app.router.lifespan_context(app):
+            parts.drain.later(written())
+        done.append("ended")
+
+    asyncio.run(ended())
+    assert done == ["written", "ended"]
+
+
+CANCEL = {"vllm_xargs": {"t2_budget": "auto", "t2_cancel": True}}
+LONG = " and so on" * 9
+"""ASC at 0.9 stops when the three short ones have ended; the four long ones have as many characters by then."""
+
+
+def test_tokens_of_aborted_samples_are_counted_where_the_server_counts_as_it_goes() -> None:
+    """They were guessed from the chunks, and the prompt's were not known at all."""
+    server = ScriptedServer(["#### 4", "#### 4", "#### 4", LONG, LONG, LONG, LONG], continuous=True)
+    with both(server) as client:
+        answer = ask(client, CANCEL)
+        again = ask(client, CANCEL)
+    said = answer.t2
+    assert (said["usage"], said["aborted"], said["answer"]) == ("counted", 4, "4")
+    assert answer.usage.prompt_tokens == again.usage.prompt_tokens == PROMPT_TOKENS
+    # All have been read as far as the third short one's end, which is its seventh token.
+    assert said["tokens"] == answer.usage.completion_tokens == 3 * 7 + 4 * 6
+    assert "t2_tokens_so_far" not in answer.choices[0].to_dict()
+    assert [body["stream_options"]["continuous_usage_stats"] for body in server.seen] == [True, True]
+
+
+@pytest.mark.parametrize(("continuous", "asked"), [(False, [True, False, False]), (None, [True, True])])
+def test_tokens_of_aborted_samples_are_estimated_elsewhere(continuous: bool | None, asked: list[bool]) -> None:
+    """A server that refuses the option is asked without it, and never again with it."""
+    server = ScriptedServer(["#### 4", "#### 4", "#### 4", LONG, LONG, LONG, LONG], continuous=continuous)
+    with both(server) as client:
+        answers = [ask(client, CANCEL) for _ in range(2)]
+    assert [answer.t2["usage"] for answer in answers] == ["estimated"] * 2
+    assert ["continuous_usage_stats" in body["stream_options"] for body in server.seen] == asked
+
+
+def test_a_wrong_request_says_nothing_of_what_the_server_knows() -> None:
+    server = ScriptedServer(troubles=_troubles(refusal(400), refusal(400)), continuous=True)
+    with both(server) as client:
+        with pytest.raises(openai.BadRequestError, match="scripted"):
+            ask(client, CANCEL)
+        assert ask(client, CANCEL).t2["usage"] == "counted"
+
+
+def test_each_streamed_sample_has_its_own_count(tmp_path: Path) -> None:
+    """In shadow mode too, whose client sees no more usage than without T2."""
+    server, log = ScriptedServer(["#### 4", "so #### 4"], continuous=True), tmp_path / "shadow.jsonl"
+    with both(server, shadow_log=log) as client:
+        chunks = list(ask(client, {}, stream=True, n=2, stream_options={"include_usage": True}))
+        _until(lambda: log.stat().st_size > 0)
+    (record,) = read_shadow_log(log)
+    assert (record.drawn_tokens, record.drawn_path) == (7 + 10, 10)
+    assert [chunk.usage is not None for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert not [chunk for chunk in chunks if "t2_" in chunk.to_json()]
 
 
 def test_everything_else_goes_through_byte_for_byte() -> None:

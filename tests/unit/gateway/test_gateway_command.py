@@ -39,10 +39,12 @@ def settings(**changes: Any) -> GatewaySettings:
         ({"port": 70_000}, r"Expected a `--port` from 0 to 65535"),
         ({"timeout": 0.0}, r"Expected `--timeout` in seconds"),
         ({"probe_timeout": float("nan")}, r"Expected `--probe_timeout` in seconds"),
-        ({"fallback_samples": 0}, r"Expected `--fallback_samples` in samples, at least 1"),
-        ({"shadow": 5}, r"Expected `--shadow` and `--shadow_log` together"),
-        ({"shadow": 5, "shadow_log": "x", "default": "auto"}, r"Expected `--default auto` or `--shadow`, got both"),
-        ({"most_at_once": 0}, r"Expected `--most_at_once` in samples, at least 1"),
+        ({"fallback_samples": 0}, r"Expected `--fallback_samples` as a number of samples from 1 on, got 0"),
+        ({"shadow": 5}, r"Expected `--shadow` with a `--shadow_log`"),
+        ({"shadow": 5, "shadow_log": "x", "default": "auto"}, r"Expected `--shadow` or `--default auto`, got both"),
+        ({"shadow": 0, "shadow_log": "x"}, r"Expected `--samples` as a number of samples from 1 on, got 0"),
+        ({"shadow_text": True}, r"Expected `--shadow_text` beside `--shadow`, got it alone"),
+        ({"most_at_once": 0}, r"Expected `--most_at_once` as a number of samples from 1 on, got 0"),
     ],
 )
 def test_settings_that_make_no_sense(changes: dict[str, Any], message: str) -> None:

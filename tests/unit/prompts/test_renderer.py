@@ -277,3 +277,14 @@ def test_a_template_with_a_mistake_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(T2Error, match=r"got a mistake in the template file .*odd\.jinja: .*endfor") as caught:
         PromptRenderer.of(byte_tokenizer(), PromptSpec(str(tmp_path / "odd.jinja")))
     assert "\n" not in str(caught.value)
+
+
+def test_a_conversation_may_have_template_arguments_of_its_own() -> None:
+    renderer = PromptRenderer.of(byte_tokenizer(SWITCH), PromptSpec(template_arguments={"enable_thinking": False}))
+    turns = [{"role": "user", "content": "2+2"}]
+    own, other, none = (renderer.ids_of_conversation(turns, a) for a in (None, {"enable_thinking": True}, {}))
+    assert renderer.tokenizer.decode(own).endswith("</think>\n\n")
+    assert other == none
+    assert not renderer.tokenizer.decode(none).endswith("</think>\n\n")
+    with pytest.raises(T2Error, match="Expected arguments of a chat template, got 'tokenize'"):
+        renderer.ids_of_conversation(turns, {"tokenize": True})

@@ -28,7 +28,7 @@ from t2.engine.engine_head import EngineHead
 from t2.errors import T2Error
 from t2.head_record import Answering
 from t2.model_files import ModelFiles, resolve_model
-from t2.serving.arguments import ServerArguments, server_environment
+from t2.serving.arguments import ServerArguments, check_names_the_llm, server_environment
 from t2.serving.command import introduction
 from t2.serving.settings import VARIABLE, ServerSettings
 
@@ -222,6 +222,44 @@ def test_flags_that_are_not_t2s_go_to_vllm(monkeypatch: pytest.MonkeyPatch) -> N
     assert (told["model"], told["head"]) == ("org/m", "h")
     assert told["others"] == ["--port", "81", "--enforce-eager", "--lora-modules", "a", "b"]
     assert told["settings"] == ServerSettings(head="/folder", head_name="name", default="auto", probe_seconds=2.0)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["--head", "h", "org/m", "--port", "8001"],
+        ["--head=h", "org/m", "--port", "8001"],
+        ["--shadow", "--samples", "4", "--head", "h", "org/m", "--port", "8001"],
+        ["org/m", "--port", "8001", "--head", "h"],
+    ],
+)
+def test_the_llm_may_stand_behind_t2s_own_options(monkeypatch: pytest.MonkeyPatch, typed: list[str]) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr("t2.serving.command.serve", lambda *given: told.append(given[:3]) or 0)
+    main(["serve", *typed])
+    assert told == [("org/m", "h", ["--port", "8001"])]
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "message"),
+    [
+        (["--head", "h"], ["--port", "8001", "org/m"], r"got only flags and '--port 8001 org/m', which goes to vLLM"),
+        (["--head=h", "--shadow"], ["--enforce-eager", "org/m"], r"Put MODEL first: t2 serve MODEL --head HEAD"),
+        (["--head", "h"], [], r"got none\. Put MODEL first"),
+    ],
+)
+def test_an_llm_that_could_be_the_value_of_a_flag_is_to_come_first(
+    own: list[str], others: list[str], message: str
+) -> None:
+    with pytest.raises(T2Error, match=message):
+        check_names_the_llm(own, others, ("--shadow",))
+
+
+@pytest.mark.parametrize(
+    "own", [["org/m"], ["--head", "h", "org/m"], ["--head=h", "org/m"], ["--shadow", "org/m"], ["--help"]]
+)
+def test_an_llm_among_t2s_own_words_is_found(own: list[str]) -> None:
+    check_names_the_llm(own, ["--port", "1"], ("--shadow",))
 
 
 _WATCHED = """

@@ -176,3 +176,15 @@ def test_prompts_are_not_for_everybody(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / "log.jsonl").stat().st_mode & 0o777 == 0o640
+
+
+def test_the_form_of_the_prompt_is_kept_and_older_logs_say_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "shadow.jsonl"
+    older = json.dumps(RECORD.as_json())
+    assert '"prompt"' not in older
+    path.write_text(f"{older}\n", encoding="utf-8")
+    ShadowLog(path).write(replace(RECORD, prompt="other"))
+    assert [record.prompt for record in read_shadow_log(path)] == [None, "other"]
+    path.write_text(json.dumps(RECORD.as_json() | {"prompt": "mine"}) + "\n", encoding="utf-8")
+    with pytest.raises(T2Error, match=r"Expected one of .*'other'.* as `prompt` in .*:1"):
+        list(read_shadow_log(path))

@@ -212,3 +212,20 @@ def test_bad_logs_end_with_one_line(
 def test_no_request_is_refused() -> None:
     with pytest.raises(T2Error, match="at least one request"):
         measured([])
+
+
+def test_prompts_that_are_not_the_heads_are_counted() -> None:
+    report = measured([replace(ALL, prompt="as sent"), replace(ALL, prompt="other"), replace(TWO, prompt="other"), TWO])
+    assert (report.other_prompts, report.unknown_prompts) == (2, 1)
+    assert report.as_json()["other_prompts"] == 2
+    rows = {row[0]: row[1] for row in summary_table(report).rows}
+    assert rows["requests with another prompt than the head's"] == "2"
+    said = " ".join(notes(report))
+    assert "In 2 of 4 requests the prompt was another one" in said
+    assert "Of 1 requests the log does not say" in said
+
+
+def test_a_log_that_says_nothing_of_prompts_gets_no_figure_of_them() -> None:
+    report = measured(LOG)
+    assert "another prompt" not in str(summary_table(report).rows) + " ".join(notes(report)[:-1])
+    assert (report.other_prompts, report.unknown_prompts) == (0, 4)
