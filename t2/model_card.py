@@ -6,7 +6,7 @@ import json
 
 import yaml
 
-from t2.head_record import Calibration, Decision, Features, HeadRecord
+from t2.head_record import Calibration, Confidence, Decision, Features, HeadRecord
 from t2.policies.base import OneRound
 from t2.policies.one_round import FixedN
 from t2.policies.record import Policy, in_words, name_of
@@ -18,6 +18,7 @@ def model_card(record: HeadRecord) -> str:
     assert record.policy is not None, "`save_head` gives one to a record without"
     base, labels = record.base_model, record.labels
     policy, promised = record.policy.policy(), _calibration(record.calibration, record.policy.name)
+    reasons = _decision(record.decision) + _confidence(record.confidence)
     return f"""---
 library_name: t2
 base_model: {json.dumps(base.id, ensure_ascii=False)}
@@ -36,7 +37,7 @@ Policy: {in_words(policy)}. Labels: {labels.samples_per_question} samples a ques
 {record.sampling}, eps {labels.eps}, grader {labels.grader}.
 Questions: {labels.questions}.
 
-{_reading(record.features)}{_decision(record.decision)}{_validation(record)}{promised}## Limits
+{_reading(record.features)}{reasons}{_validation(record)}{promised}## Limits
 
 One model, one prompt template, one distribution of questions: on others its budgets mean nothing until measured again.
 """
@@ -170,6 +171,19 @@ def _decision(decision: Decision | None) -> str:
             f"path, ratio | KV tokens at once, ratio | worth it |\n|---|---|---|---|---|---|---|\n{rows}"
         )
     return "\n\n".join(lines) + "\n\n"
+
+
+def _confidence(confidence: Confidence | None) -> str:
+    """The section on how far the confidence of an answer can be believed."""
+    if confidence is None:
+        return ""
+    line = f"{confidence.intercept:.2f} + {confidence.slope:.2f} x log odds"
+    return f"""## Confidence
+
+The confidence of an answer is P(right | votes) of the plan's prior, put on a line of its log odds ({line})
+that was fitted to answers to {confidence.num_questions} held-out questions.
+
+"""
 
 
 def _validation(record: HeadRecord) -> str:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from helpers.exports import ASC, FINGERPRINT, HEADS, NO_HEAD, SHAPE, calibration_record, record_of
 
+from t2.errors import T2Error
 from t2.head_record import HeadRecord
 from t2.heads import CurveHead
 from t2.model_card import model_card
@@ -89,3 +90,18 @@ def test_the_card_says_why_and_what_it_loses() -> None:
         "| NoHeadThenStop(cap=7, price=2.0, round_price=0.5) | -0.70 [-1.40, 0.10] | 0.55 [0.50, 0.60] | 1.62 | 1.50 ",
     ):
         assert line in card
+
+
+def test_the_card_says_how_sure_its_confidence_is() -> None:
+    line = {"intercept": 0.214, "slope": 1.046, "num_questions": 403}
+    record = HeadRecord.from_json({**record_of(CurveHead(SHAPE), ASC), "confidence": line}, "the test")
+    assert HeadRecord.from_json(record.as_json(), "the test") == record
+    assert "(0.21 + 1.05 x log odds)\nthat was fitted to answers to 403 held-out questions." in model_card(record)
+    assert "## Confidence" not in card_of(record_of(CurveHead(SHAPE), ASC))
+
+
+@pytest.mark.parametrize("changes", [{"slope": 0.0}, {"slope": float("nan")}, {"intercept": float("inf")}])
+def test_a_line_that_turns_confidence_round_is_refused(changes: dict[str, float]) -> None:
+    line = {"intercept": 0.0, "slope": 1.0, "num_questions": 40, **changes}
+    with pytest.raises(T2Error, match="of the confidence"):
+        HeadRecord.from_json({**record_of(CurveHead(SHAPE), ASC), "confidence": line}, "the test")
