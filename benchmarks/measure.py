@@ -8,7 +8,7 @@ import resource
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ TINY = str(ROOT / "assets" / "tiny-arith")
 Figures = dict[str, Any]
 
 
-def in_process(measured: Callable[..., Figures], *arguments: int) -> Figures:
-    """Run a function of a benchmark in a fresh process and return its figures."""
+def in_process(measured: Callable[..., Figures], *arguments: int | str) -> Figures:
+    """Run a function of a benchmark in a fresh process and return its figures; arguments are written as Python."""
     module, name = measured.__module__, measured.__name__
     run = f"{module}.{name}(*{arguments!r})"
     call = f"import json, sys; sys.path.insert(0, {FOLDER!r}); import {module}; print(json.dumps({run}))"
@@ -28,12 +28,14 @@ def in_process(measured: Callable[..., Figures], *arguments: int) -> Figures:
     return result
 
 
-def in_turn(ours: Callable[[], Figures], bare: Callable[..., Figures], repeats: int) -> list[tuple[Figures, Figures]]:
-    """Both, one after the other, so many times; the second is called with what the first has `told`, if anything."""
+def in_turn(
+    ours: Callable[..., Figures], bare: Callable[..., Figures], repeats: int, arguments: Sequence[int | str] = ()
+) -> list[tuple[Figures, Figures]]:
+    """Both, one after the other, so many times; the second also gets what the first has `told`, if anything."""
     pairs = []
     for _ in range(repeats):
-        figures = in_process(ours)
-        pairs.append((figures, in_process(bare, *figures.get("told", ()))))
+        figures = in_process(ours, *arguments)
+        pairs.append((figures, in_process(bare, *arguments, *figures.get("told", ()))))
     return pairs
 
 
