@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +16,7 @@ from t2.json_record import JsonRecord
 from t2.policies.record import PolicyRecord
 from t2.spec import PromptSpec, Shot
 from t2.stats.bootstrap import Interval
-from t2.stats.log_odds import LogOddsLine
+from t2.stats.log_odds import STEEPEST, LogOddsLine
 
 CalibrationStatus = Literal["calibrated", "no_setting_passed", "too_few_questions", "not_possible"]
 
@@ -118,10 +117,12 @@ class Confidence(JsonRecord):
     """that it was fitted to"""
 
     def __post_init__(self) -> None:
-        for name in ("intercept", "slope"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and (name == "intercept" or value > 0)):
-                raise T2Error(f"Expected a finite `{name}` of the confidence, the slope above 0, got {value}.")
+        if not (abs(self.intercept) <= STEEPEST and 0 < self.slope <= STEEPEST and self.num_questions >= 1):
+            raise T2Error(
+                f"Expected a line of the confidence with an intercept of at most {STEEPEST:g}, a slope above 0 up to "
+                f"as much, and questions that it was fitted to, got {self.intercept}, {self.slope} and "
+                f"{self.num_questions}. The file is damaged."
+            )
 
     @property
     def line(self) -> LogOddsLine:

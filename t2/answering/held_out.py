@@ -31,7 +31,8 @@ def stored_answers(plans: Sequence[QuestionPlan], pool: GradedPool, num_orders: 
         if plan.is_greedy:
             confidence = plan.confidence([0])
             if confidence is not None and bool(pool.greedy_present_Q[row]):
-                answers.append((confidence, bool(pool.greedy_right_Q[row])))
+                # The same in every order: a question counts as much, whatever its plan is.
+                answers += [(confidence, bool(pool.greedy_right_Q[row]))] * num_orders
             continue
         present = int(pool.present_QM[row].sum())
         votes_M, right_M = pool.vote_QM[row, :present], pool.right_QM[row, :present]

@@ -25,6 +25,7 @@ from t2.policies.record import Policy, in_words, reads_activations
 from t2.policies.rules import ByTable, GreedyAnswer, OneBatch, Rule, one_batch_rules, table_rules
 from t2.policies.states import VoteStates, vote_states
 from t2.policies.stoppers import ONE_ROUND_PRICE, PlanWithHead, PlanWithoutHead, StopInputs, Stopper
+from t2.policies.stopping import DrawTable
 from t2.policies.then_stop import HeadMixtures, Prices, Priors, priors_of_everyone
 from t2.stats.log_odds import LogOddsLine
 
@@ -122,7 +123,7 @@ class QuestionPlan:
 
 
 class Planner:
-    """An export as requests ask it. Made once; a plan of a question then takes a millisecond."""
+    """An export as requests ask it. Made once; a plan then takes a few milliseconds, of many together one each."""
 
     def __init__(self, head: BudgetHead, has_activations: bool = True) -> None:
         """Take an export.
@@ -136,6 +137,7 @@ class Planner:
         self.head, self._has_activations = head, has_activations
         self._table_rule = lru_cache(maxsize=_TABLES)(self._make_table_rule)
         self._everyone = lru_cache(maxsize=_TABLES)(self._priors_of_everyone)
+        self._everyones_last = lru_cache(maxsize=_TABLES)(self._make_everyones_last)
 
     @property
     def needs_activations(self) -> bool:
@@ -213,11 +215,13 @@ class Planner:
         """Whether `plan` will not be the greedy answer, told in a tenth of its time; False: only the plan can tell."""
         if not self.head.is_greedy_first:
             return True
-        policy = self._policy(options)
+        policy, prediction = self._policy(options), self.head.of_raw(raw_O[None])
+        if isinstance(policy, OneRound):
+            return min(*self._budgets(policy, prediction), self._most(options)) > 1
         if not isinstance(policy, PlanWithHead):
-            return not self.plan(raw_O, options).is_greedy
+            return False
         assert self._mixtures is not None
-        weight_1J, tokens_1 = _weights_and_tokens(self.head.of_raw(raw_O[None]))
+        weight_1J, tokens_1 = _weights_and_tokens(prediction)
         prices = Prices(policy.price, policy.round_price)
         return bool(self._mixtures.beats_greedy(weight_1J, tokens_1, prices, self._most(options))[0])
 
@@ -232,22 +236,28 @@ class Planner:
                 rules = self._rules(once, prediction, priors, most)
             else:
                 assert priors is not None  # a planned policy has votes to plan from
-                last_table = priors.last_table(policy.prices)
+                is_everyones = isinstance(policy, PlanWithoutHead)
+                last_table = self._everyones_last(policy) if is_everyones else priors.last_table(policy.prices)
                 lasts = [ByTable(last_table, _row(row, priors)) for row in range(len(rules))]
         return [
-            QuestionPlan(rule, most, self._posterior(priors, row), last, options.max_rounds)
+            QuestionPlan(rule, most, self._posterior(priors, row, prediction), last, options.max_rounds)
             for row, (rule, last) in enumerate(zip(rules, lasts, strict=True))
         ]
 
+    def fallback(self, options: AnswerOptions, samples: int | None = None) -> QuestionPlan:
+        """What a question gets whose activations could not be had: so many samples at once, None: N_ref."""
+        samples = self.n_ref if samples is None else samples
+        return self.fixed(samples if options.max_samples is None else min(samples, options.max_samples))
+
     def fixed(self, n: int) -> QuestionPlan:
-        """So many samples at once: what a question gets whose activations could not be had.
+        """So many samples at once.
 
         Raises:
             T2Error: more than the head's largest budget, beyond which nothing is known.
         """
         if not 1 <= n <= self.largest:
             raise T2Error(f"Expected a fixed number of samples from 1 to {self.largest}, the largest budget, got {n}.")
-        return QuestionPlan(OneBatch(n), n, self._posterior(self._priors(None, n), 0))
+        return QuestionPlan(OneBatch(n), n, self._posterior(self._priors(None, n)))
 
     def _most(self, options: AnswerOptions) -> int:
         return self.most if options.max_samples is None else options.max_samples
@@ -305,6 +315,12 @@ class Planner:
         assert prediction is not None
         return [self.head.grid[index] for index in choices(policy, prediction, self.head.grid).tolist()]
 
+    def _make_everyones_last(self, policy: PlanWithoutHead) -> DrawTable:
+        """The last allowed round of a plan that treats all questions alike."""
+        priors = self._everyone(policy.cap)
+        assert priors is not None  # a planned policy has votes to plan from
+        return priors.last_table(policy.prices)
+
     def _make_table_rule(self, policy: Stopper) -> Rule:
         """Of a policy that treats all questions alike."""
         rule = policy.rule(StopInputs(self._votes))
@@ -313,7 +329,9 @@ class Planner:
 
     def _priors(self, prediction: Prediction | None, most: int) -> Priors | None:
         """What is thought of the question's answers before the first: the head's, or the training questions' alike."""
-        if self._mixtures is not None and prediction is not None:
+        if self._is_own(prediction):
+            assert self._mixtures is not None
+            assert prediction is not None
             return self._mixtures.priors(*_weights_and_tokens(prediction), most)
         return self._everyone(most)
 
@@ -336,15 +354,21 @@ class Planner:
             return None
         return HeadMixtures.of(head.votes, head.spread_JQ, head.lam, self.largest)
 
-    def _posterior(self, priors: Priors | None, row: int) -> Posterior | None:
-        """Of the question in a row."""
+    def _posterior(self, priors: Priors | None, row: int = 0, prediction: Prediction | None = None) -> Posterior | None:
+        """Of the question in a row, of which the head has said this."""
         if priors is None:
             return None
         row = _row(row, priors)
         greedy = None if priors.greedy_right_P is None else float(priors.greedy_right_P[row])
+        # A question that fell back has everybody's prior: a line that was fitted to the head's says nothing of it.
+        fits = self._is_own(prediction) == (self._mixtures is not None and self.head.reads_activations)
         confidence = self.head.record.confidence
-        line = None if confidence is None else confidence.line
+        line = confidence.line if confidence is not None and fits else None
         return Posterior(priors.model.states, priors.model.right_PS[row], greedy, line)
+
+    def _is_own(self, prediction: Prediction | None) -> bool:
+        """Whether a question's prior is the head's own, not that of all training questions alike."""
+        return self._mixtures is not None and prediction is not None
 
 
 def _row(row: int, priors: Priors) -> int:

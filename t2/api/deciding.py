@@ -136,9 +136,7 @@ class Decider:
                 failed = _failed("outputs", str(error)).failed
             except Exception as error:
                 failed = _failed("error", in_a_line(error)).failed
-        most = request.options.max_samples
-        samples = self.fallback_samples if most is None else min(self.fallback_samples, most)
-        return Decision(self.planner.fixed(samples), fallback=failed)
+        return Decision(self.planner.fallback(request.options, self.fallback_samples), fallback=failed)
 
     def is_surely_sampled(self, request: BudgetedRequest, reading: Reading) -> bool:
         """Whether the plan will not be the greedy answer, as far as that can be told at once."""

@@ -16,12 +16,13 @@ async def events(first: Json, chunks: AsyncGenerator[Json, None]) -> AsyncGenera
     """A stream of events; closing it closes the chunks.
 
     Args:
-        first: the chunk that was waited for, since an error before it still has a status of its own.
+        first: what was waited for, a chunk or `ACCEPTED`, since an error before it still has a status of its own.
         chunks: all others. An error of theirs becomes an event, since the status has been sent: clients look for an
             `error` in what they get.
     """
     async with aclosing(chunks):
-        yield event_of(first)
+        if first:
+            yield event_of(first)
         try:
             async for chunk in chunks:
                 yield event_of(chunk)

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from torch import Tensor
 
 from t2.api.requests import BudgetedRequest
-from t2.api.upstream import Json, Upstream, UpstreamError
+from t2.api.upstream import ACCEPTED, Json, Upstream, UpstreamError
 from t2.engine.head_columns import raw_outputs
 from t2.errors import T2Error
 
@@ -52,10 +52,11 @@ class FirstSample:
         try:
             async with aclosing(self._upstream.stream(asked)) as chunks:
                 async for chunk in chunks:
-                    yield {**chunk, "choices": [self._without_logprobs(piece) for piece in chunk.get("choices") or []]}
+                    pieces = [self._without_logprobs(piece) for piece in chunk.get("choices") or []]
+                    yield {**chunk, "choices": pieces} if chunk else ACCEPTED
             self._fail(T2Error("Expected log probabilities of the head's columns with the first token, got none."))
-        except UpstreamError as error:
-            if not error.refused:
+        except Exception as error:  # whatever it is: who waits for the first token must know that there is none
+            if not (isinstance(error, UpstreamError) and error.refused):
                 self._fail(error)
             raise
 

@@ -53,20 +53,18 @@ class PlanQueue:
             await self._plan_together(self._waiting.pop(options), options)
 
     async def _plan_together(self, batch: list[_Waiting], options: AnswerOptions) -> None:
+        batch = [waiting for waiting in batch if not waiting.plan.done()]  # others have left
         loop = asyncio.get_running_loop()
-        raws = [waiting.raw_O for waiting in batch if waiting.raw_O is not None]
-        raw_BO = torch.stack(raws) if len({raw.shape for raw in raws}) == 1 else None
         try:
-            if raws and (raw_BO is None or len(raws) < len(batch)):
-                raise ValueError("raw outputs of several sizes: one of these requests is wrong")
-            plans = await loop.run_in_executor(self._thread, self._planner.plans, raw_BO, options)
+            raws = [waiting.raw_O for waiting in batch if waiting.raw_O is not None]
+            raw_BO = torch.stack(raws) if raws else None
+            plans = await loop.run_in_executor(self._thread, self._planner.plans, raw_BO, options) if batch else []
+            # Without raw outputs there is one plan for all.
+            for waiting, plan in zip(batch, plans if raws else plans * len(batch), strict=True):
+                waiting.give(plan)
         except Exception as error:
             if len(batch) == 1:
                 batch[0].fail(error)
                 return
             for waiting in batch:  # what is wrong with one of them must not be wrong with all
                 await self._plan_together([waiting], options)
-            return
-        # Without raw outputs there is one plan for all.
-        for waiting, plan in zip(batch, plans if raws else plans * len(batch), strict=True):
-            waiting.give(plan)

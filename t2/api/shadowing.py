@@ -18,7 +18,7 @@ from t2.api.drain import Drain
 from t2.api.metrics import ServingMetrics
 from t2.api.requests import BudgetedRequest, Kind, RequestReader
 from t2.api.responses import Drawn, StreamedRequest, is_shown, shown_choice
-from t2.api.upstream import Json, Upstream
+from t2.api.upstream import ACCEPTED, Json, Upstream
 from t2.errors import T2Error, in_a_line
 from t2.grading.grade import vote_of
 from t2.policies.record import in_words
@@ -94,6 +94,9 @@ class Shadowing:
         with self._drain.running():
             async with aclosing(upstream.stream(body)) as chunks:
                 async for chunk in chunks:
+                    if not chunk:
+                        yield ACCEPTED
+                        continue
                     seen.add(chunk)
                     pieces = chunk.get("choices") or []
                     if pieces or request.include_usage:

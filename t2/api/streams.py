@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -38,13 +38,25 @@ class Streams(Generic[_T]):
 
     async def __aiter__(self) -> AsyncIterator[_T]:
         while self._running:
-            item = await self._items.get()
-            if isinstance(item, Exception):
-                raise item
-            if item is None:
-                self._running -= 1
-            else:
+            for item in self._taken(await self._items.get()):
                 yield item
+
+    async def next(self) -> list[_T]:
+        """One more item; none if a stream has ended instead."""
+        return self._taken(await self._items.get())
+
+    def come(self) -> Iterator[_T]:
+        """The items that are there already; nothing is waited for."""
+        while not self._items.empty():
+            yield from self._taken(self._items.get_nowait())
+
+    def _taken(self, item: _T | Exception | None) -> list[_T]:
+        if isinstance(item, Exception):
+            raise item
+        if item is None:
+            self._running -= 1
+            return []
+        return [item]
 
     async def stop(self) -> list[_T]:
         """Close all streams, and give the items that nobody has read."""

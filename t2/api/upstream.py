@@ -14,6 +14,9 @@ from typing import Any, Protocol
 Json = dict[str, Any]
 """An object of OpenAI's protocol. Fields that T2 does not know are passed on as they are."""
 
+ACCEPTED: Json = {}
+"""The first item of a stream, where an upstream knows before its first chunk that the request is not wrong. A client's
+own stream can begin with it: that takes a few milliseconds, in which the engine reads the prompt."""
 TOKENS_SO_FAR, PROMPT_TOKENS = "t2_tokens_so_far", "t2_prompt_tokens"
 
 
@@ -32,7 +35,7 @@ class Upstream(Protocol):
         """
 
     def stream(self, body: Json) -> AsyncGenerator[Json, None]:
-        """The same, chunk by chunk; the last one has the `usage`. Closing it aborts what still runs.
+        """The same, chunk by chunk; `ACCEPTED` may come first, and the last one has the `usage`. Closing it aborts all.
 
         Raises:
             UpstreamError: it was not answered, or broke off.

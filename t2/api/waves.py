@@ -18,7 +18,7 @@ from t2.api.metrics import ServingMetrics
 from t2.api.requests import BudgetedRequest
 from t2.api.responses import Drawn, StreamedRequest, StreamedSample, merged, merged_usage, shown_choice, t2_object
 from t2.api.streams import Streams
-from t2.api.upstream import Json, Upstream
+from t2.api.upstream import ACCEPTED, Json, Upstream
 
 _NOT_GREEDY = ("top_k", "min_p", "seed")
 """Fields that say how to sample, and mean nothing at temperature 0."""
@@ -81,29 +81,36 @@ class Orchestrator:
         with self._metrics.request(), self._drain.running():
             writer = _ChunkWriter(request)
             async with Streams[Streamed]() as streams:
-                begun = int(self._decider.planner.needs_activations)
+                begun, early = int(self._decider.planner.needs_activations), list[Streamed]()
                 if begun:
                     both = probe.first_sample(request) if isinstance(probe, SamplingProbe) else None
                     streams.start(self._admission.stream(both or upstream, Wave(request.body, 0, 1)))
-                    probe = both or probe
+                    if both is not None:
+                        early, probe = await streams.next(), both
+                    if early and not early[0].chunk:
+                        yield ACCEPTED
                 reading = await self._decider.read(request, probe)
+                may_be_vain = bool(begun) and not self._decider.is_surely_sampled(request, reading)
+                if begun and not may_be_vain:
+                    # Sent on before anything else is done: planning and further samples keep the event loop busy.
+                    for streamed in [*early, *streams.come()]:
+                        for chunk in writer.shown(streamed):
+                            yield chunk
                 planning = asyncio.ensure_future(self._planned(request, reading))
-                if begun and not self._decider.is_surely_sampled(request, reading):
+                if may_be_vain:
                     question = (await planning).question
                     if question.is_greedy:
-                        vain = await streams.stop()
+                        vain = early + await streams.stop()
                         _abort(question, [sample for streamed in vain[-1:] for sample in streamed.request.samples])
                         begun = 0
                 streams.start(self._rest_of_first_round(request, upstream, planning, begun))
                 while True:
-                    requests: list[StreamedRequest] = []
                     async for streamed in streams:
-                        requests += [streamed.request] if streamed.request not in requests else []
                         for chunk in writer.shown(streamed):
                             yield chunk
                     decided = await planning
                     question = decided.question
-                    drawn = [part.drawn() for part in sorted(requests, key=lambda part: part.first)]
+                    drawn = [part.drawn() for part in writer.take_requests()]
                     await self._take(question, drawn)
                     writer.usages += [part.response["usage"] for part in drawn]
                     if not (samples := question.next_round()):
@@ -194,10 +201,20 @@ class _ChunkWriter:
         self._head: Json = {}
         self._held: list[Json] = []
         """the chunk that may be the last one, which says more"""
+        self._requests: list[StreamedRequest] = []
         self.usages: list[Json] = []
+
+    def take_requests(self) -> list[StreamedRequest]:
+        """Those whose chunks have come since it was last asked, in order of draw."""
+        taken, self._requests = sorted(self._requests, key=lambda part: part.first), []
+        return taken
 
     def shown(self, streamed: Streamed) -> list[Json]:
         """What the client gets now: the chunk, unless it may be the last one, and one that was held back."""
+        if not streamed.chunk:  # its request was accepted, nothing more
+            return []
+        if streamed.request not in self._requests:
+            self._requests.append(streamed.request)
         pieces = streamed.chunk.get("choices") or []
         if not pieces:  # its usage alone is that of one wave
             return []

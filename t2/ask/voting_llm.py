@@ -255,10 +255,10 @@ class VotingLLM:
         A prompt whose activations are no numbers gets a fixed number of samples: the others must not be lost.
         """
         if not self.planner.needs_activations:
-            return [self.planner.plan(None, self.options) for _ in raws]
+            return self.planner.plans(None, self.options) * len(raws)
         known = [raw_O for raw_O in raws if raw_O is not None]
         plans = iter(self.planner.plans(torch.stack(known), self.options) if known else ())
-        return [self.planner.fixed(self.planner.n_ref) if raw_O is None else next(plans) for raw_O in raws]
+        return [self.planner.fallback(self.options) if raw_O is None else next(plans) for raw_O in raws]
 
     def _read(self, result: ProbeResult) -> Tensor | None:
         """The head's raw outputs; None: the engine's activations of this prompt are no numbers, which is said."""
@@ -301,9 +301,9 @@ Request = ProbeRequest | SampleRequest
 class _Queue(Iterator[Request]):
     """Requests that wait; it may go on after it has run dry.
 
-    Rounds of questions that have begun come before other questions, and only so many are begun at once: then their
-    prompts are still in the prefix cache when the next round comes. Questions begin in groups, so that their plans can
-    be made together.
+    Rounds of questions that have begun come before other questions, and no group begins while so many are at work:
+    then their prompts are still in the prefix cache when the next round comes. Questions begin in groups, so that their
+    plans can be made together.
     """
 
     def __init__(self, num_questions: int, begin: Callable[[range], list[Request]], most_begun: int) -> None:
@@ -312,7 +312,7 @@ class _Queue(Iterator[Request]):
         Args:
             num_questions: by their places, which begin in order.
             begin: gives the first requests of some of them.
-            most_begun: questions that have begun and not ended, beyond which no further group begins.
+            most_begun: questions that have begun and not ended, at which no further group begins.
         """
         self._waiting: deque[Request] = deque()
         self._num_questions, self._begin, self._most_begun = num_questions, begin, most_begun
@@ -326,7 +326,7 @@ class _Queue(Iterator[Request]):
         self._begun -= 1
 
     def __next__(self) -> Request:
-        if not self._waiting and self._next < self._num_questions and self._begun < self._most_begun:
+        while not self._waiting and self._next < self._num_questions and self._begun < self._most_begun:
             group = range(self._next, min(self._next + min(_GROUP, self._most_begun), self._num_questions))
             self._next, self._begun = group.stop, self._begun + len(group)
             self._waiting.extend(self._begin(group))

@@ -116,7 +116,7 @@ def _with_flags(args: list[str]) -> list[str]:
     """`--diff` alone as `--diff=true`: jsonargparse wants a value for every option of a function."""
     values = [*args, ""][1:]
     return [
-        f"{arg}=true" if arg in FLAGS and value not in ("true", "false") else arg
+        f"{arg}=true" if arg in FLAGS and value.lower() not in ("true", "false") else arg
         for arg, value in zip(args, values, strict=True)
     ]
 

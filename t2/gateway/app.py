@@ -18,12 +18,12 @@ from typing import Any
 import httpx
 from fastapi import FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from t2.api.conversation import TEMPLATE_ARGUMENTS
 from t2.api.drain import SHUTDOWN_SECONDS
-from t2.api.events import events
+from t2.api.event_stream import EventStream
 from t2.api.parts import Parts, Taken
 from t2.api.requests import PREFIX, Kind
 from t2.api.upstream import Json, UpstreamError, error_body
@@ -162,21 +162,7 @@ class Gateway:
         except BaseException:
             await chunks.aclose()
             raise
-        return _Events(first, chunks)
-
-
-class _Events(StreamingResponse):
-    """Chunks as server-sent events; what draws them is closed when the client has them, or has left."""
-
-    def __init__(self, first: Json, chunks: AsyncGenerator[Json, None]) -> None:
-        super().__init__(events(first, chunks), media_type="text/event-stream")
-        self._chunks = chunks
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._chunks.aclose()
+        return EventStream(first, chunks)
 
 
 def gateway_app(gateway: Gateway) -> FastAPI:

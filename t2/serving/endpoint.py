@@ -5,11 +5,12 @@ Requests without it go to vLLM's own routes as they came. FastAPI reads the anno
 
 from argparse import Namespace
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 from vllm import envs
 from vllm.entrypoints.openai.chat_completion import api_router as chat_routes
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
@@ -19,7 +20,7 @@ from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddlew
 from vllm.entrypoints.serve.utils.api_utils import load_aware_call, validate_json_request, with_cancellation
 from vllm.entrypoints.serve.utils.sse_keep_alive import with_sse_keep_alive
 
-from t2.api.events import events
+from t2.api.event_stream import EventStream
 from t2.api.parts import Parts, Taken
 from t2.api.requests import Kind
 from t2.api.upstream import Json, UpstreamError, error_body
@@ -97,8 +98,8 @@ async def _answered(taken: Taken, raw_request: Request) -> Any:
         return JSONResponse(error.body, error.status)
 
 
-async def _streamed(chunks: AsyncGenerator[Json, None], raw_request: Request) -> StreamingResponse:
+async def _streamed(chunks: AsyncGenerator[Json, None], raw_request: Request) -> EventStream:
     """A stream of events; what goes wrong before the first one is raised, since its status is still to be said."""
     first = await anext(chunks)
     interval = float(getattr(raw_request.app.state.args, "sse_keep_alive_interval", 0))
-    return StreamingResponse(with_sse_keep_alive(events(first, chunks), interval), media_type="text/event-stream")
+    return EventStream(first, chunks, partial(with_sse_keep_alive, interval=interval))

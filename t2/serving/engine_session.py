@@ -23,7 +23,7 @@ from vllm.utils import random_uuid
 
 from t2.api.first_sample import FirstSample, may_be_first
 from t2.api.requests import BudgetedRequest, Kind
-from t2.api.upstream import Json, UpstreamError
+from t2.api.upstream import ACCEPTED, Json, UpstreamError
 from t2.engine.head_columns import column_ids, raw_outputs
 
 _REQUESTS: dict[str, Any] = {"chat": ChatCompletionRequest, "completion": CompletionRequest}
@@ -82,6 +82,7 @@ class EngineSession:
         has_begun = has_ended = False
         try:
             async with aclosing(await self._ask(request)) as lines:
+                yield ACCEPTED
                 async for line in lines:
                     said = line.removeprefix("data: ").strip()
                     if said == "[DONE]":

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 _LEAST = 1e-4
 """Probabilities are held this far from 0 and 1: log odds of a certainty are infinite."""
-_STEEPEST = 10.0
+STEEPEST = 10.0
 """Beyond it the questions are all but separated, which few ones may be by chance: a line would promise certainty."""
-_STEPS, _CLOSE = 50, 1e-10
+_STEPS = 100
+_FLAT = 1e-9
+"""Gradient a question at which the line is found."""
+_SHORTEST = 1e-14
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class LogOddsLine:
 
 
 def fitted_line(probability_X: Tensor, happened_X: Tensor) -> LogOddsLine | None:
-    """The line of largest likelihood, by Newton's method.
+    """The line of largest likelihood, by Newton's method with shorter steps where it overshoots.
 
     Args:
         probability_X: that were said, from 0 to 1.
@@ -45,14 +49,27 @@ def fitted_line(probability_X: Tensor, happened_X: Tensor) -> LogOddsLine | None
     if not 0 < float(y_X.mean()) < 1 or float(x_X2[:, 1].std(correction=0)) < 1e-6:
         return None
     line_2 = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    loss = _loss(x_X2, y_X, line_2)
     for _ in range(_STEPS):
         said_X = (x_X2 @ line_2).sigmoid()
-        slope_2 = x_X2.T @ (y_X - said_X)
-        # Near separation the curvature vanishes; a trace of it keeps steps finite.
-        curvature_22 = (x_X2 * (said_X * (1 - said_X))[:, None]).T @ x_X2 + 1e-9 * torch.eye(2, dtype=torch.float64)
-        step_2 = torch.linalg.solve(curvature_22, slope_2)
-        line_2 = line_2 + step_2.clamp(-2.0, 2.0)
-        if float(step_2.abs().max()) < _CLOSE:
+        gradient_2 = x_X2.T @ (said_X - y_X)
+        if float(gradient_2.abs().max()) < _FLAT * len(y_X):
             break
+        # Where all is all but certain the curvature vanishes; a trace of it keeps the step finite.
+        curvature_22 = (x_X2 * (said_X * (1 - said_X))[:, None]).T @ x_X2 + 1e-9 * torch.eye(2, dtype=torch.float64)
+        step_2 = torch.linalg.solve(curvature_22, gradient_2)
+        # Newton alone jumps over the minimum where probabilities are sharp, and may never come back.
+        while (less := _loss(x_X2, y_X, line_2 - step_2)) > loss and float(step_2.abs().max()) > _SHORTEST:
+            step_2 = step_2 / 2
+        line_2, loss = line_2 - step_2, less
+        if float(line_2.abs().max()) > STEEPEST:
+            return None
+    else:
+        return None
     intercept, slope = line_2.tolist()
-    return LogOddsLine(intercept, slope) if 0 < slope < _STEEPEST and abs(intercept) < _STEEPEST else None
+    return LogOddsLine(intercept, slope) if slope > 0 else None
+
+
+def _loss(x_X2: Tensor, y_X: Tensor, line_2: Tensor) -> float:
+    """Minus the log likelihood."""
+    return float(binary_cross_entropy_with_logits(x_X2 @ line_2, y_X, reduction="sum"))

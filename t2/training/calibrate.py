@@ -36,7 +36,7 @@ from t2.policies.record import Policy, PolicyRecord, arguments_of, in_words, nam
 from t2.policies.stoppers import StopInputs, Stopper
 from t2.training.accuracy_cost import best_checkpoint, predict
 from t2.training.data import BudgetData, needed_data
-from t2.training.decide import metrics_of, warning_of_rule
+from t2.training.decide import Decide, metrics_of, warning_of_rule
 
 Mode = Literal["auto", "required", "skip"]
 
@@ -91,16 +91,17 @@ class CalibrateHead(L.Callback):
         recorded = before.configured_policy if before else checkpoint.record.policy
         assert recorded is not None, "`AccuracyCost` records its policy in each checkpoint"
         configured, data = recorded.policy(), needed_data(trainer, self)
+        decide = next((each for each in trainer.callbacks if isinstance(each, Decide)), None)  # type: ignore[attr-defined]  # a list
         decision = checkpoint.record.decision
         is_own = decision is None or decision.basis == "configured"
         if self.mode == "required" and is_own:
             check_policy(name_of(configured))
         if self.mode == "skip" or isinstance(configured, FixedN):  # FixedN(N_ref) loses nothing against itself
             if before:
-                write_outcome(checkpoint, data, configured, None)
+                write_outcome(checkpoint, data, configured, None, decide)
             return
         outcome = self._without(configured, data) or self._with(configured, checkpoint, data)
-        write_outcome(checkpoint, data, outcome.policy, outcome)
+        write_outcome(checkpoint, data, outcome.policy, outcome, decide)
         if scalars := {f"calibration/{name}": value for name, value in outcome.scalars.items()}:
             for logger in trainer.loggers:
                 logger.log_metrics(scalars, step=trainer.global_step)
@@ -252,14 +253,24 @@ def check_policy(name: str) -> None:
         )
 
 
-def write_outcome(checkpoint: Checkpoint, data: BudgetData, policy: Policy, outcome: CalibrationOutcome | None) -> None:
-    """Write a checkpoint anew: calibration (None takes an earlier one out), policy, and its metrics on validation."""
+def write_outcome(
+    checkpoint: Checkpoint,
+    data: BudgetData,
+    policy: Policy,
+    outcome: CalibrationOutcome | None,
+    decide: Decide | None = None,
+) -> None:
+    """Write a checkpoint anew: calibration (None takes an earlier one out), policy, its metrics and its confidence.
+
+    `decide` knows how sure held-out questions make another policy than the one that it has chosen; None: nobody does.
+    """
     record = replace(checkpoint.record, calibration=outcome.record if outcome else None)
     if record.decision is not None and outcome is not None:
         record = replace(record, decision=decision_after(record.decision, policy, outcome.record))
     if PolicyRecord.of(policy) != record.policy:
         votes, head = checkpoint.votes, checkpoint.head()
         record = replace(record, policy=PolicyRecord.of(policy), metrics=metrics_of(head, policy, votes, data))
+        record = replace(record, confidence=None if decide is None else decide.confidence_of(record))
     if outcome is not None:  # questions that chose the setting must not judge it
         seen = {*(record.seen_questions or ()), *map(key_digest, outcome.keys)}
         record = replace(record, seen_questions=tuple(sorted(seen)))

@@ -78,6 +78,7 @@ class Decide(L.Callback):
             raise T2Error(f"Expected `decision.allowance`, a share of accuracy, in [0, 1), got {allowance}.")
         self.mode, self.target = mode, Target(allowance, max_rounds)
         self.sweeps: Sweeps = FULL
+        self._folds: list[Fold] = []
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write policy and decision into the best checkpoint; nothing happens without one."""
@@ -96,6 +97,7 @@ class Decide(L.Callback):
         first: Literal["greedy", "sampled"] = "sampled" if train_labels.greedy_right_Q is None else "greedy"
         record = replace(record, labels=replace(record.labels, first=first))
         head = checkpoint.head()
+        confidence = None
         if self.mode == "configured":
             decision = Decision("configured", f"{in_words(configured.policy())} is the policy of the configuration.")
             policy = configured
@@ -103,19 +105,24 @@ class Decide(L.Callback):
             # An adapter, or learned queries, have seen the train questions, whatever head is trained on top of them.
             own = pl_module.trains_features
             held = HeldOut(*data.together(*(("validation",) if own else ("train", "validation"))))
-            folds = self._folds(trainer, pl_module, head if own else None, votes, held)
+            folds = self._folds = self._in_folds(trainer, pl_module, head if own else None, votes, held)
             known = [fold.known for fold in folds]
             found = recommend(held.pool, held.labels, known, self.target, self.sweeps) if folds else None
             asked: Asked = "validation" if own else "out_of_fold"
             keys = len(set(held.pool.dedup_keys))
             decision, policy = decided(found, self.target, configured, held.labels, keys, asked)
-            confidence = confidence_of(replace(record, policy=policy), folds)
-            record = replace(record, confidence=confidence)
+            confidence = self.confidence_of(replace(record, policy=policy))
         metrics = metrics_of(head, policy.policy(), votes, data)
-        record = replace(record, policy=policy, decision=decision, metrics=metrics, calibration=None)
+        record = replace(
+            record, policy=policy, decision=decision, metrics=metrics, confidence=confidence, calibration=None
+        )
         checkpoint.rewrite(record, votes)
 
-    def _folds(
+    def confidence_of(self, record: HeadRecord) -> Confidence | None:
+        """What makes the confidence of a record's policy true on the questions that were held out; None: not known."""
+        return confidence_of(record, self._folds)
+
+    def _in_folds(
         self, trainer: L.Trainer, probe: BudgetProbe, trained: Head | None, votes: TrainingVotes, held: HeldOut
     ) -> list[Fold]:
         """The questions by folds, each with a head that has not seen it: trained without it, or `trained` before.

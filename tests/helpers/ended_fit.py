@@ -144,6 +144,7 @@ class Run:
         checkpoint.best_model_path = str(self.path)
         trainer = SimpleNamespace(
             checkpoint_callbacks=[checkpoint],
+            callbacks=list(callbacks),
             is_global_zero=True,
             datamodule=self.data,
             loggers=[self.logger],

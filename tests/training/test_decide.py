@@ -66,7 +66,8 @@ def probe() -> BudgetProbe:
 def test_what_held_out_questions_recommend_is_in_the_checkpoint(prior_head: Head, tmp_path: Path) -> None:
     """Questions of which many gain by voting; the export is what the checkpoint says, and replays as its card says."""
     run = Run(tmp_path, prior_head, Splits())
-    record = HeadRecord.from_json(run.end(Decide(allowance=0.05), probe=probe()), "the test")
+    decide = Decide(allowance=0.05)
+    record = HeadRecord.from_json(run.end(decide, probe=probe()), "the test")
     decision = record.decision
     assert decision is not None
     assert (decision.basis, decision.num_questions, decision.max_rounds) == ("out_of_fold", 100, 2.0)
@@ -81,7 +82,12 @@ def test_what_held_out_questions_recommend_is_in_the_checkpoint(prior_head: Head
     assert record.labels.first == "sampled", "these questions have no greedy answers that count"
     assert record.confidence is not None
     assert record.confidence.num_questions == 100
-    assert record.confidence.slope > 0
+    said_X, right_X = torch.tensor(
+        [answer for fold in decide._folds for answer in fold.answers(record)], dtype=torch.float64
+    ).T
+    mended_X = torch.tensor([record.confidence.line.of(said) for said in said_X.tolist()], dtype=torch.float64)
+    assert float((mended_X - right_X).mean()) == pytest.approx(0, abs=1e-3)
+    assert abs(float((said_X - right_X).mean())) > 0.01
     assert "split calibration" not in run.data.asked
     export = BudgetHead.from_pretrained(export_checkpoint(run.path, tmp_path / "head"))
     pool, labels = run.data.split("validation")
@@ -96,7 +102,8 @@ def test_what_held_out_questions_recommend_is_in_the_checkpoint(prior_head: Head
 
 def test_it_is_calibrated_with_its_own_settings(prior_head: Head, tmp_path: Path) -> None:
     run = Run(tmp_path, prior_head, Splits())
-    found = run.end(Decide(allowance=0.05), CalibrateHead(alpha=0.1), probe=probe())
+    decide = Decide(allowance=0.05)
+    found = run.end(decide, CalibrateHead(alpha=0.1), probe=probe())
     record = HeadRecord.from_json(found, "the test")
     decision, calibration = record.decision, record.calibration
     assert decision is not None
@@ -108,6 +115,7 @@ def test_it_is_calibrated_with_its_own_settings(prior_head: Head, tmp_path: Path
     assert calibration.settings[-1] == decision.candidates[0].policy, "nothing cheaper is calibrated"
     assert calibration.chosen is not None
     assert record.policy == calibration.settings[calibration.chosen]
+    assert record.confidence == decide.confidence_of(record)
     assert decision.loses is not None
     assert decision.loses.policy == record.policy
     assert all(each.difference.value >= -5 - 1e-9 for each in decision.settings)
@@ -119,8 +127,10 @@ def test_without_a_promise_what_is_likely_enough_is_exported(prior_head: Head, t
     for mode in ("auto", "required"):
         (tmp_path / mode).mkdir()
         run = Run(tmp_path / mode, prior_head, Splits())
-        callbacks = Decide(allowance=0.01), CalibrateHead(alpha=0.06, delta=1e-4, mode=mode)
+        decide = Decide(allowance=0.01)
+        callbacks = decide, CalibrateHead(alpha=0.06, delta=1e-4, mode=mode)
         records[mode] = HeadRecord.from_json(run.end(*callbacks, probe=probe()), "the test")
+        assert records[mode].confidence == decide.confidence_of(records[mode])
     for record in records.values():
         assert record.calibration is not None
         assert record.calibration.status == "no_setting_passed"
@@ -128,6 +138,7 @@ def test_without_a_promise_what_is_likely_enough_is_exported(prior_head: Head, t
     auto, required = records["auto"], records["required"]
     assert required.policy is not None
     assert required.policy.name == "FixedN"
+    assert required.confidence != auto.confidence, "the line is that of the policy that is exported"
     assert auto.decision is not None
     assert auto.decision.loses is not None
     if auto.decision.loses.difference.low < -6:

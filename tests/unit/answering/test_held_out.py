@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -41,14 +40,26 @@ def test_they_are_those_of_the_replay() -> None:
     assert confidence.std() > 0.05  # answers differ, so this could have failed
 
 
-def test_a_greedy_plan_answers_once() -> None:
+def test_a_greedy_plan_answers_the_same_in_every_order() -> None:
     head, pooled = served(PlanWithHead(7, 300.0, 0.0))
     plans = Planner(head).plans(head.raws(pooled))
-    kinds = Counter(plan.is_greedy for plan in plans)
-    answers = stored_answers([plan for plan in plans if plan.is_greedy], TRAIN, 5)
-    assert kinds[True] > 5
-    assert len(answers) == min(kinds[True], int(TRAIN.greedy_present_Q.sum()))
-    assert {right for _, right in answers} <= set(TRAIN.greedy_right_Q.tolist())
+    rows = [row for row, plan in enumerate(plans) if plan.is_greedy and bool(TRAIN.greedy_present_Q[row])]
+    assert len(rows) > 5
+    answers = stored_answers([plans[row] for row in rows], TRAIN.take(rows), 3)
+    expected = [(plans[row].confidence(["a"]), bool(TRAIN.greedy_right_Q[row])) for row in rows for _ in range(3)]
+    assert answers == expected
+    assert len({right for _, right in answers}) == 2
+
+
+def test_a_question_counts_as_much_whatever_its_plan_is() -> None:
+    head, pooled = served(PlanWithHead(7, 30.0, 0.0))
+    plans = Planner(head).plans(head.raws(pooled))
+    assert len({plan.is_greedy for plan in plans}) == 2
+    for row, plan in enumerate(plans):
+        answers = stored_answers([plan], TRAIN.take([row]), 6)
+        assert len(answers) <= 6
+        if plan.is_greedy and bool(TRAIN.greedy_present_Q[row]):
+            assert len(answers) == 6
 
 
 def test_the_line_is_what_a_server_says() -> None:
@@ -64,12 +75,18 @@ def test_the_line_is_what_a_server_says() -> None:
         said = plain.confidence(votes)
         assert said is not None
         assert own.confidence(votes) == pytest.approx(line.of(said))
-    once = AnswerOptions(max_samples=1)
-    greedy, plain_greedy = mended.plan(head.raw(pooled[0]), once), Planner(head).plan(head.raw(pooled[0]), once)
-    if greedy.is_greedy:
-        said = plain_greedy.confidence(["a"])
+    dear, raw_BO = AnswerOptions(price=300.0), head.raws(pooled)
+    pairs = zip(mended.plans(raw_BO, dear), Planner(head).plans(raw_BO, dear), strict=True)
+    greedy = [(own, plain) for own, plain in pairs if own.is_greedy]
+    assert len(greedy) > 5
+    for own, plain in greedy:
+        said = plain.confidence(["a"])
         assert said is not None
-        assert greedy.confidence(["a"]) == pytest.approx(line.of(said))
+        assert own.confidence(["a"]) == pytest.approx(line.of(said))
+    # A question that fell back has another prior: the line was not fitted to it.
+    assert mended.fixed(3).confidence(votes) == Planner(head).fixed(3).confidence(votes)
+    unread = Planner(mended.head, has_activations=False)
+    assert unread.plan(None).confidence(votes) == Planner(head, has_activations=False).plan(None).confidence(votes)
 
 
 def test_a_fitted_line_closes_the_gap() -> None:

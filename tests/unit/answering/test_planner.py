@@ -72,6 +72,17 @@ def test_prices_of_a_request_are_those_of_plans(price: float, round_price: float
         assert [plan.extra(answers[:n], 0) for n in range(7)] == [rules[row].extra(answers[:n]) for n in range(7)]
 
 
+@pytest.mark.parametrize(
+    ("asked", "samples", "expected"), [(None, None, 7), (None, 3, 3), (2, None, 2), (2, 5, 2), (6, 5, 5)]
+)
+def test_a_question_that_falls_back_draws_no_more_than_it_may(
+    asked: int | None, samples: int | None, expected: int
+) -> None:
+    planner = Planner(served(PlanWithHead(7, 3.0, 0.5))[0])
+    plan = planner.fallback(AnswerOptions(max_samples=asked), samples)
+    assert (plan.first, plan.extra(["a"] * expected, 1)) == (expected, 0)
+
+
 ASKED = [
     AnswerOptions(),
     AnswerOptions(max_samples=4),

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from t2.api.first_sample import FirstSample, may_be_first
 from t2.api.requests import BudgetedRequest
-from t2.api.upstream import Json, UpstreamError
+from t2.api.upstream import ACCEPTED, Json, UpstreamError
 from t2.engine.head_columns import REFERENCE
 from t2.errors import T2Error
 
@@ -30,10 +30,15 @@ class Saying(ScriptedUpstream):
 
     raw: list[float] = field(default_factory=lambda: [0.5, -2.0])
     tokens: int = 1
+    breaks: Exception | None = None
+    """what ends a stream as soon as it was accepted"""
 
     async def stream(self, body: Json) -> AsyncGenerator[Json, None]:
         ids = body.get("logprob_token_ids") or []
         values = dict(zip(ids, [REFERENCE + value - 3.0 for value in (*self.raw, 0.0)], strict=False))
+        yield ACCEPTED
+        if self.breaks is not None:
+            raise self.breaks
         async for chunk in super().stream(body):
             for piece in chunk["choices"]:
                 if ids and "finish_reason" in piece:
@@ -63,7 +68,7 @@ def test_the_heads_outputs_come_with_the_first_token(kind: str) -> None:
     upstream = Saying(["#### 7"], kind=kind)
     chunks, raw_O = asyncio.run(streamed(upstream))
     torch.testing.assert_close(raw_O, torch.tensor([0.5, -2.0]), atol=1e-4, rtol=0)
-    assert not any(piece.get("logprobs") for chunk in chunks for piece in chunk["choices"])
+    assert not any(piece.get("logprobs") for chunk in chunks for piece in chunk.get("choices", ()))
     (body,) = upstream.bodies
     assert (body["logprob_token_ids"], body["logprobs"]) == ([64, 65, 66], True if kind == "chat" else 1)
 
@@ -95,6 +100,29 @@ def test_an_error_is_the_probes_too_and_a_refusal_is_not() -> None:
         asyncio.run(ask(refused=False))
 
 
+def test_a_stream_that_breaks_in_any_way_is_no_timeout() -> None:
+    """The reason is known at once, not when the time of a probe is over."""
+    upstream = Saying(["#### 7"], breaks=RuntimeError("a bug of the engine"))
+
+    async def both() -> None:
+        first = FirstSample(upstream, LABELS)
+        with pytest.raises(RuntimeError, match="a bug of the engine"):
+            await collected(first.stream({**asking().body, "n": 1}))
+        with pytest.raises(RuntimeError, match="a bug of the engine"):
+            await asyncio.wait_for(first.read(asking()), 1.0)
+
+    asyncio.run(both())
+
+
+def test_a_clients_stream_begins_when_the_request_is_accepted() -> None:
+    """Before there is any chunk: whoever waits for the first item can send the response's head meanwhile."""
+    upstream = Saying(["#### 7", "#### 8"])
+    chunks = asyncio.run(collected(orchestrator("head").stream(asking(stream=True), upstream, upstream)))
+    assert chunks[0] == ACCEPTED
+    assert all(chunk["choices"] for chunk in chunks[1:-1])
+    assert "t2" in chunks[-1]
+
+
 def test_a_stream_pays_for_no_probe() -> None:
     raw_O = probe_of("head").raw_O
     assert raw_O is not None
@@ -109,7 +137,7 @@ def test_a_stream_pays_for_no_probe() -> None:
     assert said["rounds"][0] == plain[-1]["t2"]["rounds"][0]
     assert said["tokens"] == upstream.generated
     assert registry.get_sample_value("t2_probe_seconds_count") == 1
-    assert all(not piece.get("logprobs") for chunk in chunks for piece in chunk["choices"])
+    assert all(not piece.get("logprobs") for chunk in chunks for piece in chunk.get("choices", ()))
 
 
 @pytest.mark.parametrize(

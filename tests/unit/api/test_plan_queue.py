@@ -81,6 +81,20 @@ def test_a_client_that_leaves_takes_nobody_with_it(batches: list[int]) -> None:
     assert [isinstance(plan, QuestionPlan) for plan in plans] == [True, False, True, True]
 
 
+def test_clients_that_have_left_are_not_planned(batches: list[int]) -> None:
+    async def all_leave() -> None:
+        queue = PlanQueue(planner_of("head"))
+        tasks = [asyncio.create_task(queue.plan(raw_O, AnswerOptions())) for raw_O in raws(3)]
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.05)
+
+    asyncio.run(all_leave())
+    assert sum(batches) == 0
+
+
 def test_where_nothing_is_read_there_is_one_plan() -> None:
     async def all_at_once() -> list[QuestionPlan]:
         queue = PlanQueue(planner_of("asc"))

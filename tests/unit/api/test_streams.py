@@ -43,6 +43,32 @@ def test_all_items_come_in_each_streams_order() -> None:
     assert items[-1] == 21
 
 
+def test_what_has_come_is_there_without_waiting() -> None:
+    async def read() -> tuple[list[int], list[int], list[int]]:
+        async with Streams[int]() as streams:
+            streams.start(Source(1, 2, 3)())
+            before = list(streams.come())
+            while not (some := list(streams.come())):
+                await asyncio.sleep(0)
+            return before, some, [item async for item in streams]
+
+    before, some, rest = asyncio.run(read())
+    assert before == []
+    assert some + rest == [1, 2, 3]
+
+
+def test_an_error_among_what_has_come_is_raised() -> None:
+    async def read() -> list[int]:
+        async with Streams[int]() as streams:
+            streams.start(Source(7, fails=True)())
+            for _ in range(20):
+                await asyncio.sleep(0)
+            return list(streams.come())
+
+    with pytest.raises(RuntimeError, match="broke off"):
+        asyncio.run(read())
+
+
 def test_an_error_comes_after_the_items_before_it_and_ends_the_others() -> None:
     good, bad = Source(*range(1000)), Source(5, fails=True)
     items: list[int] = []

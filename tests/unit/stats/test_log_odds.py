@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
@@ -31,6 +31,45 @@ def test_it_is_the_regression_of_scikit_learn(intercept: float, slope: float) ->
     for place in (0, 7, 99):
         mine = line.of(float(said_X[place]))
         assert mine == pytest.approx(reference.predict_proba(x_X1[place : place + 1])[0, 1], abs=1e-4)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from([0.1, 0.35, 1.0, 3.0, 6.0]),
+    st.floats(-2.0, 2.0),
+    st.sampled_from([0.3, 1.0, 3.0]),
+    st.floats(-2.0, 2.0),
+    st.integers(0, 10_000),
+)
+def test_no_other_line_is_likelier(slope: float, intercept: float, spread: float, middle: float, seed: int) -> None:
+    """Also of probabilities that are sharp, or all alike, or much too sure, where Newton's steps alone overshoot."""
+    generator = torch.Generator().manual_seed(seed)
+    odds_X = middle + spread * torch.randn(300, generator=generator, dtype=torch.float64)
+    said_X = odds_X.sigmoid().clamp(1e-4, 1 - 1e-4)
+    true_X = (intercept + slope * said_X.logit()).sigmoid()
+    happened_X = (torch.rand(300, generator=generator, dtype=torch.float64) < true_X).double()
+    line = fitted_line(said_X, happened_X)
+    if line is None:
+        return
+    x_X1 = said_X.logit()[:, None].numpy()
+    reference = LogisticRegression(C=1e12, tol=1e-10, max_iter=2000).fit(x_X1, happened_X.numpy())
+
+    def loss(own_intercept: float, own_slope: float) -> float:
+        odds = own_intercept + own_slope * said_X.logit()
+        return float(torch.nn.functional.binary_cross_entropy_with_logits(odds, happened_X, reduction="sum"))
+
+    fitted = loss(line.intercept, line.slope)
+    assert fitted <= loss(float(reference.intercept_[0]), float(reference.coef_[0, 0])) + 1e-6
+    assert fitted <= loss(0.0, 1.0) + 1e-9
+
+
+def test_a_posterior_that_is_much_too_sure_gets_its_line() -> None:
+    generator = torch.Generator().manual_seed(3)
+    said_X = (3 * torch.randn(800, generator=generator, dtype=torch.float64)).sigmoid()
+    true_X = (0.2 + 0.35 * said_X.clamp(1e-4, 1 - 1e-4).logit()).sigmoid()
+    line = fitted_line(said_X, (torch.rand(800, generator=generator, dtype=torch.float64) < true_X).double())
+    assert line is not None
+    assert (line.intercept, line.slope) == (pytest.approx(0.2, abs=0.2), pytest.approx(0.35, abs=0.1))
 
 
 def test_a_known_line_is_recovered() -> None:
