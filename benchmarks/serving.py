@@ -4,8 +4,9 @@ Prints two Markdown tables. *Decision overhead*: one client, streams in turn (A 
 request whose samples T2 decides over that of a stock request for as many, and prompt tokens that the engine computes;
 each request has a prefix cache of its own. *Closed loop*: so many clients ask the same questions, each the next one
 when it has its answer; T2 in one round, T2 in at most two, and adaptive self-consistency, against the smallest fixed
-number that is as right as T2 in one round by the pool's exact curve. Ratios of means, medians and percentiles have 95%
-intervals by the paired bootstrap over questions; of the KV cache the largest use that was seen is compared.
+number that is as right as T2 in one round, both by the exact curves of the pool's samples. Ratios of means, medians and
+percentiles have 95% intervals by the paired bootstrap over questions; of the KV cache the largest use that was seen is
+compared.
 
 `--soak` instead: so many minutes of mixed load, see `serving_soak.py`.
 """
@@ -106,9 +107,11 @@ async def loops(
     two = await loop("T2, at most 2 rounds", lambda q: client.auto(q, t2_max_rounds=2))
     pool = loaded.pool.take(torch.tensor(rows))
     grid = head.grid
-    acc_K = budget_labels(pool, grid, 0.02).acc_QK.double().mean(0)
-    as_right = [n for n, acc in zip(grid, acc_K.tolist(), strict=True) if acc >= one.accuracy]
-    n = as_right[0] if as_right else grid[-1]
+    # Both sides by the pool's exact curves: one draw of each question would choose the fixed number by luck.
+    curve_QN = budget_labels(pool, tuple(range(1, grid[-1] + 1)), 0.02).acc_QK.double()
+    drawn_Q = torch.tensor([each.samples for each in one.asked])
+    expected = float(curve_QN.gather(1, drawn_Q[:, None] - 1).mean())
+    n = next((n for n in grid if float(curve_QN[:, n - 1].mean()) >= expected), grid[-1])
     fixed = await loop(f"fixed n = {n}", lambda q: client.fixed(q, n))
     asc = await loop("ASC 0.95, one by one", lambda q: client.asc(q, grid[-1]))
     lines = [
@@ -122,6 +125,8 @@ async def loops(
             f"{len(each.asked) / each.seconds:.2f} | {1e3 * second_Q.quantile(0.5):.0f} ms | "
             f"{1e3 * second_Q.quantile(0.95):.0f} ms | {_mean(each, 'tokens'):.1f} | {each.peak_kv_use:.3f} |"
         )
+    own = float(curve_QN[:, n - 1].mean())
+    lines += ["", f"Right by the pool's exact curves: T2 in one round {expected:.3f}, fixed n = {n} {own:.3f}."]
     lines += ["", f"| over {fixed.name} | questions/s | p50 | p95 | tokens | KV cache |", "|---|---|---|---|---|---|"]
     for each in (one, two, asc):
         parts = [str(ratio) for ratio in ratios_of(each, fixed)]

@@ -16,10 +16,13 @@ class FoldedPrior:
     """Same outputs as the head up to rounding, from copies of its weights.
 
     A head in an engine sees a few rows at a time and is small, so that its time is the number of its operations and not
-    their size. Shift and scale of the standardised activations go into the map onto the principal components, and the
+    their size. The scale of the standardised activations goes into the map onto the principal components, and the
     members run as one network whose last map is a batch of small ones:
 
-        x @ A + a,  A = scale * basis,  a = -(mean * scale) @ basis
+        (x - mean) @ A,  A = scale * basis
+
+    The mean stays outside: some coordinates of an LLM are a thousand times larger than others and hardly vary, and
+    taken off after the product they would leave their rounding behind.
     """
 
     def __init__(self, standardise: Standardise, basis_FC: Tensor, members: Sequence[Trunk]) -> None:
@@ -30,11 +33,8 @@ class FoldedPrior:
             basis_FC: principal directions, F = layers x width.
             members: E networks on the components.
         """
-        mean_F, scale_F = standardise.mean_LD.double().flatten(), standardise.scale_LD.double().flatten()
-        basis_FC = basis_FC.double()
-        dtype = members[0].out.weight.dtype
-        self._map_FC = (scale_F[:, None] * basis_FC).to(dtype)
-        self._shift_C = (-(mean_F * scale_F) @ basis_FC).to(dtype)
+        self._mean_F = standardise.mean_LD.flatten().clone()
+        self._map_FC = standardise.scale_LD.flatten()[:, None] * basis_FC
         with torch.no_grad():
             # E members of width H side by side: (C, E x H).
             self._hidden_CX = torch.cat([member.project.weight for member in members]).T.contiguous()
@@ -47,7 +47,7 @@ class FoldedPrior:
         """Log weights over atoms and the length, (B, J + 1), of float32 activations."""
         members, width, _ = self._out_EHO.shape
         normed_BF = rms_norm(pooled_BLD, pooled_BLD.shape[2:], eps=RMS_EPS).flatten(1)
-        x_BC = torch.addmm(self._shift_C, normed_BF, self._map_FC)
+        x_BC = (normed_BF - self._mean_F) @ self._map_FC
         hidden_BX = gelu(torch.addmm(self._hidden_X, x_BC, self._hidden_CX))
         hidden_EBH = hidden_BX.view(-1, members, width).transpose(0, 1)
         raw_EBO = torch.baddbmm(self._out_E1O, hidden_EBH, self._out_EHO)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from math import exp, log
 from pathlib import Path
@@ -80,6 +81,22 @@ def test_the_folded_head_says_the_same(members: int) -> None:
         own = head.eval()(size * pooled)
         assert torch.allclose(folded(size * pooled), own, atol=1e-4)
         assert own.std(0).min() > 0.1  # prompts differ in every output, so this could have failed
+
+
+def test_the_folded_head_is_as_exact_where_some_coordinates_are_huge() -> None:
+    """As in LLMs: one coordinate of a layer is a thousand times the others and hardly varies. Against float64."""
+    pooled, targets = trainable()
+    pooled[:, :, 3] = 1000 + 0.01 * pooled[:, :, 3]
+    torch.manual_seed(0)
+    head = PriorHead(SHAPE, num_atoms=6, components=5)
+    head.start_stage(pooled, targets)
+    with torch.no_grad():
+        for value in head.members.parameters():
+            value.normal_(std=0.4, generator=torch.Generator().manual_seed(value.numel()))
+    own, folded = head.eval()(pooled), head.folded()(pooled)
+    exact = copy.deepcopy(head).double()(pooled.double())
+    own_error, folded_error = float((own - exact).abs().max()), float((folded - exact).abs().max())
+    assert folded_error < 3 * own_error + 1e-6
 
 
 def test_two_atoms_recover_the_share_of_each() -> None:
