@@ -58,8 +58,14 @@ async def soak(
         lines.append(f"| {name} | {asked[name]} | {ends['as expected']} | {others or 'none'} |")
     lost = sum(asked.values()) - sum(ends.total() for ends in ended.values())
     growth = f"{second:.0f} MiB in the second minute, {last:.0f} in the last: {last / second:.3f} x"
+    by_minute = {int(at // 60): mib for at, mib in memory}
     fallbacks = await client.metric("t2_fallbacks_total")
-    return [*lines, "", f"{lost} requests without an end, {fallbacks:.0f} fallbacks. Memory of the server: {growth}."]
+    return [
+        *lines,
+        "",
+        f"{lost} requests without an end, {fallbacks:.0f} fallbacks. Memory of the server: {growth}.",
+        f"At the end of each minute, MiB: {', '.join(f'{mib:.0f}' for mib in by_minute.values())}.",
+    ]
 
 
 def _kinds(client: Client) -> dict[str, Kind]:
