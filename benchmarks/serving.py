@@ -53,7 +53,7 @@ def main() -> None:
 
 
 async def measured(args: argparse.Namespace, flags: Sequence[str]) -> list[str]:
-    """All lines; `flags` go to the server."""
+    """The last lines, after those that are printed as they come; `flags` go to the server."""
     head, loaded = BudgetHead.from_pretrained(args.head), load_pool(Path(args.config))
     rows = [i for i, question in enumerate(loaded.questions) if not head.has_seen(question.dedup_key)]
     rows = rows[: args.questions]
@@ -64,11 +64,9 @@ async def measured(args: argparse.Namespace, flags: Sequence[str]) -> list[str]:
         await asyncio.gather(*(client.auto(question) for question in questions[: args.clients]))  # warm
         if args.soak:
             return await soak(server, client, questions, args.soak * 60, args.clients)
-        return [
-            *await overhead(client, questions[: args.first_tokens]),
-            "",
-            *await loops(client, questions, head, loaded, rows, args.clients),
-        ]
+        # Printed as it comes: on a real LLM the loops take half an hour.
+        print("\n".join([*await overhead(client, questions[: args.first_tokens]), ""]), flush=True)
+        return await loops(client, questions, head, loaded, rows, args.clients)
 
 
 async def overhead(client: Client, questions: Sequence[Question]) -> list[str]:
