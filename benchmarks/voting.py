@@ -44,7 +44,7 @@ class Setting:
 
 def rows(repeats: int, setting: Setting = Setting()) -> list[str]:  # it is frozen
     """The measured row."""
-    pairs = in_turn(voting, bare, repeats, astuple(setting))
+    pairs = in_turn(voting, bare, repeats, arguments=astuple(setting))
     rates = [(a["tokens"] / a["seconds"], b["tokens"] / b["seconds"]) for a, b in pairs]
     rounds = [ours["rounds"] for ours, _ in pairs]
     samples = [statistics.mean(ours["told"]) for ours, _ in pairs]

@@ -235,7 +235,7 @@ def test_each_benchmark_repeats(
     """Four of six took `repeats` and ran once, or three times, whatever it was."""
     part, asked = benchmark(name), []
 
-    def runs(*arguments: Any) -> None:
+    def runs(*arguments: Any, **_: Any) -> None:
         asked.append(arguments[-1])
         raise InterruptedError
 
