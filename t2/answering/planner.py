@@ -228,21 +228,20 @@ class Planner:
     def _plans(self, policy: Policy, prediction: Prediction | None, options: AnswerOptions) -> list[QuestionPlan]:
         most = self._most(options)
         priors = self._priors(prediction, most)
-        rules = self._rules(policy, prediction, priors, most)
-        lasts: list[Rule | None] = [None] * len(rules)
+        last_table: DrawTable | None = None
         if options.max_rounds is not None and isinstance(policy, PlanWithHead | PlanWithoutHead):
             if options.max_rounds == 1:  # the plan for one round, which may be the greedy answer
-                once = replace(policy, round_price=max(policy.round_price, ONE_ROUND_PRICE))
-                rules = self._rules(once, prediction, priors, most)
+                policy = replace(policy, round_price=max(policy.round_price, ONE_ROUND_PRICE))
             else:
                 assert priors is not None  # a planned policy has votes to plan from
                 is_everyones = isinstance(policy, PlanWithoutHead)
                 last_table = self._everyones_last(policy) if is_everyones else priors.last_table(policy.prices)
-                lasts = [ByTable(last_table, _row(row, priors)) for row in range(len(rules))]
-        return [
-            QuestionPlan(rule, most, self._posterior(priors, row, prediction), last, options.max_rounds)
-            for row, (rule, last) in enumerate(zip(rules, lasts, strict=True))
-        ]
+        plans = []
+        for row, rule in enumerate(self._rules(policy, prediction, priors, most)):
+            last = None if last_table is None or priors is None else ByTable(last_table, _row(row, priors))
+            posterior = self._posterior(priors, row, prediction)
+            plans.append(QuestionPlan(rule, most, posterior, last, options.max_rounds))
+        return plans
 
     def fallback(self, options: AnswerOptions, samples: int | None = None) -> QuestionPlan:
         """What a question gets whose activations could not be had: so many samples at once, None: N_ref."""

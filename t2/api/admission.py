@@ -11,18 +11,17 @@ the wave is asked for at the same time, in requests as small as the server's ans
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, TypeVar
 
+from t2.api.backoff import Backoff
 from t2.api.responses import Drawn, StreamedRequest, StreamedSample
 from t2.api.streams import Streams
 from t2.api.upstream import Json, Upstream, UpstreamError
 
-FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.05, 1.0
 PATIENCE_SECONDS = 60.0
 """How long a wave waits for a full engine without getting one sample; then the client is told what the engine says."""
 MOST_SMALL_REQUESTS = 16
@@ -204,17 +203,15 @@ class _Patience:
     def __init__(
         self, seconds: float, on_refused: Callable[[], None], sleep: Callable[[float], Awaitable[None]]
     ) -> None:
-        self._until, self._delay = monotonic() + seconds, FIRST_DELAY_SECONDS
-        self._on_refused, self._sleep = on_refused, sleep
+        self._until, self._backoff = monotonic() + seconds, Backoff(sleep)
+        self._on_refused = on_refused
 
     async def after(self, error: UpstreamError) -> None:
         """Wait, if the engine was full; raises all other errors, and this one when it has lasted too long."""
-        if not error.refused or monotonic() + self._delay > self._until:
+        if not error.refused or monotonic() + self._backoff.delay > self._until:
             raise error
         self._on_refused()
-        # Requests that were refused together must not come back together.
-        await self._sleep(self._delay * random.uniform(0.5, 1.5))
-        self._delay = min(2 * self._delay, LONGEST_DELAY_SECONDS)
+        await self._backoff.wait()
 
 
 async def together(work: Sequence[Coroutine[Any, Any, _T]]) -> list[_T]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol, runtime_checkable
@@ -12,7 +11,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from t2.answering.planner import Planner, QuestionPlan
-from t2.api.admission import FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS
+from t2.api.backoff import Backoff
 from t2.api.first_sample import FirstSample
 from t2.api.plan_queue import PlanQueue
 from t2.api.requests import BudgetedRequest
@@ -155,7 +154,7 @@ class _Refusals:
 
     async def outlasted(self, request: BudgetedRequest, probe: Probe) -> Tensor:
         """What the probe reads once the engine takes it; the caller limits the time."""
-        delay = FIRST_DELAY_SECONDS
+        backoff = Backoff()
         while True:
             try:
                 return await probe.read(request)
@@ -163,8 +162,7 @@ class _Refusals:
                 if not error.refused:
                     raise
             self.seen += 1
-            await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # those refused together must not come back together
-            delay = min(2 * delay, LONGEST_DELAY_SECONDS)
+            await backoff.wait()
 
 
 def _failed(reason: str, why: str) -> Reading:

@@ -166,11 +166,7 @@ class VotingLLM:
         Raises:
             T2Error: questions that are no texts.
         """
-        return self._longer(self._prompts(questions))
-
-    def _longer(self, prompts: Sequence[Sequence[int]]) -> dict[int, int]:
-        most = self.max_prompt_tokens
-        return {index: len(prompt) for index, prompt in enumerate(prompts) if len(prompt) > most}
+        return self._sampler.too_long(dict(enumerate(self._prompts(questions))))
 
     def _prompts(self, questions: Sequence[str]) -> list[tuple[int, ...]]:
         """Token ids of each question's prompt."""
@@ -198,7 +194,7 @@ class VotingLLM:
 
     def _answers(self, questions: Sequence[str]) -> Iterator[tuple[int, VotedAnswer]]:
         prompts = self._prompts(questions)
-        if long := self._longer(prompts):
+        if long := self._sampler.too_long(dict(enumerate(prompts))):
             place = next(iter(long))
             raise T2Error(
                 f"Expected questions whose prompts have at most {self.max_prompt_tokens} tokens, got {len(long)} of "

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from t2.activations.cache import as_stored, check_finite, numbered
 from t2.activations.features import HeldReader
+from t2.api.served_together import ServedTogether
 from t2.budget_head import BudgetHead
 from t2.errors import T2Error, in_a_line
 from t2.model_files import ModelFiles, resolve_model
@@ -110,18 +110,22 @@ class PromptReader:
         return ids
 
 
-@dataclass(eq=False)
+class Reads(Protocol):
+    """What `WaitingPrompts` asks of a reader."""
+
+    def raw(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """As `PromptReader.raw`."""
+
+
 class WaitingPrompts:
-    """Prompts that wait for one reader: while it is busy they gather, and are then read together.
+    """Prompts that wait for one reader: while it is busy they gather, and are then read together."""
 
-    The passes run in a thread of their own, so that the event loop goes on. It belongs to one event loop.
-    """
+    def __init__(self, reader: Reads) -> None:
+        def raws(prompts: Sequence[Sequence[int]]) -> list[Tensor]:
+            return list(reader.raw(prompts))
 
-    reader: Any
-    """what has `raw`: a `PromptReader`"""
-    _waiting: list[tuple[Sequence[int], asyncio.Future[Tensor]]] = field(default_factory=list)
-    _serving: asyncio.Task[None] | None = None
-    _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "t2-prompt-reader"))
+        thread = ThreadPoolExecutor(1, "t2-prompt-reader")
+        self._served = ServedTogether[Sequence[int], Tensor](raws, thread, MOST_AT_ONCE)
 
     async def raw(self, prompt: Sequence[int]) -> Tensor:
         """The head's raw outputs, (O,). Whoever stops waiting is left out of the next pass.
@@ -129,35 +133,13 @@ class WaitingPrompts:
         Raises:
             T2Error: the prompt cannot be read.
         """
-        waiter: asyncio.Future[Tensor] = asyncio.get_running_loop().create_future()
-        self._waiting.append((prompt, waiter))
-        if self._serving is None or self._serving.done():
-            self._serving = asyncio.create_task(self._serve())
-        return await waiter
-
-    async def _serve(self) -> None:
-        while self._waiting:
-            taken, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
-            if batch := [(prompt, waiter) for prompt, waiter in taken if not waiter.done()]:
-                await self._answer(batch)
-
-    async def _answer(self, batch: list[tuple[Sequence[int], asyncio.Future[Tensor]]]) -> None:
-        read = asyncio.get_running_loop().run_in_executor
         try:
-            raw_BO = await read(self._thread, self.reader.raw, [prompt for prompt, _ in batch])
-        except Exception as error:  # of any kind: nobody may wait for ever
-            if len(batch) > 1:  # one prompt must not cost the others their answer
-                for one in batch:
-                    await self._answer([one])
-                return
-            reason = error if isinstance(error, T2Error) else T2Error(f"Expected activations, got {in_a_line(error)}.")
-            if not batch[0][1].done():
-                batch[0][1].set_exception(reason)
-            return
-        for (_, waiter), raw_O in zip(batch, raw_BO, strict=True):
-            if not waiter.done():
-                waiter.set_result(raw_O)
+            return await self._served.ask(prompt)
+        except T2Error:
+            raise
+        except Exception as error:
+            raise T2Error(f"Expected activations, got {in_a_line(error)}.") from error
 
     def close(self) -> None:
         """Let the running pass end, and nobody else begin one."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._served.close()

@@ -30,6 +30,7 @@ _IN_FLIGHT_FACTOR = 4
 """Samples handed to the engine, as a multiple of the sequences it runs. Finished samples wait for their request's last
 one, so much more than 1 is needed or the engine's queue runs dry."""
 T = TypeVar("T")
+_Name = TypeVar("_Name", str, int)
 
 
 class VLLMSampler(Sampler):
@@ -221,10 +222,15 @@ class VLLMSampler(Sampler):
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
+    def too_long(self, prompts: Mapping[_Name, Sequence[int]]) -> dict[_Name, int]:
+        """Tokens of the prompts that leave no token for an answer."""
+        most = self.max_prompt_tokens
+        return {name: len(ids) for name, ids in prompts.items() if len(ids) > most}
+
     def check_prompts(self, prompts: Mapping[str, Sequence[int]]) -> None:
         """Refuse prompts that leave no token for an answer: the engine would raise in the middle of all the others."""
         most = self.max_prompt_tokens
-        if long := {name: len(ids) for name, ids in prompts.items() if len(ids) > most}:
+        if long := self.too_long(prompts):
             first = next(iter(long))
             raise T2Error(
                 f"Expected prompts shorter than the engine's max_model_len = {most + 1} tokens, got {len(long)} of "

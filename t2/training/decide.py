@@ -181,12 +181,12 @@ class Fold:
         """What a server would answer by the record's policy, and how sure it would be."""
         assert record.policy is not None
         head = self.head if reads_activations(record.policy.policy()) else None
-        planner = Planner(BudgetHead(replace(record, confidence=None), head, self.votes))
-        if head is None:
-            plans = planner.plans(None) * len(self.held.pool)
+        served = BudgetHead(replace(record, confidence=None), head, self.votes)
+        planner = Planner(served)
+        if planner.needs_activations:
+            plans = planner.plans(served.raws(self.held.pooled_QLD))
         else:
-            with torch.no_grad():
-                plans = planner.plans(head.eval()(self.held.pooled_QLD))
+            plans = planner.plans(None) * len(self.held.pool)
         return stored_answers(plans, self.held.pool, _ORDERS)
 
 
