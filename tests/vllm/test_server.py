@@ -105,11 +105,11 @@ def test_a_vote_is_one_choice(client: openai.OpenAI) -> None:
 
 
 def test_rounds_are_planned_and_limited(client: openai.OpenAI, questions: list[str]) -> None:
-    planned = [asked(client, question, t2={"t2_price": 0.1, "t2_round_price": 0}).t2 for question in questions[:8]]
+    planned = [asked(client, question, t2={"t2_price": 0.1, "t2_round_price": 0}).t2 for question in questions[:16]]
     assert max(len(said["rounds"]) for said in planned) > 2
     two = [
         asked(client, question, t2={"t2_price": 0.1, "t2_round_price": 0, "t2_max_rounds": 2}).t2
-        for question in questions[:8]
+        for question in questions[:16]
     ]
     assert {len(said["rounds"]) for said in two} <= {1, 2}
 
