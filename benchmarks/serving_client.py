@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -160,10 +161,15 @@ class Server:
     url: str
 
     @property
-    def memory_mib(self) -> float:
-        """Resident, of the server and its engine."""
-        family = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
-        return sum(each.memory_info().rss for each in family) / 2**20
+    def memory_mib(self) -> dict[str, float]:
+        """Resident memory of each part, in MiB."""
+        watching = psutil.Process(self.process.pid)
+        parts = Counter({"t2 serve": watching.memory_info().rss})
+        for child in watching.children(recursive=True):
+            title = " ".join(child.cmdline())
+            part = "engine" if "EngineCore" in title else "server" if "api_server" in title else "others"
+            parts[part] += child.memory_info().rss
+        return {part: size / 2**20 for part, size in parts.items()}
 
 
 @asynccontextmanager

@@ -30,7 +30,7 @@ async def soak(
     """
     kinds, draw = _kinds(client), random.Random(0)
     ended: dict[str, Counter[str]] = {name: Counter() for name in kinds}
-    asked, memory = Counter[str](), list[tuple[float, float]]()
+    asked, memory = Counter[str](), list[tuple[float, dict[str, float]]]()
     began = time.monotonic()
 
     async def one() -> None:
@@ -50,8 +50,8 @@ async def soak(
 
     await asyncio.gather(watch(), *(one() for _ in range(clients)))
     minute = min(60.0, seconds / 3)
-    second = statistics.mean(mib for at, mib in memory if minute <= at < 2 * minute)
-    last = statistics.mean(mib for at, mib in memory if at >= seconds - minute)
+    second = statistics.mean(sum(mib.values()) for at, mib in memory if minute <= at < 2 * minute)
+    last = statistics.mean(sum(mib.values()) for at, mib in memory if at >= seconds - minute)
     lines = ["| mixed load | requests | as expected | otherwise |", "|---|---|---|---|"]
     for name, ends in ended.items():
         others = ", ".join(f"{end} {count}" for end, count in ends.items() if end != "as expected")
@@ -59,12 +59,13 @@ async def soak(
     lost = sum(asked.values()) - sum(ends.total() for ends in ended.values())
     growth = f"{second:.0f} MiB in the second minute, {last:.0f} in the last: {last / second:.3f} x"
     by_minute = {int(at // 60): mib for at, mib in memory}
+    parts = [f"{part} {', '.join(f'{mib.get(part, 0):.0f}' for mib in by_minute.values())}" for part in memory[-1][1]]
     fallbacks = await client.metric("t2_fallbacks_total")
     return [
         *lines,
         "",
         f"{lost} requests without an end, {fallbacks:.0f} fallbacks. Memory of the server: {growth}.",
-        f"At the end of each minute, MiB: {', '.join(f'{mib:.0f}' for mib in by_minute.values())}.",
+        f"At the end of each minute, MiB: {'; '.join(parts)}.",
     ]
 
 

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from t2.answering.planner import Planner, QuestionPlan
 from t2.api.backoff import Backoff
-from t2.api.first_sample import FirstSample
 from t2.api.plan_queue import PlanQueue
 from t2.api.requests import BudgetedRequest
-from t2.api.upstream import UpstreamError
+from t2.api.upstream import Upstream, UpstreamError
 from t2.errors import T2Error, in_a_line
 
 _logger = logging.getLogger(__name__)
@@ -36,11 +35,15 @@ class Probe(Protocol):
         """
 
 
+class ProbingSample(Probe, Upstream, Protocol):
+    """Draws one sample, and reads the prompt by it."""
+
+
 @runtime_checkable
 class SamplingProbe(Probe, Protocol):
     """A probe that can be the first sample of a stream."""
 
-    def first_sample(self, request: BudgetedRequest) -> FirstSample | None:
+    def first_sample(self, request: BudgetedRequest) -> ProbingSample | None:
         """Of this request; None: here it must be a probe and a sample."""
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +21,7 @@ from t2.answering.asking import Asking, check_base_model
 from t2.answering.options import AnswerOptions
 from t2.answering.planner import Planner, QuestionPlan
 from t2.answering.question import Answered, QuestionInProgress, VotedAnswer
+from t2.ask.question_queue import QuestionQueue, Request
 from t2.budget_head import BudgetHead
 from t2.engine.engine_head import EngineHead
 from t2.errors import T2Error
@@ -33,8 +33,10 @@ from t2.sampling.probes import ProbeRequest, ProbeResult
 from t2.spec import GREEDY_DRAW, Grader, SampleRequest
 
 _SEEDS = 2**31
-_GROUP = 32
-"""Questions that begin together."""
+_AHEAD = 2
+"""Questions that are probed and wait, as a multiple of the sequences that run at once."""
+_SHARE_AHEAD = 0.5
+"""Of the KV cache, for the prompts of those."""
 _SHOWN = 2
 """Questions from which on a bar is worth showing."""
 
@@ -203,14 +205,15 @@ class VotingLLM:
             )
         pooled_QLD, asked = self._activations(questions), dict[int, QuestionInProgress]()
 
-        def planned(raws: Mapping[int, Tensor | None], probe_tokens: int = 0) -> list[Request]:
+        def planned(raws: Mapping[int, Tensor | None], probe_tokens: int = 0) -> list[SampleRequest]:
             """First rounds of questions, by their places, from what the head says of each."""
             for index, plan in zip(raws, self._plans(list(raws.values())), strict=True):
                 prompt_tokens = len(prompts[index])
                 asked[index] = QuestionInProgress(
                     plan, self.asking.grader, prompt_tokens, self.planner.n_ref, probe_tokens
                 )
-            return [request for index in raws if (request := next_round(index)) is not None]
+            first = [next_round(index) for index in raws]
+            return [request for request in first if request is not None]  # all of them: every rule begins with some
 
         def next_round(index: int) -> SampleRequest | None:
             question = asked[index]
@@ -220,7 +223,7 @@ class VotingLLM:
             draws = (GREEDY_DRAW,) if question.is_greedy else tuple(range(drawn, drawn + num))
             return SampleRequest(str(index), prompts[index], draws)
 
-        def begun(group: range) -> list[Request]:
+        def begun(group: range) -> Sequence[Request]:
             """The first requests of questions: a probe where the engine carries the head."""
             if self._engine_head is not None:
                 labels = self._engine_head.label_ids
@@ -228,7 +231,7 @@ class VotingLLM:
             raws = [None] * len(group) if pooled_QLD is None else self.head.raws(pooled_QLD[group.start : group.stop])
             return planned(dict(zip(group, raws, strict=True)))
 
-        queue = _Queue(len(questions), begun, self._sampler.sequences_at_once)
+        queue = QuestionQueue(len(questions), begun, self._most_ahead(prompts))
         for results in self._sampler.steps(queue):
             probed: dict[int, Tensor | None] = {}
             for result in results:
@@ -238,12 +241,15 @@ class VotingLLM:
                     continue
                 asked[index].take([Answered(s.text, s.finish_reason, len(s.token_ids)) for s in result.samples])
                 if (request := next_round(index)) is not None:
-                    queue.add(request)
+                    queue.add_round(request)
                 else:
-                    queue.end_question()
                     yield index, asked.pop(index).answer()
-            for first in planned(probed, probe_tokens=1):
-                queue.add(first)
+            queue.end_probes(planned(probed, probe_tokens=1))
+
+    def _most_ahead(self, prompts: Sequence[Sequence[int]]) -> int:
+        """Questions whose prompts may be in the prefix cache before their first round begins."""
+        fit = int(_SHARE_AHEAD * self._sampler.kv_cache_tokens) // max(map(len, prompts), default=1)
+        return max(1, min(_AHEAD * self._sampler.sequences_at_once, fit))
 
     def _plans(self, raws: Sequence[Tensor | None]) -> list[QuestionPlan]:
         """Of each question; made together, which takes a fraction of the time.
@@ -289,46 +295,6 @@ class VotingLLM:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-Request = ProbeRequest | SampleRequest
-
-
-class _Queue(Iterator[Request]):
-    """Requests that wait; it may go on after it has run dry.
-
-    Rounds of questions that have begun come before other questions, and no group begins while so many are at work:
-    then their prompts are still in the prefix cache when the next round comes. Questions begin in groups, so that their
-    plans can be made together.
-    """
-
-    def __init__(self, num_questions: int, begin: Callable[[range], list[Request]], most_begun: int) -> None:
-        """Set what waits.
-
-        Args:
-            num_questions: by their places, which begin in order.
-            begin: gives the first requests of some of them.
-            most_begun: questions that have begun and not ended, at which no further group begins.
-        """
-        self._waiting: deque[Request] = deque()
-        self._num_questions, self._begin, self._most_begun = num_questions, begin, most_begun
-        self._next, self._begun = 0, 0
-
-    def add(self, request: Request) -> None:
-        """Of a question that has begun."""
-        self._waiting.append(request)
-
-    def end_question(self) -> None:
-        self._begun -= 1
-
-    def __next__(self) -> Request:
-        while not self._waiting and self._next < self._num_questions and self._begun < self._most_begun:
-            group = range(self._next, min(self._next + min(_GROUP, self._most_begun), self._num_questions))
-            self._next, self._begun = group.stop, self._begun + len(group)
-            self._waiting.extend(self._begin(group))
-        if not self._waiting:
-            raise StopIteration
-        return self._waiting.popleft()
 
 
 def _model_of(head: BudgetHead, model: str | Path | None) -> ModelFiles:

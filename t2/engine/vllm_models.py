@@ -3,7 +3,8 @@
 Layer k of `t2.activations.layers` is auxiliary hidden state k of vLLM's EAGLE-3 interface, so no hook is set and graphs
 are captured as ever. `forward` gives the final hidden states with those of the tapped layers beside them, and vLLM
 takes from them the rows that it samples from: the last token of each prompt among them. `compute_logits` sees these
-rows, gives the left part to the LM head and the right part to the budget head, see `head_columns`.
+rows, gives the left part to the LM head and the right part to the budget head, see `head_columns`. On a CPU, steps
+without a probe are those of the plain LLM, see `wide_steps`.
 
 Not covered: pipeline parallelism and speculative decoding (both refused), multimodal models, and sleep mode of level 2,
 which throws weights away.
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from types import new_class
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -26,6 +27,8 @@ from t2.engine.head_columns import HeadColumns
 from t2.errors import T2Error
 from t2.export import read_head
 
+WIDE_STEPS = "t2_wide_steps"
+"""Attribute of an engine's `VllmConfig`: its `wide_steps.WideSteps`. Without one all steps are wide."""
 CARRIERS = (*NATIVE, TRANSFORMERS, TRANSFORMERS_MOE)
 """vLLM's classes with a T2 class beside them."""
 
@@ -76,6 +79,7 @@ class CarriesHead:
         self.set_aux_hidden_state_layers(tuple(config.t2_layers))  # type: ignore[attr-defined]  # of vLLM's class
         # No submodule: vLLM's loader looks for every parameter of the model in the LLM's files.
         self.t2_columns = _head_columns(config.t2_head, config.t2_vocab_size, vllm_config.device_config.device)
+        self.t2_wide_steps = getattr(vllm_config, WIDE_STEPS, None)
 
     def forward(
         self,
@@ -85,7 +89,10 @@ class CarriesHead:
         inputs_embeds: Tensor | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """Final hidden states and those of the tapped layers, side by side, (tokens, (1 + L) x D)."""
+        """Final hidden states and those of the tapped layers, side by side, (tokens, (1 + L) x D).
+
+        In a step that does not need the head, the final ones alone, (tokens, D).
+        """
         if input_ids is not None:
             # vLLM takes the head's columns for tokens, so a request may send one as part of a prompt, and there is no
             # embedding of it. In place: a captured graph reads the ids from where they are.
@@ -93,14 +100,19 @@ class CarriesHead:
         hidden, tapped = super().forward(  # type: ignore[misc]  # of vLLM's class
             input_ids, positions, intermediate_tensors, inputs_embeds, **kwargs
         )
+        if self.t2_wide_steps is not None and not self.t2_wide_steps.is_wide:
+            return cast(Tensor, hidden)
         return torch.cat([hidden, *tapped], dim=-1)
 
     def compute_logits(self, hidden_states: Tensor) -> Tensor | None:
-        """Logits of the vocabulary and the head's columns, float32; None on a rank that does not sample."""
+        """Logits of the vocabulary and, of wide rows, the head's columns in float32.
+
+        None on a rank that samples nothing.
+        """
         width = self.t2_columns.head.shape.width
         hidden, tapped = hidden_states[..., :width], hidden_states[..., width:]
         logits: Tensor | None = super().compute_logits(hidden.contiguous())  # type: ignore[misc]  # of vLLM's class
-        return None if logits is None else self.t2_columns(logits, tapped)
+        return self.t2_columns(logits, tapped) if logits is not None and tapped.shape[-1] else logits
 
     @property
     def compute_logits_local(self) -> Any:

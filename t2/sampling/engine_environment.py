@@ -10,6 +10,9 @@ from t2.errors import T2Error, quoted
 
 MODELS_PLUGIN = "t2_models"
 """Entry point of `t2.serving.plugin`: the models that carry a head."""
+WIDE_STEPS_PROCESSOR = "t2.engine.wide_steps:WideSteps"
+"""Logits processor of an engine on a CPU that carries a head: it spares steps without a probe what the head costs. On
+GPUs forward passes are captured once, and a model runner wants processors of another kind."""
 _PLUGINS = "VLLM_PLUGINS"
 
 

@@ -41,6 +41,6 @@ def probe_parameters(label_ids: Sequence[int]) -> Any:
 
 
 def label_logprobs(label_ids: Sequence[int], completion: Any) -> tuple[float, ...]:
-    """What a probe has read, from its `vllm.CompletionOutput`."""
-    (of_its_token,) = completion.logprobs
-    return tuple(float(of_its_token[label].logprob) for label in label_ids)
+    """What was read with the first token of a `vllm.CompletionOutput`, which is the only one of a probe."""
+    of_first_token = completion.logprobs[0]
+    return tuple(float(of_first_token[label].logprob) for label in label_ids)

@@ -16,7 +16,7 @@ from torch import cuda
 from t2.errors import T2Error
 from t2.hardware import emulates_16_bits
 from t2.sampling.end_tokens import end_token_ids
-from t2.sampling.engine_environment import MODELS_PLUGIN, load_plugin, set_environment
+from t2.sampling.engine_environment import MODELS_PLUGIN, WIDE_STEPS_PROCESSOR, load_plugin, set_environment
 from t2.sampling.engine_watch import EngineWatch
 from t2.sampling.engine_words import EngineWords, mistake
 from t2.sampling.probes import ProbeRequest, ProbeResult, label_logprobs, probe_parameters
@@ -26,9 +26,6 @@ CPU_BLOCK_SIZE = 32
 """Tokens of a KV block on CPU. vLLM's CPU default of 128 shares no prefix of a prompt shorter than 129 tokens."""
 CPU_MAX_NUM_SEQS = 64
 """Sequences that run at once on CPU when `max_num_seqs` is not given."""
-_IN_FLIGHT_FACTOR = 4
-"""Samples handed to the engine, as a multiple of the sequences it runs. Finished samples wait for their request's last
-one, so much more than 1 is needed or the engine's queue runs dry."""
 T = TypeVar("T")
 _Name = TypeVar("_Name", str, int)
 
@@ -175,6 +172,12 @@ class VLLMSampler(Sampler):
         """Of a prompt that leaves room for one token of an answer; after `open`."""
         return int(self._engine("max_prompt_tokens").vllm_config.model_config.max_model_len) - 1
 
+    @property
+    def kv_cache_tokens(self) -> int:
+        """Tokens of prompts and answers that the engine keeps at once; after `open`."""
+        cache = self._engine("kv_cache_tokens").vllm_config.cache_config
+        return int(cache.num_gpu_blocks * cache.block_size)
+
     def _engine(self, method: str) -> Any:
         if self._llm is None:
             raise RuntimeError(f"VLLMSampler.{method} before open")
@@ -198,6 +201,8 @@ class VLLMSampler(Sampler):
         }
         if self._overrides:
             arguments["hf_overrides"] = self._overrides
+            if on_cpu:
+                arguments["logits_processors"] = [WIDE_STEPS_PROCESSOR]
         if self.kv_cache_gib is not None or on_cpu:
             arguments["kv_cache_memory_bytes"] = int((self.kv_cache_gib or 2.0) * 2**30)
         if on_cpu:
@@ -254,30 +259,29 @@ class VLLMSampler(Sampler):
         What ends with the same step of the engine comes together, so that it can be looked at together.
         """
         engine = self._engine("stream")
-        window = _IN_FLIGHT_FACTOR * self.sequences_at_once
+        at_once = self.sequences_at_once
         waiting = iter(requests)
         running: dict[str, SampleRequest | ProbeRequest] = {}
-        sequences_in_flight, submitted, serial = 0, 0, 0  # the engine's request ids are serial numbers, as texts
+        submitted, serial = 0, 0  # the engine's request ids are serial numbers, as texts
         self._on_finished(0)
         try:
             while True:
-                while sequences_in_flight < window and (request := next(waiting, None)):
+                # To the engine a sample is a request, and so is a probe. It is never given more than it can run: what
+                # waits in its own queue would come before whatever is more urgent by then.
+                while engine.get_num_unfinished_requests() < at_once and (request := next(waiting, None)):
                     serial += 1
                     running[str(serial)] = request
-                    sequences_in_flight += _sequences(request)
                     submitted += _sequences(request)
                     prompt = self._llm.renderer.render_cmpl([{"prompt_token_ids": list(request.prompt_ids)}])[0]
                     engine.add_request(str(serial), prompt, self._parameters_of(request))
                 if not engine.has_unfinished_requests():
                     return
                 outputs = engine.step()
-                # To the engine a sample is a request. A probe counts as one, too.
                 self._on_finished(submitted - engine.get_num_unfinished_requests())
                 results: list[SampleResult | ProbeResult] = []
                 for output in outputs:
                     if output.finished:
                         request = running.pop(output.request_id)
-                        sequences_in_flight -= _sequences(request)
                         if isinstance(request, ProbeRequest):
                             results.append(ProbeResult(request, label_logprobs(request.label_ids, output.outputs[0])))
                         else:

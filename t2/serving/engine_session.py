@@ -7,7 +7,7 @@ import copy
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -21,10 +21,10 @@ from vllm.entrypoints.serve.exception_handling.error_response import create_erro
 from vllm.exceptions import GracefulHTTPError
 from vllm.utils import random_uuid
 
-from t2.api.first_sample import FirstSample, may_be_first
 from t2.api.requests import BudgetedRequest, Kind
 from t2.api.upstream import ACCEPTED, Json, UpstreamError
 from t2.engine.head_columns import column_ids, raw_outputs
+from t2.serving.first_sample import ColumnReader, FirstSample, may_be_first
 
 _REQUESTS: dict[str, Any] = {"chat": ChatCompletionRequest, "completion": CompletionRequest}
 _REQUEST_ID_HEADER = b"x-request-id"
@@ -56,6 +56,12 @@ class EngineService:
         labels = () if num_outputs is None else column_ids(config.model_config.hf_config.t2_vocab_size, num_outputs)
         most = min(envs.VLLM_MAX_N_SEQUENCES, config.scheduler_config.max_num_seqs)
         return cls(engine_client, state.openai_serving_chat, state.openai_serving_completion, labels, most)
+
+    def by_way_of(self, reader: ColumnReader) -> EngineService:
+        """The same server, whose handlers ask the engine through a reader."""
+        chat, completion = copy.copy(self.chat), copy.copy(self.completion)
+        chat.engine_client = completion.engine_client = reader
+        return replace(self, chat=chat, completion=completion)
 
 
 class EngineSession:
@@ -100,7 +106,11 @@ class EngineSession:
                 await self._service.engine_client.abort(self._engine_id(request))
 
     def first_sample(self, request: BudgetedRequest) -> FirstSample | None:
-        return FirstSample(self, self._service.label_ids) if may_be_first(request) else None
+        if not may_be_first(request):
+            return None
+        reader = ColumnReader(self._service.engine_client, self._service.label_ids)
+        session = EngineSession(self._service.by_way_of(reader), self._kind, self._raw_request)
+        return FirstSample(session, reader)
 
     async def read(self, request: BudgetedRequest) -> Tensor:
         """The head's raw outputs, from the log probabilities of the columns that carry them, see `head_columns`."""

@@ -41,9 +41,10 @@ from t2.cli import main
 from t2.model_files import resolve_model
 from t2.sampling import VLLMSampler
 from t2.engine.engine_head import EngineHead
-from t2.engine.reading import read_in_engine
+from t2.engine.reading import read_in_engine, start_recording
 from t2.engine.parity import compare
 from t2.engine.parity_command import questions_at
+from t2.sampling.probes import ProbeRequest
 from t2.spec import SampleRequest
 
 # Prompts are longer than a chunk: each runs in several steps, and finds blocks of others in the prefix cache.
@@ -51,7 +52,22 @@ ENGINE = {"max_num_batched_tokens": 32}
 
 
 def drawn(sampler, requests):
-    return {r.request.question_id: [s.token_ids for s in r.samples] for r in sampler.stream(requests)}
+    results = [result for step in sampler.steps(requests) for result in step]
+    return {r.request.question_id: [s.token_ids for s in r.samples] for r in results if hasattr(r, "samples")}
+
+
+def drawn_beside_probes(sampler, requests, prompts, label_ids):
+    # Tokens as above, how many steps the engine took, and how many of them asked the head.
+    engine, steps = sampler._llm.llm_engine, []
+    step = engine.step
+    engine.step = lambda: (steps.append(1), step())[1]
+    if label_ids[0] >= 3:
+        sampler.on_model(start_recording)
+    probes = [ProbeRequest(f"probe-{i}", prompt, label_ids) for i, prompt in enumerate(prompts[-2:])]
+    tokens = drawn(sampler, [*requests[:5], *probes, *requests[5:]])
+    del engine.step
+    asked = sampler.on_model(lambda model: len(model.t2_columns.record)) if label_ids[0] >= 3 else 0
+    return {"tokens": tokens, "steps": len(steps), "asked": asked}
 
 
 def opened(case, overrides):
@@ -74,9 +90,12 @@ if __name__ == "__main__":
         plain = head.activations(questions, case["model"])
         stock = opened(case, {})
         told[name] = {"stock": drawn(stock, requests), "plugins": os.environ["VLLM_PLUGINS"]}
+        told[name]["stock beside probes"] = drawn_beside_probes(stock, requests, prompts, (0, 1, 2))
         stock.close()
         carrying = opened(case, engine_head.hf_overrides)
         told[name]["carrying"] = drawn(carrying, requests)
+        beside = drawn_beside_probes(carrying, requests, prompts, engine_head.label_ids)
+        told[name]["carrying beside probes"] = beside
         told[name]["class"] = carrying.on_model(lambda model: type(model).__module__)
         # A column of the head as a token of a prompt: an ordinary server would have refused it.
         column = SampleRequest("column", (*prompts[0][:-1], engine_head.label_ids[-1]), (-1,))
@@ -129,6 +148,14 @@ def test_ordinary_requests_get_the_tokens_of_stock_vllm(told: dict[str, Any], na
     assert case["carrying"] == case["stock"]
     many = [tuple(tokens) for key, samples in case["stock"].items() if key.startswith("many") for tokens in samples]
     assert len(set(many)) > 10  # chance had its say
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_so_do_those_beside_probes_and_only_steps_with_one_ask_the_head(told: dict[str, Any], name: str) -> None:
+    stock, carrying = (told[name][f"{which} beside probes"] for which in ("stock", "carrying"))
+    assert carrying["tokens"] == stock["tokens"]
+    assert carrying["steps"] == stock["steps"]
+    assert 0 < carrying["asked"] < carrying["steps"]
 
 
 @pytest.mark.parametrize("name", CASES)

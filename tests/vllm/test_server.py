@@ -163,6 +163,37 @@ def test_an_ordinary_request_is_vllms_own(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        {"repetition_penalty": 1.2},
+        {"top_k": 3},
+        {"logit_bias": {"70": -5}},
+        {"stop_token_ids": [70], "min_tokens": 2},
+        {"allowed_token_ids": [4, 5, 6, 70]},
+        {"structured_outputs": {"choice": ["3", "4"]}},
+        {"logprobs": True, "top_logprobs": 20},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_a_request_that_counts_columns_meets_those_of_the_head(
+    client: openai.OpenAI, questions: list[str], options: dict[str, Any]
+) -> None:
+    """vLLM takes the head's columns for tokens: it indexes logits by them, beside requests that do not."""
+
+    async def ask() -> list[Any]:
+        many = openai.AsyncOpenAI(base_url=client.base_url, api_key=KEY, max_retries=0, timeout=120)
+        each = [
+            many.chat.completions.create(
+                model=NAME, messages=[{"role": "user", "content": question}], extra_body=extra, max_tokens=20
+            )
+            for question, extra in zip([*questions[:2], "3+4"], [options, options, {}], strict=True)
+        ]
+        return await asyncio.gather(*each)
+
+    assert [len(answer.choices) for answer in asyncio.run(ask())] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"n": 3}, r'`n` or `t2_budget: "auto"`, got both'),

@@ -78,6 +78,7 @@ def test_vllm_is_told_what_the_export_needs(model: ModelFiles, engine_head: Engi
         **{"model": str(TINY_ARITH), "host": "127.0.0.1", "port": "8000", "served-model-name": "tiny-arith"},
         **{"dtype": "bfloat16", "max-model-len": "200", "shutdown-timeout": "60"},
         **{"block-size": "32", "kv-cache-memory-bytes": str(2**31), "max-num-seqs": "64", "enforce-eager": ""},
+        "logits-processors": "t2.engine.wide_steps:WideSteps",
     }
     assert made.url == "http://127.0.0.1:8000/v1"
 

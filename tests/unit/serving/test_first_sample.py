@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,18 +17,37 @@ from helpers.scripted_upstream import ScriptedUpstream
 from prometheus_client import CollectorRegistry
 from torch import Tensor
 
-from t2.api.first_sample import FirstSample, may_be_first
 from t2.api.requests import BudgetedRequest
 from t2.api.upstream import ACCEPTED, Json, UpstreamError
 from t2.engine.head_columns import REFERENCE
 from t2.errors import T2Error
+from t2.serving.first_sample import ColumnReader, FirstSample, may_be_first
 
 LABELS = (64, 65, 66)
 
 
+class ScriptedEngine:
+    """Says log probabilities of the head's columns with each token to whom asks for them, as vLLM's client does."""
+
+    errored = False
+
+    def __init__(self, raw: list[float]) -> None:
+        self.raw = raw
+        self.asked: list[Any] = []
+
+    async def generate(self, prompt: str, parameters: Any, request_id: str, priority: int) -> AsyncGenerator[Any, None]:
+        self.asked.append(parameters)
+        ids = parameters.logprob_token_ids or []
+        values = zip(ids, [REFERENCE + value - 3.0 for value in (*self.raw, 0.0)], strict=False)
+        entry = {label: SimpleNamespace(logprob=value) for label, value in values}
+        yield SimpleNamespace(outputs=[])
+        for _ in range(100):
+            yield SimpleNamespace(outputs=[SimpleNamespace(logprobs=[entry] if entry else None)])
+
+
 @dataclass
-class Saying(ScriptedUpstream):
-    """Says log probabilities of the head's columns to whom asks for them, as vLLM does."""
+class Handled(ScriptedUpstream):
+    """Samples by way of an engine client, as vLLM's handlers draw them."""
 
     raw: list[float] = field(default_factory=lambda: [0.5, -2.0])
     tokens: int = 1
@@ -34,61 +55,83 @@ class Saying(ScriptedUpstream):
     """what ends a stream as soon as it was accepted"""
 
     async def stream(self, body: Json) -> AsyncGenerator[Json, None]:
-        ids = body.get("logprob_token_ids") or []
-        values = dict(zip(ids, [REFERENCE + value - 3.0 for value in (*self.raw, 0.0)], strict=False))
+        async for chunk in self.by_way_of(ScriptedEngine(self.raw), body):
+            yield chunk
+
+    async def by_way_of(self, engine: Any, body: Json) -> AsyncGenerator[Json, None]:
         yield ACCEPTED
         if self.breaks is not None:
             raise self.breaks
+        outputs = engine.generate("3+4", SimpleNamespace(logprob_token_ids=None), request_id="r", priority=0)
         async for chunk in super().stream(body):
-            for piece in chunk["choices"]:
-                if ids and "finish_reason" in piece:
-                    entries = {f"token_id:{label}": value for label, value in values.items()}
-                    tops = [{"token": token, "logprob": value} for token, value in entries.items()]
-                    chat = {"content": [{"token": "token_id:5", "top_logprobs": tops}]}
-                    piece["logprobs"] = chat if self.kind == "chat" else {"top_logprobs": [entries]}
+            await anext(outputs)
             yield chunk
 
+    def first(self, labels: Any = LABELS) -> FirstSample:
+        reader, upstream = ColumnReader(ScriptedEngine(self.raw), labels), ScriptedUpstream(self.script)
+        upstream.stream = partial(self.by_way_of, reader)  # type: ignore[method-assign]
+        return FirstSample(upstream, reader)
+
     def first_sample(self, request: BudgetedRequest) -> FirstSample | None:
-        head = planner_of("head").head.head
-        return FirstSample(self, range(64, 65 + head.num_outputs))
+        return self.first(range(64, 65 + planner_of("head").head.head.num_outputs))
 
     async def read(self, request: BudgetedRequest) -> Tensor:
         raise AssertionError("the first sample says it")
 
 
-async def streamed(upstream: Saying) -> tuple[list[Json], Tensor]:
+async def streamed(upstream: Handled) -> tuple[list[Json], Tensor]:
     body = asking().body if upstream.kind == "chat" else {"model": "m", "prompt": "3+4="}
-    first = FirstSample(upstream, LABELS)
+    first = upstream.first()
     chunks = await collected(first.stream({**body, "n": 1}))
     return chunks, await first.read(asking())
 
 
 @pytest.mark.parametrize("kind", ["chat", "completion"])
 def test_the_heads_outputs_come_with_the_first_token(kind: str) -> None:
-    upstream = Saying(["#### 7"], kind=kind)
+    upstream = Handled(["#### 7"], kind=kind)
     chunks, raw_O = asyncio.run(streamed(upstream))
     torch.testing.assert_close(raw_O, torch.tensor([0.5, -2.0]), atol=1e-4, rtol=0)
-    assert not any(piece.get("logprobs") for chunk in chunks for piece in chunk.get("choices", ()))
+    assert chunks == asyncio.run(collected(Handled(["#### 7"], kind=kind).stream({**upstream.bodies[0]})))
     (body,) = upstream.bodies
-    assert (body["logprob_token_ids"], body["logprobs"]) == ([64, 65, 66], True if kind == "chat" else 1)
+    assert "logprobs" not in body  # the handler knows nothing of it
+
+
+def test_the_reader_asks_for_the_columns_and_is_the_engine_for_all_else() -> None:
+    async def ask() -> None:
+        engine = ScriptedEngine([0.5, -2.0])
+        reader = ColumnReader(engine, LABELS)
+        assert reader.errored is False
+        parameters = SimpleNamespace(logprob_token_ids=None)
+        async for _ in reader.generate("3+4", parameters, request_id="r", priority=0):
+            break
+        assert engine.asked[0].logprob_token_ids == [64, 65, 66]
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize("raw", [[], [float("nan"), 0.0]], ids=["no columns", "no numbers"])
+def test_an_engine_that_says_something_else_is_told_at_once(raw: list[float]) -> None:
+    with pytest.raises((T2Error, KeyError)):
+        asyncio.run(streamed(Handled(["#### 7"], raw=raw)))
 
 
 def test_a_sample_that_says_nothing_is_no_probe() -> None:
-    class Silent(Saying):
-        async def stream(self, body: Json) -> AsyncGenerator[Json, None]:
-            async for chunk in ScriptedUpstream.stream(self, body):
-                yield chunk
+    async def ask() -> None:
+        upstream = Handled(["#### 7"])
+        first = FirstSample(upstream, ColumnReader(ScriptedEngine([0.5]), LABELS))  # which nobody asks
+        await collected(first.stream({**asking().body, "n": 1}))
+        await first.read(asking())
 
-    with pytest.raises(T2Error, match="with the first token, got none"):
-        asyncio.run(streamed(Silent(["#### 7"])))
+    with pytest.raises(T2Error, match="of the head's columns with a token, got no token"):
+        asyncio.run(ask())
 
 
 def test_an_error_is_the_probes_too_and_a_refusal_is_not() -> None:
     async def ask(refused: bool) -> None:
-        upstream = Saying(["#### 7"], refusals=1)
-        first = FirstSample(upstream, LABELS)
+        upstream = Handled(["#### 7"], refusals=1)
         if not refused:
-            upstream._begin = lambda body: (_ for _ in ()).throw(UpstreamError(400, {}))  # type: ignore[method-assign]
+            upstream.breaks = UpstreamError(400, {})
+        first = upstream.first()
         with pytest.raises(UpstreamError):
             await collected(first.stream({**asking().body, "n": 1}))
         if refused:
@@ -102,10 +145,10 @@ def test_an_error_is_the_probes_too_and_a_refusal_is_not() -> None:
 
 def test_a_stream_that_breaks_in_any_way_is_no_timeout() -> None:
     """The reason is known at once, not when the time of a probe is over."""
-    upstream = Saying(["#### 7"], breaks=RuntimeError("a bug of the engine"))
+    upstream = Handled(["#### 7"], breaks=RuntimeError("a bug of the engine"))
 
     async def both() -> None:
-        first = FirstSample(upstream, LABELS)
+        first = upstream.first()
         with pytest.raises(RuntimeError, match="a bug of the engine"):
             await collected(first.stream({**asking().body, "n": 1}))
         with pytest.raises(RuntimeError, match="a bug of the engine"):
@@ -116,7 +159,7 @@ def test_a_stream_that_breaks_in_any_way_is_no_timeout() -> None:
 
 def test_a_clients_stream_begins_when_the_request_is_accepted() -> None:
     """Before there is any chunk: whoever waits for the first item can send the response's head meanwhile."""
-    upstream = Saying(["#### 7", "#### 8"])
+    upstream = Handled(["#### 7", "#### 8"])
     chunks = asyncio.run(collected(orchestrator("head").stream(asking(stream=True), upstream, upstream)))
     assert chunks[0] == ACCEPTED
     assert all(chunk["choices"] for chunk in chunks[1:-1])
@@ -126,7 +169,7 @@ def test_a_clients_stream_begins_when_the_request_is_accepted() -> None:
 def test_a_stream_pays_for_no_probe() -> None:
     raw_O = probe_of("head").raw_O
     assert raw_O is not None
-    upstream: Any = Saying(["#### 7", "#### 8"], raw=raw_O.tolist())
+    upstream: Any = Handled(["#### 7", "#### 8"], raw=raw_O.tolist())
     registry = CollectorRegistry()
     chunks = asyncio.run(collected(orchestrator("head", registry).stream(asking(stream=True), upstream, upstream)))
     said = chunks[-1]["t2"]
@@ -146,4 +189,3 @@ def test_a_stream_pays_for_no_probe() -> None:
 )
 def test_a_client_that_wants_log_probabilities_gets_its_own(changes: Json, may: bool) -> None:
     assert may_be_first(asking(body={**asking().body, **changes})) == may
-    assert not may_be_first(asking(body={**asking().body, "include_reasoning": False}))
