@@ -1,4 +1,4 @@
-"""What every benchmark needs: a process of its own, medians over runs in turn, the name of the CPU."""
+"""What every benchmark needs: a process of its own, medians over runs in turn, a clock, the name of the CPU."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,17 +40,39 @@ def in_turn(
     return pairs
 
 
-def medians(measured: Callable[[], Figures], repeats: int) -> Figures:
+def medians(measured: Callable[..., Figures], repeats: int, arguments: Sequence[int | str] = ()) -> Figures:
     """The median of each figure over so many processes, and the largest of those that are differences or checks.
 
     The latter are named `worst_...`.
     """
-    runs = [in_process(measured) for _ in range(repeats)]
+    runs = [in_process(measured, *arguments) for _ in range(repeats)]
     return {name: (max if name.startswith("worst_") else statistics.median)(r[name] for r in runs) for name in runs[0]}
 
 
-def peak_mib() -> float:
-    """Largest resident memory of this process."""
+def seconds(device: str = "cpu") -> float:
+    """Of a clock, when all that a GPU was asked for so far is done."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def forget_peak(device: str) -> None:
+    """From now on `peak_mib` of a GPU counts anew; that of a process on a CPU has no beginning but its own."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_mib(device: str = "cpu") -> float:
+    """Largest resident memory of this process; on a GPU the most that its tensors had together."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -203,17 +203,20 @@ class BudgetHead:
                 f"Expected features of {expected[0]} layers x {expected[1]} (layers {list(self.layers)} of "
                 f"{self.record.base_model.id}), got shape {tuple(pooled_BLD.shape)}. Is this head for this model?"
             )
-        with torch.no_grad():
-            return self.of_raw(self.head(pooled_BLD))
+        return self.of_raw(self.raws(pooled_BLD))
 
     def raw(self, pooled_LD: Tensor) -> Tensor:
         """The head's raw outputs on one question's activations, (O,)."""
         return self.raws(pooled_LD[None])[0]
 
     def raws(self, pooled_BLD: Tensor) -> Tensor:
-        """The head's raw outputs on the activations of questions, (B, O)."""
+        """The head's raw outputs on the activations of questions, (B, O).
+
+        Activations may lie on a GPU, where an LLM has made them. The head is on the CPU, unless somebody has moved it,
+        and its outputs are where it is.
+        """
         with torch.no_grad():
-            raw_BO: Tensor = self.head(pooled_BLD)
+            raw_BO: Tensor = self.head(pooled_BLD.to(self.head.mean_log_tokens.device))
         return raw_BO
 
     def of_raw(self, raw_BO: Tensor) -> Prediction:

@@ -56,7 +56,7 @@ class Learned:
         return whole.hexdigest()[:16]
 
     def reading(self, model: Any, pooling: Pooling, layers: tuple[int, ...], width: int) -> tuple[Any, Pool]:
-        """The LLM with its adapter, and the pool, with these weights; `model` is changed.
+        """The LLM with its adapter, and the pool, with these weights and where the LLM is; `model` is changed.
 
         Raises:
             T2Error: weights of another LLM, or other layers.
@@ -68,6 +68,7 @@ class Learned:
             model.eval()
         pool = pool_named(pooling, layers, width)
         if isinstance(pool, AttentionPool):
+            pool.to(next(model.parameters()).device)
             set_query(pool, self.query_LD)
             pool.requires_grad_(False)
         return model, pool

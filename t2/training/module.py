@@ -138,7 +138,18 @@ class BudgetProbe(L.LightningModule):
         assert self.head is not None
         if not isinstance(inputs, Tensor | Padded):
             inputs = padded(inputs, self.device)
-        return self.head.predict(self.head(self.pooled(inputs)))
+        raw_BO = self.head(self.pooled(inputs))
+        with self._without_autocast():
+            prediction = self.head.predict(raw_BO.float())
+        return prediction
+
+    def _without_autocast(self) -> torch.autocast:
+        """Within the context a trainer's mixed precision is off, and raw outputs must be float32.
+
+        Losses and predictions are of probabilities, which have two or three digits in 16 bits; on a GPU autocast
+        refuses their cross-entropy altogether.
+        """
+        return torch.autocast(self.device.type, enabled=False)
 
     def on_train_epoch_start(self) -> None:
         """Take the epoch's training questions; at the first and the first full epoch the head takes its statistics."""
@@ -157,7 +168,9 @@ class BudgetProbe(L.LightningModule):
         assert self.head is not None
         inputs, targets = batch
         pooled_BLD = self.pooled(inputs)
-        loss = self.head.loss(self.head(pooled_BLD), targets)
+        raw_BO = self.head(pooled_BLD)
+        with self._without_autocast():
+            loss = self.head.loss(raw_BO.float(), targets)
         self.log("train/loss", loss, on_epoch=True, on_step=False, batch_size=len(pooled_BLD))
         return loss
 
@@ -203,9 +216,11 @@ class BudgetProbe(L.LightningModule):
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         assert self.head is not None
         inputs, targets = batch
-        raw_BO = self.head(self.pooled(inputs))
-        prediction = self.head.predict(raw_BO)
-        self.log("val/loss", self.head.loss(raw_BO, targets), batch_size=len(raw_BO))
+        raw_BO = self.head(self.pooled(inputs)).float()
+        with self._without_autocast():
+            prediction = self.head.predict(raw_BO)
+            loss = self.head.loss(raw_BO, targets)
+        self.log("val/loss", loss, batch_size=len(raw_BO))
         self.val_metrics.update(prediction, targets)
         self._validated.append(prediction.map(Tensor.cpu))
 

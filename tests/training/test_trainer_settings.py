@@ -12,9 +12,11 @@ import yaml
 from jsonargparse import dict_to_namespace
 from lightning.fabric.connector import _PRECISION_INPUT_STR
 from safetensors.torch import load_file
+from torch import Tensor
 
 from t2.checkpoint import Checkpoint
 from t2.errors import T2Error
+from t2.heads.base import Head, Targets
 from t2.training.cli import TRUE_HALF
 from t2.training.config_checks import check_that_a_head_comes_of_it
 from t2.training.logged_config import config_name
@@ -145,6 +147,23 @@ def test_mixed_precision_trains(fit: Callable[..., Path]) -> None:
     floats = [tensor for tensor in weights.values() if tensor.is_floating_point()]
     assert {tensor.dtype for tensor in floats} == {torch.float32, torch.float64}
     assert all(bool(tensor.isfinite().all()) for tensor in floats)
+
+
+@pytest.mark.parametrize("head", ["CurveHead", "PriorHead"])
+def test_losses_are_in_float32_at_mixed_precision(
+    fit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, head: str
+) -> None:
+    """On a GPU, `CurveHead` ended in a traceback: autocast refuses a cross-entropy of probabilities there."""
+    seen = set[tuple[torch.dtype, bool]]()
+    loss = Head.loss
+
+    def watched(self: Head, raw_BO: Tensor, targets: Targets) -> Tensor:
+        seen.add((raw_BO.dtype, torch.is_autocast_enabled("cpu")))
+        return loss(self, raw_BO, targets)
+
+    monkeypatch.setattr(Head, "loss", watched)
+    fit("--trainer.precision", "bf16-mixed", "--model.head", head)
+    assert seen == {(torch.float32, False)}
 
 
 @pytest.mark.parametrize("logger", [False, "CSVLogger"])

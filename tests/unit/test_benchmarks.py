@@ -275,6 +275,24 @@ def test_run_passes_repeats(
     assert "expected --repeats of at least 1, got 0" in capsys.readouterr().err
 
 
+def test_the_gpu_s_benchmark_needs_one_and_names_it(
+    benchmark: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gpu = benchmark("gpu")
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--repeats", "5"])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="Expected an NVIDIA GPU that torch sees, got none"):
+        gpu.main()
+    for part in (gpu.features, gpu.backbone):
+        monkeypatch.setattr(part, "rows", lambda repeats, case: [f"| {case}, {repeats} runs |"])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "A GPU")
+    gpu.main()
+    printed = capsys.readouterr().out
+    assert printed.startswith("A GPU, torch ")
+    assert printed.count("| 1.5b, 5 runs |") == 2
+
+
 def test_ratios_of_serving_are_those_of_the_same_questions(benchmark: Callable[[str], ModuleType]) -> None:
     """Twice as fast on every question, with a third of the tokens: no interval is left, since questions are paired."""
     serving, client = benchmark("serving"), benchmark("serving_client")

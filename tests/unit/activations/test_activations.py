@@ -15,7 +15,8 @@ from t2.activations.backbone import drop_blocks_above, extract, load_frozen, sha
 from t2.activations.cache import FeatureCache, FeatureSpec, cached_features
 from t2.activations.features import computed
 from t2.activations.layers import choose_layers, decoder_blocks, hook_index
-from t2.activations.pooling import pool_prompts, right_pad, tapped
+from t2.activations.learned import Learned
+from t2.activations.pooling import AttentionPool, pool_prompts, right_pad, tapped
 from t2.errors import T2Error
 
 NUM_LAYERS, WIDTH, VOCAB = 4, 32, 100
@@ -191,6 +192,14 @@ def test_dropping_blocks_changes_no_tapped_layer(any_model, prefix_length):
     prompts = prompts_of([5, 9, 2], prefix=prompts_of([prefix_length], seed=1)[0])
     expected_QLD = extract(any_model, prompts, ALL)[:, :2]
     torch.testing.assert_close(extract(short, prompts, [1, 2]), expected_QLD, rtol=0, atol=1e-6)
+
+
+def test_learned_queries_go_where_the_llm_is(model):
+    """They stayed on the CPU, so that an exported head with attention pooling could read nothing on a GPU."""
+    elsewhere = copy.deepcopy(model).to("meta")
+    _, pool = Learned(query_LD=torch.ones(2, WIDTH)).reading(elsewhere, "attention", (2, 4), WIDTH)
+    assert isinstance(pool, AttentionPool)
+    assert pool.query_LD.device.type == "meta"
 
 
 # Layer numbers

@@ -71,6 +71,13 @@ def test_features_of_another_model(folder: Path, shape: tuple[int, ...]) -> None
         head.budgets(torch.zeros(shape))
 
 
+def test_activations_go_where_the_head_is(folder: Path) -> None:
+    """Those that an LLM had made on a GPU ended in a traceback."""
+    head = BudgetHead.from_pretrained(folder)
+    head.head.to("meta")
+    assert head.raws(features()).device.type == "meta"
+
+
 def test_model_fingerprint(folder: Path) -> None:
     head = BudgetHead.from_pretrained(folder)
     head.check_model(FINGERPRINT)
