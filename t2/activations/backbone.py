@@ -14,7 +14,7 @@ from torch import Tensor
 from t2.activations.layers import decoder_blocks
 from t2.activations.pooling import Pool, last_token, pool_prompts, right_pad, tapped
 from t2.errors import T2Error, in_a_line
-from t2.hardware import emulates_16_bits
+from t2.hardware import emulates_16_bits, freed_memory_kept
 
 TOKENS_PER_BATCH = 4096
 """Prompt tokens of one forward pass, padding included."""
@@ -80,7 +80,7 @@ def extract(
     # Longest first: rows of a batch pad little, and the first of a batch is its longest, which `_batches` relies on.
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
     result: Tensor | None = None
-    with torch.inference_mode():
+    with torch.inference_mode(), freed_memory_kept():
         cache = _run_prefix(model, prefix) if prefix else None
         prefix = prefix if cache is not None else []
         done = 0

@@ -5,6 +5,7 @@ A `QuestionPlan` is asked as a `Rule` is, with a limit on rounds, and says how s
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from t2.heads.prior import PriorHead
 from t2.heads.training_votes import TrainingVotes
 from t2.policies.base import OneRound, choices
 from t2.policies.one_round import FixedN, Utility
+from t2.policies.planning import expected
 from t2.policies.record import Policy, in_words, reads_activations
 from t2.policies.rules import ByTable, GreedyAnswer, OneBatch, Rule, one_batch_rules, table_rules
 from t2.policies.states import VoteStates, vote_states
@@ -72,6 +74,8 @@ class QuestionPlan:
     last: Rule | None = None
     """what the last allowed round draws by: the best batch if there is no look after it; None: as `rule`"""
     max_rounds: int | None = None
+    steps: float | None = None
+    """decoding steps that its rounds take one after the other, as expected before the first; None: nobody has asked"""
 
     @property
     def is_greedy(self) -> bool:
@@ -191,10 +195,17 @@ class Planner:
         """
         return self.plans(None if raw_O is None else raw_O[None], options)[0]
 
-    def plans(self, raw_BO: Tensor | None, options: AnswerOptions = AS_EXPORTED) -> list[QuestionPlan]:
+    def plans(
+        self, raw_BO: Tensor | None, options: AnswerOptions = AS_EXPORTED, with_steps: bool = False
+    ) -> list[QuestionPlan]:
         """How each of B questions is answered; None: one plan, which is that of every question.
 
         Plans that are made together take a fraction of the time: they are many small steps, the same for all.
+
+        Args:
+            raw_BO: the head's raw outputs on their prompts; None where `needs_activations` is False.
+            options: what the requests ask.
+            with_steps: the plans shall say how many `steps` they take, which doubles the time of making them.
 
         Raises:
             T2Error: as `plan`.
@@ -206,10 +217,10 @@ class Planner:
                 f"{in_words(policy)}."
             )
         if raw_BO is None:
-            return self._plans(policy, None, options)
+            return self._plans(policy, None, options, with_steps)
         together = max(1, _STATES_AT_ONCE // len(vote_states(self._most(options))))
         parts = torch.split(raw_BO, together)
-        return [plan for part in parts for plan in self._plans(policy, self.head.of_raw(part), options)]
+        return [plan for part in parts for plan in self._plans(policy, self.head.of_raw(part), options, with_steps)]
 
     def is_surely_sampled(self, raw_O: Tensor, options: AnswerOptions = AS_EXPORTED) -> bool:
         """Whether `plan` will not be the greedy answer, told in a tenth of its time; False: only the plan can tell."""
@@ -225,7 +236,9 @@ class Planner:
         prices = Prices(policy.price, policy.round_price)
         return bool(self._mixtures.beats_greedy(weight_1J, tokens_1, prices, self._most(options))[0])
 
-    def _plans(self, policy: Policy, prediction: Prediction | None, options: AnswerOptions) -> list[QuestionPlan]:
+    def _plans(
+        self, policy: Policy, prediction: Prediction | None, options: AnswerOptions, with_steps: bool
+    ) -> list[QuestionPlan]:
         most = self._most(options)
         priors = self._priors(prediction, most)
         last_table: DrawTable | None = None
@@ -236,11 +249,12 @@ class Planner:
                 assert priors is not None  # a planned policy has votes to plan from
                 is_everyones = isinstance(policy, PlanWithoutHead)
                 last_table = self._everyones_last(policy) if is_everyones else priors.last_table(policy.prices)
-        plans = []
-        for row, rule in enumerate(self._rules(policy, prediction, priors, most)):
+        plans, rules = [], self._rules(policy, prediction, priors, most)
+        steps = _steps(rules, priors, prediction, options.max_rounds) if with_steps else [None] * len(rules)
+        for row, rule in enumerate(rules):
             last = None if last_table is None or priors is None else ByTable(last_table, _row(row, priors))
             posterior = self._posterior(priors, row, prediction)
-            plans.append(QuestionPlan(rule, most, posterior, last, options.max_rounds))
+            plans.append(QuestionPlan(rule, most, posterior, last, options.max_rounds, steps[row]))
         return plans
 
     def fallback(self, options: AnswerOptions, samples: int | None = None) -> QuestionPlan:
@@ -373,6 +387,20 @@ class Planner:
 def _row(row: int, priors: Priors) -> int:
     """Of a question among its priors, which may be one for all."""
     return row if len(priors.model) > 1 else 0
+
+
+def _steps(
+    rules: Sequence[Rule], priors: Priors | None, prediction: Prediction | None, max_rounds: int | None
+) -> list[float]:
+    """Expected rounds of each question times tokens of one of its samples: the samples of a round are drawn at once."""
+    tokens = [1.0] * len(rules) if prediction is None else prediction.log_tokens_B.exp().tolist()
+    table = next((rule.table for rule in rules if isinstance(rule, ByTable)), None)
+    if table is None or priors is None:
+        return tokens
+    rounds_P = expected(priors.model, table).rounds.clamp(max=math.inf if max_rounds is None else max_rounds)
+    rounds = [float(rounds_P[_row(row, priors)]) for row in range(len(rules))]
+    rounds = [1.0 if isinstance(rule, GreedyAnswer) else own for rule, own in zip(rules, rounds, strict=True)]
+    return [own * each for own, each in zip(rounds, tokens, strict=True)]
 
 
 def _weights_and_tokens(prediction: Prediction) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from t2.sampling.probes import ProbeRequest
 from t2.spec import SampleRequest
@@ -19,21 +20,32 @@ GROUP = 32
 Request = ProbeRequest | SampleRequest
 
 
+@dataclass(frozen=True)
+class FirstRound:
+    """Of a question whose plan is known."""
+
+    request: SampleRequest
+    steps: float
+    """decoding steps until its answer, in the mean: its rounds, one after the other"""
+
+
 class QuestionQueue(Iterator[Request]):
     """Requests that wait; it may go on after it has run dry."""
 
-    def __init__(self, num_questions: int, begin: Callable[[range], Sequence[Request]], most_ahead: int) -> None:
+    def __init__(
+        self, num_questions: int, begin: Callable[[range], Sequence[ProbeRequest | FirstRound]], most_ahead: int
+    ) -> None:
         """Set what waits.
 
         Args:
             num_questions: by their places, which begin in order.
-            begin: gives the first request of each of some questions, a probe or a first round.
+            begin: gives what each of some questions begins with, a probe or its first round.
             most_ahead: questions that have begun and wait for their first round, at which no further group begins.
                 Their prompts are in the prefix cache by then, and must still be there when the round comes.
         """
         self._rounds: deque[SampleRequest] = deque()
         self._probes: deque[ProbeRequest] = deque()
-        self._first: list[tuple[int, int, SampleRequest]] = []
+        self._first: list[tuple[float, int, SampleRequest]] = []
         self._num_questions, self._begin, self._most_ahead = num_questions, begin, most_ahead
         self._next, self._probing, self._added = 0, 0, 0
 
@@ -41,19 +53,19 @@ class QuestionQueue(Iterator[Request]):
         """A further round of a question."""
         self._rounds.append(request)
 
-    def end_probes(self, first_rounds: Sequence[SampleRequest]) -> None:
+    def end_probes(self, first_rounds: Sequence[FirstRound]) -> None:
         """First rounds of questions whose probes have been read."""
         self._probing -= len(first_rounds)
         self._add(first_rounds)
 
-    def _add(self, requests: Sequence[Request]) -> None:
-        for request in requests:
-            if isinstance(request, ProbeRequest):
-                self._probes.append(request)
+    def _add(self, begun: Sequence[ProbeRequest | FirstRound]) -> None:
+        for each in begun:
+            if isinstance(each, ProbeRequest):
+                self._probes.append(each)
                 self._probing += 1
             else:
-                self._added += 1
-                heapq.heappush(self._first, (-len(request.draws), self._added, request))
+                self._added += 1  # of equals the first
+                heapq.heappush(self._first, (-each.steps, self._added, each.request))
 
     def __next__(self) -> Request:
         if self._rounds:

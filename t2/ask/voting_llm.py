@@ -21,7 +21,7 @@ from t2.answering.asking import Asking, check_base_model
 from t2.answering.options import AnswerOptions
 from t2.answering.planner import Planner, QuestionPlan
 from t2.answering.question import Answered, QuestionInProgress, VotedAnswer
-from t2.ask.question_queue import QuestionQueue, Request
+from t2.ask.question_queue import FirstRound, QuestionQueue
 from t2.budget_head import BudgetHead
 from t2.engine.engine_head import EngineHead
 from t2.errors import T2Error
@@ -33,7 +33,7 @@ from t2.sampling.probes import ProbeRequest, ProbeResult
 from t2.spec import GREEDY_DRAW, Grader, SampleRequest
 
 _SEEDS = 2**31
-_AHEAD = 2
+_AHEAD = 4
 """Questions that are probed and wait, as a multiple of the sequences that run at once."""
 _SHARE_AHEAD = 0.5
 """Of the KV cache, for the prompts of those."""
@@ -205,15 +205,16 @@ class VotingLLM:
             )
         pooled_QLD, asked = self._activations(questions), dict[int, QuestionInProgress]()
 
-        def planned(raws: Mapping[int, Tensor | None], probe_tokens: int = 0) -> list[SampleRequest]:
+        def planned(raws: Mapping[int, Tensor | None], probe_tokens: int = 0) -> list[FirstRound]:
             """First rounds of questions, by their places, from what the head says of each."""
-            for index, plan in zip(raws, self._plans(list(raws.values())), strict=True):
+            plans = dict(zip(raws, self._plans(list(raws.values())), strict=True))
+            for index, plan in plans.items():
                 prompt_tokens = len(prompts[index])
                 asked[index] = QuestionInProgress(
                     plan, self.asking.grader, prompt_tokens, self.planner.n_ref, probe_tokens
                 )
-            first = [next_round(index) for index in raws]
-            return [request for request in first if request is not None]  # all of them: every rule begins with some
+            first = ((next_round(index), plan.steps or 0.0) for index, plan in plans.items())
+            return [FirstRound(request, steps) for request, steps in first if request is not None]  # no rule draws none
 
         def next_round(index: int) -> SampleRequest | None:
             question = asked[index]
@@ -223,7 +224,7 @@ class VotingLLM:
             draws = (GREEDY_DRAW,) if question.is_greedy else tuple(range(drawn, drawn + num))
             return SampleRequest(str(index), prompts[index], draws)
 
-        def begun(group: range) -> Sequence[Request]:
+        def begun(group: range) -> Sequence[ProbeRequest | FirstRound]:
             """The first requests of questions: a probe where the engine carries the head."""
             if self._engine_head is not None:
                 labels = self._engine_head.label_ids
@@ -257,9 +258,9 @@ class VotingLLM:
         A prompt whose activations are no numbers gets a fixed number of samples: the others must not be lost.
         """
         if not self.planner.needs_activations:
-            return self.planner.plans(None, self.options) * len(raws)
+            return self.planner.plans(None, self.options, with_steps=True) * len(raws)
         known = [raw_O for raw_O in raws if raw_O is not None]
-        plans = iter(self.planner.plans(torch.stack(known), self.options) if known else ())
+        plans = iter(self.planner.plans(torch.stack(known), self.options, with_steps=True) if known else ())
         return [self.planner.fallback(self.options) if raw_O is None else next(plans) for raw_O in raws]
 
     def _read(self, result: ProbeResult) -> Tensor | None:

@@ -7,13 +7,17 @@ from collections.abc import Sequence
 
 import pytest
 
-from t2.ask.question_queue import GROUP, QuestionQueue, Request
+from t2.ask.question_queue import GROUP, FirstRound, QuestionQueue, Request
 from t2.sampling.probes import ProbeRequest
 from t2.spec import SampleRequest
 
 
 def request(index: int, draws: int = 1, first: int = 0) -> SampleRequest:
     return SampleRequest(str(index), (1, 2), tuple(range(first, first + draws)))
+
+
+def first(index: int, steps: float = 1.0) -> FirstRound:
+    return FirstRound(request(index), steps)
 
 
 def probe(index: int) -> ProbeRequest:
@@ -25,13 +29,13 @@ def probe(index: int) -> ProbeRequest:
 def test_every_question_begins_once_and_only_so_many_wait(questions: int, most_ahead: int, probes: bool) -> None:
     rng, begun, rounds_left, ahead = random.Random(0), list[int](), dict[int, int](), set[int]()
 
-    def begin(group: range) -> Sequence[Request]:
+    def begin(group: range) -> Sequence[ProbeRequest | FirstRound]:
         assert len(ahead) < most_ahead
         assert len(group) <= min(GROUP, most_ahead)
         begun.extend(group)
         ahead.update(group)
         rounds_left.update((index, rng.randint(0, 3)) for index in group)
-        return [probe(index) if probes else request(index) for index in group]
+        return [probe(index) if probes else first(index) for index in group]
 
     queue, running, ended = QuestionQueue(questions, begin, most_ahead), list[Request](), list[int]()
     while True:
@@ -44,7 +48,7 @@ def test_every_question_begins_once_and_only_so_many_wait(questions: int, most_a
         each = running.pop(rng.randrange(len(running)))
         index = int(each.question_id)
         if isinstance(each, ProbeRequest):
-            queue.end_probes([request(index, rng.randint(1, 9))])
+            queue.end_probes([first(index, rng.random())])
         elif rounds_left[index]:
             rounds_left[index] -= 1
             queue.add_round(request(index))
@@ -57,12 +61,12 @@ def test_every_question_begins_once_and_only_so_many_wait(questions: int, most_a
 def test_rounds_then_probes_then_the_longest_first_round_of_equals_the_first() -> None:
     queue = QuestionQueue(40, lambda group: [probe(index) for index in group], 64)
     assert [next(queue) for _ in range(GROUP)] == [probe(index) for index in range(GROUP)]
-    queue.end_probes([request(0, 2), request(1, 5), request(2, 2)])
+    queue.end_probes([first(0, 20.0), first(1, 50.5), first(2, 20.0)])
     queue.add_round(request(7, 3, first=4))
     assert next(queue) == request(7, 3, first=4)
     assert [next(queue) for _ in range(40 - GROUP)] == [probe(index) for index in range(GROUP, 40)]
-    assert [next(queue) for _ in range(3)] == [request(1, 5), request(0, 2), request(2, 2)]
+    assert [next(queue) for _ in range(3)] == [request(1), request(0), request(2)]
     with pytest.raises(StopIteration):
         next(queue)
-    queue.end_probes([request(3)])  # it goes on after it has run dry
+    queue.end_probes([first(3)])  # it goes on after it has run dry
     assert next(queue) == request(3)
