@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from t2.api.upstream import Json
@@ -26,6 +27,25 @@ def grown(whole: Json, piece: Json) -> Json:
         elif value is not None or key not in joined:
             joined[key] = value
     return joined
+
+
+def as_one_chunk(chunks: Sequence[Json]) -> list[Json]:
+    """Chunks of one choice that are there at the same time, as one: a client wakes up for each that is sent.
+
+    Tool calls stay in pieces, which say what they are pieces of.
+    """
+    pieces = [piece for chunk in chunks for piece in chunk["choices"]]
+    if len(pieces) < 2 or len({piece["index"] for piece in pieces}) > 1 or any(_calls_tools(each) for each in pieces):
+        return list(chunks)
+    whole: Json = {}
+    for piece in pieces:
+        whole = grown(whole, piece)
+    choice = {"delta" if name == "message" else name: value for name, value in whole.items()}
+    return [{**chunks[-1], "choices": [choice]}]
+
+
+def _calls_tools(piece: Json) -> bool:
+    return bool((piece.get("delta") or {}).get("tool_calls"))
 
 
 def _joined(whole: Json, piece: Json) -> Json:

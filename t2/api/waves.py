@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from t2.answering.question import QuestionInProgress
 from t2.api.admission import Admission, Streamed, Wave
+from t2.api.assembled import as_one_chunk
 from t2.api.deciding import Decider, Decision, Probe, Reading, SamplingProbe
 from t2.api.drain import Drain
 from t2.api.metrics import ServingMetrics
@@ -93,9 +94,9 @@ class Orchestrator:
                 may_be_vain = bool(begun) and not self._decider.is_surely_sampled(request, reading)
                 if begun and not may_be_vain:
                     # Sent on before anything else is done: planning and further samples keep the event loop busy.
-                    for streamed in [*early, *streams.come()]:
-                        for chunk in writer.shown(streamed):
-                            yield chunk
+                    there = [chunk for streamed in [*early, *streams.come()] for chunk in writer.shown(streamed)]
+                    for chunk in as_one_chunk(there):
+                        yield chunk
                 planning = asyncio.ensure_future(self._planned(request, reading))
                 if may_be_vain:
                     question = (await planning).question
