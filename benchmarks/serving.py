@@ -8,7 +8,8 @@ number that is as right as T2 in one round, both by the exact curves of the pool
 percentiles have 95% intervals by the paired bootstrap over questions; of the KV cache the largest use that was seen is
 compared.
 
-`--soak` instead: so many minutes of mixed load, see `serving_soak.py`.
+`--soak` instead: so many minutes of mixed load, see `serving_soak.py`; with `--stock` of vLLM's own server and its own
+requests alone, to tell whose memory grows.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--first-tokens", type=int, default=100, help="questions of the decision overhead")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--soak", type=float, default=0.0, help="minutes of mixed load instead")
+    parser.add_argument("--stock", action="store_true", help="soak vLLM's own server")
     args, flags = parser.parse_known_args()
     print(f"{cpu_name()}, {os.cpu_count()} cores; {Path(args.model).name}, {args.clients} clients\n")
     print("\n".join(asyncio.run(measured(args, flags))), flush=True)
@@ -58,12 +60,12 @@ async def measured(args: argparse.Namespace, flags: Sequence[str]) -> list[str]:
     rows = [i for i, question in enumerate(loaded.questions) if not head.has_seen(question.dedup_key)]
     rows = rows[: args.questions]
     questions = [loaded.questions[i] for i in rows]
-    async with started_server(args.model, args.head, flags) as (server, http):
+    async with started_server(args.model, args.head, flags, args.stock) as (server, http):
         name = (await http.get("/v1/models")).json()["data"][0]["id"]
         client = Client(http, name, grader_of(head.record))
-        await asyncio.gather(*(client.auto(question) for question in questions[: args.clients]))  # warm
         if args.soak:
-            return await soak(server, client, questions, args.soak * 60, args.clients)
+            return await soak(server, client, questions, args.soak * 60, args.clients, args.stock)
+        await asyncio.gather(*(client.auto(question) for question in questions[: args.clients]))  # warm
         # Printed as it comes: on a real LLM the loops take half an hour.
         print("\n".join([*await overhead(client, questions[: args.first_tokens]), ""]), flush=True)
         return await loops(client, questions, head, loaded, rows, args.clients)

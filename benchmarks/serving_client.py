@@ -19,9 +19,13 @@ from typing import Any
 
 import httpx
 import psutil
+import torch
 
+from t2.budget_head import BudgetHead
+from t2.model_files import resolve_model
 from t2.policies.rules import table_rules
 from t2.policies.stoppers import StopByVotes, StopInputs
+from t2.serving.arguments import ServerArguments, server_environment
 from t2.spec import Grader, Question
 from t2.voting import majority
 
@@ -29,6 +33,8 @@ Json = dict[str, Any]
 ASC_THRESHOLD = 0.95
 """As the paper has it."""
 _START_SECONDS = 600.0
+_PARTS = {"VLLM::EngineCore": "engine", "VLLM::Worker": "worker", "api_server": "server"}
+"""What vLLM calls the processes of a server."""
 _POLL_SECONDS = 0.05
 
 
@@ -164,28 +170,31 @@ class Server:
     def memory_mib(self) -> dict[str, float]:
         """Resident memory of each part, in MiB."""
         watching = psutil.Process(self.process.pid)
-        parts = Counter({"t2 serve": watching.memory_info().rss})
+        parts = Counter({"first process": watching.memory_info().rss})
         for child in watching.children(recursive=True):
             title = " ".join(child.cmdline())
-            part = "engine" if "EngineCore" in title else "server" if "api_server" in title else "others"
+            part = next((part for sign, part in _PARTS.items() if sign in title), "others")
             parts[part] += child.memory_info().rss
         return {part: size / 2**20 for part, size in parts.items()}
 
 
 @asynccontextmanager
 async def started_server(
-    model: str, head: str, flags: Sequence[str]
+    model: str, head: str, flags: Sequence[str], stock: bool = False
 ) -> AsyncIterator[tuple[Server, httpx.AsyncClient]]:
-    """Start one and wait until it answers; it ends with the context."""
+    """Start one and wait until it answers; it ends with the context. A stock one is vLLM's, as `t2 serve` tells it."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
-    command = [sys.executable, "-m", "t2.cli", "serve", model, "--head", head, "--port", str(port), *flags]
-    process = subprocess.Popen(
-        [*command, "--disable-uvicorn-access-log"],
-        env=os.environ | {"VLLM_LOGGING_LEVEL": "WARNING"},
-        stdout=subprocess.DEVNULL,
-    )
+    flags = ["--port", str(port), "--disable-uvicorn-access-log", *flags]
+    command = ["-m", "t2.cli", "serve", model, "--head", head, *flags]
+    environment = os.environ | {"VLLM_LOGGING_LEVEL": "WARNING"}
+    if stock:
+        on_cpu, answering = not torch.cuda.is_available(), BudgetHead.from_pretrained(head).record.answering
+        told = ServerArguments.of(resolve_model(model), None, answering, flags, on_cpu)
+        command = ["-m", "vllm.entrypoints.openai.api_server", *told.flags]
+        environment = server_environment(environment, on_cpu, told.is_eager) | {"VLLM_PLUGINS": ""}
+    process = subprocess.Popen([sys.executable, *command], env=environment, stdout=subprocess.DEVNULL)
     server = Server(process, f"http://127.0.0.1:{port}")
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
     try:

@@ -21,14 +21,17 @@ Kind = Callable[[Question], Awaitable[str]]
 
 
 async def soak(
-    server: Server, client: Client, questions: Sequence[Question], seconds: float, clients: int
+    server: Server, client: Client, questions: Sequence[Question], seconds: float, clients: int, stock: bool
 ) -> list[str]:
-    """So many clients ask at random for so long.
+    """So many clients ask at random for so long; of a stock server what it understands.
 
     Returns:
         A table of kinds of requests and how they ended, and what memory the server took.
     """
-    kinds, draw = _kinds(client), random.Random(0)
+    kinds, draw = (
+        {name: kind for name, kind in _kinds(client).items() if name == "fixed" or not stock},
+        random.Random(0),
+    )
     ended: dict[str, Counter[str]] = {name: Counter() for name in kinds}
     asked, memory = Counter[str](), list[tuple[float, dict[str, float]]]()
     began = time.monotonic()

@@ -33,7 +33,7 @@ _PLAIN: dict[str, Any] = {
 """Parameters at which a request does not care how many columns its logits have."""
 
 
-class WideSteps(LogitsProcessor):
+class WideSteps(LogitsProcessor):  # type: ignore[misc]  # of vLLM
     """Follows the requests of a batch and changes no logits; the model beside it asks `is_wide`."""
 
     def __init__(self, vllm_config: Any, device: Any, is_pin_memory: bool) -> None:

@@ -111,6 +111,49 @@ def test_plans_made_together_are_those_made_alone(
         assert plan.confidence(answers[:3]) == (confidence if confidence is None else pytest.approx(confidence))
 
 
+def test_expected_steps_are_rounds_of_walks_times_tokens() -> None:
+    """Walks through vote states by the chances of the question's own prior, 400 a question."""
+    head, pooled = served(PlanWithHead(7, 1.0, 0.1))
+    planner, raws = Planner(head), torch.stack([head.raw(pooled[row]) for row in range(6)])
+    prediction = head.of_raw(raws)
+    priors = planner._priors(prediction, 7)
+    assert priors is not None
+    states, draw = priors.model.states, random.Random(1)
+    plans = planner.plans(raws, with_steps=True)
+    for row, plan in enumerate(plans):
+        walks = []
+        for _ in range(1 if plan.is_greedy else 400):
+            state, votes, rounds = 0, list[str | None](), 0
+            while extra := plan.extra(votes, rounds):
+                rounds += 1
+                for _ in range(extra):
+                    lead, run, rest = (float(share[row, state]) for share in priors.model.shares)
+                    ways = [int(each[state]) for each in (states.lead_S, states.run_S, states.rest_S)]
+                    (state,) = draw.choices(ways, [lead, run, rest])
+                    votes.append(None)
+                counted = [int(each[state]) for each in (states.drawn_S, states.first_S, states.second_S)]
+                drawn, first, second = counted
+                votes = ["a"] * first + ["b"] * second + [None] * (drawn - first - second)
+            walks.append(rounds)
+        mean = sum(walks) / len(walks)
+        error = (sum((each - mean) ** 2 for each in walks) / len(walks) / len(walks)) ** 0.5
+        assert plan.steps is not None
+        assert abs(plan.steps / float(prediction.log_tokens_B[row].exp()) - mean) <= 4 * error + 1e-6
+    assert len({plan.steps for plan in plans}) > 1
+
+
+@pytest.mark.parametrize("policy", ALL, ids=in_words)
+def test_steps_are_said_where_they_are_asked_for(policy: Policy) -> None:
+    head, pooled = served(policy)
+    planner = Planner(head)
+    raws = torch.stack([head.raw(pooled[row]) for row in range(5)]) if planner.needs_activations else None
+    assert all(plan.steps is None for plan in planner.plans(raws))
+    least = 1.0 if raws is None else float(head.of_raw(raws).log_tokens_B.exp().min())
+    for options in ASKED:
+        steps = [plan.steps for plan in planner.plans(raws, options, with_steps=True)]
+        assert all(each is not None and each >= least - 1e-6 for each in steps)
+
+
 @pytest.mark.parametrize("greedy", [True, False])
 def test_what_is_surely_sampled_is_sampled(greedy: bool) -> None:
     """At prices from nothing to dear: what is told beforehand is true, and told of most questions that are sampled."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import reduce
 
-from t2.api.assembled import grown
+from t2.api.assembled import as_one_chunk, grown
 from t2.api.upstream import Json
 
 
@@ -45,3 +45,19 @@ def test_log_probabilities_go_on() -> None:
         {"index": 0, "text": "", "logprobs": None},
     )
     assert (choice["text"], choice["logprobs"]) == ("ab", {"tokens": ["a", "b"], "token_logprobs": [-1.0, -2.0]})
+
+
+def test_pieces_of_one_choice_are_one_chunk_and_others_stay_as_they_are() -> None:
+    role = {"id": "c", "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]}
+    text = {"id": "c", "choices": [{"index": 0, "delta": {"content": "7"}, "finish_reason": None}]}
+    end = {"id": "c", "choices": [{"index": 0, "delta": {"content": "!"}, "finish_reason": "stop"}]}
+    said = {"index": 0, "delta": {"role": "assistant", "content": "7!"}, "finish_reason": "stop"}
+    assert as_one_chunk([role, text, end]) == [{"id": "c", "choices": [said]}]
+    assert as_one_chunk([text]) == [text]
+    assert as_one_chunk([]) == []
+    other = {"id": "c", "choices": [{"index": 1, "delta": {"content": "7"}}]}
+    assert as_one_chunk([role, other]) == [role, other]
+    call = {"id": "c", "choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {}}]}}]}
+    assert as_one_chunk([role, call]) == [role, call]
+    pieces = [{"id": "c", "choices": [{"index": 0, "text": each}]} for each in "ab"]
+    assert as_one_chunk(pieces) == [{"id": "c", "choices": [{"index": 0, "text": "ab"}]}]
