@@ -3,8 +3,8 @@
 Prints two Markdown tables. *Decision overhead*: one client, streams in turn (A B A B ...), time to the first text of a
 request whose samples T2 decides over that of a stock request for as many, and prompt tokens that the engine computes;
 each request has a prefix cache of its own. *Closed loop*: so many clients ask the same questions, each the next one
-when it has its answer; T2 in one round, T2 in at most two, and adaptive self-consistency, against the smallest fixed
-number that is as right as T2 in one round, both by the exact curves of the pool's samples. Ratios of means, medians and
+when it has its answer, with an empty prefix cache; T2 in one round, T2 in at most two, and adaptive self-consistency,
+against the smallest fixed number that is as right as T2 in one round by the exact curves of the pool's samples. Ratios of means, medians and
 percentiles have 95% intervals by the paired bootstrap over questions; of the KV cache the largest use that was seen is
 compared.
 
@@ -18,18 +18,19 @@ import argparse
 import asyncio
 import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from measure import ROOT, TINY, cpu_name
-from serving_client import Client, Loop, closed_loop, started_server
+from serving_client import Asked, Client, Loop, closed_loop, started_server
 from serving_soak import soak
 
 from t2.answering.asking import grader_of
 from t2.budget_head import BudgetHead
 from t2.curves.labels import budget_labels
-from t2.pools.load import LoadedPool, load_pool
+from t2.pools.load import load_pool
 from t2.spec import Question
 from t2.stats.bootstrap import Interval, resampled_rows
 
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=200, help="that the head has not seen")
     parser.add_argument("--first-tokens", type=int, default=100, help="questions of the decision overhead")
     parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--times", type=int, default=3, help="that each closed loop runs")
     parser.add_argument("--soak", type=float, default=0.0, help="minutes of mixed load instead")
     parser.add_argument("--stock", action="store_true", help="soak vLLM's own server")
     args, flags = parser.parse_known_args()
@@ -68,7 +70,9 @@ async def measured(args: argparse.Namespace, flags: Sequence[str]) -> list[str]:
         await asyncio.gather(*(client.auto(question) for question in questions[: args.clients]))  # warm
         # Printed as it comes: on a real LLM the loops take half an hour.
         print("\n".join([*await overhead(client, questions[: args.first_tokens]), ""]), flush=True)
-        return await loops(client, questions, head, loaded, rows, args.clients)
+        pool = loaded.pool.take(torch.tensor(rows))
+        curve_QN = budget_labels(pool, tuple(range(1, head.grid[-1] + 1)), 0.02).acc_QK.double()
+        return await loops(client, questions, head.grid, curve_QN, args.clients, args.times)
 
 
 async def overhead(client: Client, questions: Sequence[Question]) -> list[str]:
@@ -96,34 +100,46 @@ async def overhead(client: Client, questions: Sequence[Question]) -> list[str]:
 
 
 async def loops(
-    client: Client, questions: Sequence[Question], head: BudgetHead, loaded: LoadedPool, rows: list[int], clients: int
+    client: Client,
+    questions: Sequence[Question],
+    grid: Sequence[int],
+    curve_QN: torch.Tensor,
+    clients: int,
+    times: int,
 ) -> list[str]:
-    """The closed loops, against the fixed number that is as right."""
+    """The closed loops, against the fixed number that is as right; exact curves of the pool's samples say which it is.
 
-    async def loop(name: str, ask: Callable[..., object]) -> Loop:
-        return await closed_loop(name, client, ask, questions, clients)  # type: ignore[arg-type]
+    All ways run in turn (A B C D A B C D ...), since a machine's speed changes from minute to minute.
+    """
+    ran: dict[str, Loop] = {}
 
-    one = await loop("T2, one round", lambda q: client.auto(q, t2_round_price=ONE_ROUND))
-    two = await loop("T2, at most 2 rounds", lambda q: client.auto(q, t2_max_rounds=2))
-    pool = loaded.pool.take(torch.tensor(rows))
-    grid = head.grid
-    # Both sides by the pool's exact curves: one draw of each question would choose the fixed number by luck.
-    curve_QN = budget_labels(pool, tuple(range(1, grid[-1] + 1)), 0.02).acc_QK.double()
-    drawn_Q = torch.tensor([each.samples for each in one.asked])
-    expected = float(curve_QN.gather(1, drawn_Q[:, None] - 1).mean())
-    n = next((n for n in grid if float(curve_QN[:, n - 1].mean()) >= expected), grid[-1])
-    fixed = await loop(f"fixed n = {n}", lambda q: client.fixed(q, n))
-    asc = await loop("ASC 0.95, one by one", lambda q: client.asc(q, grid[-1]))
+    async def run(name: str, ask: Callable[[Question], Awaitable[Asked]]) -> None:
+        again = await closed_loop(name, client, ask, questions, clients)
+        ran[name] = ran[name].and_then(again) if name in ran else again
+
+    n, expected = 0, 0.0
+    for _ in range(times):
+        await run("T2, one round", lambda q: client.auto(q, t2_round_price=ONE_ROUND))
+        if not n:  # by one draw of each question the fixed number would be chosen by luck
+            drawn_Q = ran["T2, one round"].of("samples").long()
+            expected = float(curve_QN.gather(1, drawn_Q[:, None] - 1).mean())
+            n = next((each for each in grid if float(curve_QN[:, each - 1].mean()) >= expected), grid[-1])
+        await run("T2, at most 2 rounds", lambda q: client.auto(q, t2_max_rounds=2))
+        await run(f"fixed n = {n}", partial(client.fixed, samples=n))
+        await run("ASC 0.95, one by one", lambda q: client.asc(q, grid[-1]))
+    one, two, fixed, asc = ran.values()
     lines = [
-        "| closed loop | right | samples | waits | questions/s | p50 | p95 | tokens a question | KV cache at most |",
+        f"| closed loop, {len(questions)} questions {times} times | right | samples | waits | questions/s | p50 | p95 "
+        "| tokens a question | KV cache at most |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for each in (one, two, fixed, asc):
-        second_Q = torch.tensor([a.seconds for a in each.asked], dtype=torch.float64)
+        second_Q = each.of("seconds")
+        right, samples, rounds, tokens = (each.of(field).mean() for field in ("right", "samples", "rounds", "tokens"))
+        p50, p95 = (1e3 * second_Q.quantile(q) for q in (0.5, 0.95))
         lines.append(
-            f"| {each.name} | {each.accuracy:.3f} | {_mean(each, 'samples'):.2f} | {_mean(each, 'rounds'):.2f} | "
-            f"{len(each.asked) / each.seconds:.2f} | {1e3 * second_Q.quantile(0.5):.0f} ms | "
-            f"{1e3 * second_Q.quantile(0.95):.0f} ms | {_mean(each, 'tokens'):.1f} | {each.peak_kv_use:.3f} |"
+            f"| {each.name} | {right:.3f} | {samples:.2f} | {rounds:.2f} | {each.questions_per_second:.2f} | "
+            f"{p50:.0f} ms | {p95:.0f} ms | {tokens:.1f} | {each.peak_kv_use:.3f} |"
         )
     own = float(curve_QN[:, n - 1].mean())
     lines += ["", f"Right by the pool's exact curves: T2 in one round {expected:.3f}, fixed n = {n} {own:.3f}."]
@@ -137,8 +153,8 @@ async def loops(
 
 def ratios_of(ours: Loop, bare: Loop) -> list[Interval]:
     """Questions a second (as clients over mean time of a question), p50, p95 and tokens; ours over bare."""
-    ours_Q, bare_Q = (torch.tensor([a.seconds for a in each.asked], dtype=torch.float64) for each in (ours, bare))
-    token_Q2 = torch.tensor([[a.tokens, b.tokens] for a, b in zip(ours.asked, bare.asked, strict=True)]).double()
+    ours_Q, bare_Q = ours.of("seconds"), bare.of("seconds")
+    token_Q2 = torch.stack([ours.of("tokens"), bare.of("tokens")], 1)
 
     def statistic(rows: torch.Tensor | slice) -> list[float]:
         a_Q, b_Q, tokens = ours_Q[rows], bare_Q[rows], token_Q2[rows].sum(0)
@@ -154,10 +170,6 @@ def _interval(value_Q: torch.Tensor, statistic: Callable[[torch.Tensor], float])
     drawn = torch.tensor([statistic(value_Q[rows]) for rows in resampled_rows(len(value_Q), RESAMPLES)])
     low, high = torch.quantile(drawn, torch.tensor([0.025, 0.975])).tolist()
     return low, high
-
-
-def _mean(loop: Loop, name: str) -> float:
-    return statistics.mean(getattr(each, name) for each in loop.asked)
 
 
 if __name__ == "__main__":

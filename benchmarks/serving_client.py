@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import psutil
 import torch
+from torch import Tensor
 
 from t2.budget_head import BudgetHead
 from t2.model_files import resolve_model
@@ -54,6 +55,11 @@ class Client:
 
     def __init__(self, http: httpx.AsyncClient, model: str, grader: Grader) -> None:
         self.http, self.model, self.grader = http, model, grader
+        self._salt = ""
+
+    def forget_prompts(self) -> None:
+        """From now on the engine finds no prompt of before in its prefix cache."""
+        self._salt = secrets.token_hex(16)
 
     async def auto(self, question: Question, **options: object) -> Asked:
         """T2 decides and votes."""
@@ -104,7 +110,8 @@ class Client:
         return await self.metric("vllm:prefix_cache_queries_total") - await self.metric("vllm:prefix_cache_hits_total")
 
     def _body(self, question: Question) -> Json:
-        return {"model": self.model, "messages": [{"role": "user", "content": question.text}]}
+        salt = {"cache_salt": self._salt} if self._salt else {}
+        return {"model": self.model, "messages": [{"role": "user", "content": question.text}], **salt}
 
     async def _chat(self, question: Question, asked: Json) -> Json:
         response = await self.http.post("/v1/chat/completions", json={**self._body(question), **asked})
@@ -124,20 +131,33 @@ class Loop:
     """One way of asking, by many clients at once."""
 
     name: str
-    asked: list[Asked]
+    asked: list[list[Asked]]
+    """of each question what it got, each time"""
     seconds: float
+    """of all times together"""
     peak_kv_use: float
     """largest share of the KV cache in use, as seen now and then"""
 
+    def of(self, field: str) -> Tensor:
+        """Of each question the mean of a field of `Asked`, (Q,) float64."""
+        return torch.tensor([[getattr(each, field) for each in times] for times in self.asked]).double().mean(1)
+
     @property
-    def accuracy(self) -> float:
-        return sum(each.right for each in self.asked) / len(self.asked)
+    def questions_per_second(self) -> float:
+        return sum(map(len, self.asked)) / self.seconds
+
+    def and_then(self, again: Loop) -> Loop:
+        """The same way once more."""
+        asked = [first + second for first, second in zip(self.asked, again.asked, strict=True)]
+        peak = max(self.peak_kv_use, again.peak_kv_use)
+        return Loop(self.name, asked, self.seconds + again.seconds, peak)
 
 
 async def closed_loop(
     name: str, client: Client, ask: Callable[[Question], Awaitable[Asked]], questions: Sequence[Question], clients: int
 ) -> Loop:
-    """Each client asks its next question when it has its answer."""
+    """Each client asks its next question when it has its answer; no prompt is in the prefix cache."""
+    client.forget_prompts()
     waiting, asked = list(enumerate(questions))[::-1], dict[int, Asked]()
     peak, is_over = 0.0, False
 
@@ -156,7 +176,7 @@ async def closed_loop(
     await asyncio.gather(*(one() for _ in range(clients)))
     seconds, is_over = time.perf_counter() - started, True
     await watching
-    return Loop(name, [asked[index] for index in range(len(questions))], seconds, peak)
+    return Loop(name, [[asked[index]] for index in range(len(questions))], seconds, peak)
 
 
 @dataclass(frozen=True)
