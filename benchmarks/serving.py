@@ -4,9 +4,9 @@ Prints two Markdown tables. *Decision overhead*: one client, streams in turn (A 
 request whose samples T2 decides over that of a stock request for as many, and prompt tokens that the engine computes;
 each request has a prefix cache of its own. *Closed loop*: so many clients ask the same questions, each the next one
 when it has its answer, with an empty prefix cache; T2 in one round, T2 in at most two, and adaptive self-consistency,
-against the smallest fixed number that is as right as T2 in one round by the exact curves of the pool's samples. Ratios of means, medians and
-percentiles have 95% intervals by the paired bootstrap over questions; of the KV cache the largest use that was seen is
-compared.
+against the smallest fixed number that is as right as T2 in one round by the exact curves of the pool's samples. Ratios
+of means, medians and percentiles have 95% intervals by the paired bootstrap over questions; of the KV cache the largest
+use that was seen is compared.
 
 `--soak` instead: so many minutes of mixed load, see `serving_soak.py`; with `--stock` of vLLM's own server and its own
 requests alone, to tell whose memory grows.
@@ -121,7 +121,7 @@ async def loops(
     for _ in range(times):
         await run("T2, one round", lambda q: client.auto(q, t2_round_price=ONE_ROUND))
         if not n:  # by one draw of each question the fixed number would be chosen by luck
-            drawn_Q = ran["T2, one round"].of("samples").long()
+            drawn_Q = ran["T2, one round"].of("samples")[:, 0].long()
             expected = float(curve_QN.gather(1, drawn_Q[:, None] - 1).mean())
             n = next((each for each in grid if float(curve_QN[:, each - 1].mean()) >= expected), grid[-1])
         await run("T2, at most 2 rounds", lambda q: client.auto(q, t2_max_rounds=2))
@@ -134,11 +134,11 @@ async def loops(
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for each in (one, two, fixed, asc):
-        second_Q = each.of("seconds")
+        seconds = each.of("seconds")
         right, samples, rounds, tokens = (each.of(field).mean() for field in ("right", "samples", "rounds", "tokens"))
-        p50, p95 = (1e3 * second_Q.quantile(q) for q in (0.5, 0.95))
+        p50, p95 = (1e3 * seconds.quantile(q) for q in (0.5, 0.95))
         lines.append(
-            f"| {each.name} | {right:.3f} | {samples:.2f} | {rounds:.2f} | {each.questions_per_second:.2f} | "
+            f"| {each.name} | {right:.3f} | {samples:.2f} | {rounds:.2f} | {clients / seconds.mean():.2f} | "
             f"{p50:.0f} ms | {p95:.0f} ms | {tokens:.1f} | {each.peak_kv_use:.3f} |"
         )
     own = float(curve_QN[:, n - 1].mean())
@@ -153,15 +153,16 @@ async def loops(
 
 def ratios_of(ours: Loop, bare: Loop) -> list[Interval]:
     """Questions a second (as clients over mean time of a question), p50, p95 and tokens; ours over bare."""
-    ours_Q, bare_Q = ours.of("seconds"), bare.of("seconds")
-    token_Q2 = torch.stack([ours.of("tokens"), bare.of("tokens")], 1)
+    ours_QT, bare_QT = ours.of("seconds"), bare.of("seconds")
+    token_Q2 = torch.stack([ours.of("tokens").mean(1), bare.of("tokens").mean(1)], 1)
 
     def statistic(rows: torch.Tensor | slice) -> list[float]:
-        a_Q, b_Q, tokens = ours_Q[rows], bare_Q[rows], token_Q2[rows].sum(0)
-        speed = float(b_Q.mean() / a_Q.mean())
-        return [speed, *(float(a_Q.quantile(q) / b_Q.quantile(q)) for q in (0.5, 0.95)), float(tokens[0] / tokens[1])]
+        a_QT, b_QT, tokens = ours_QT[rows], bare_QT[rows], token_Q2[rows].sum(0)
+        speed = float(b_QT.mean() / a_QT.mean())
+        slow = (float(a_QT.quantile(q) / b_QT.quantile(q)) for q in (0.5, 0.95))
+        return [speed, *slow, float(tokens[0] / tokens[1])]
 
-    drawn = torch.tensor([statistic(rows) for rows in resampled_rows(len(ours_Q), RESAMPLES)], dtype=torch.float64)
+    drawn = torch.tensor([statistic(rows) for rows in resampled_rows(len(ours_QT), RESAMPLES)], dtype=torch.float64)
     bounds = torch.quantile(drawn, torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0).T.tolist()
     return [Interval(value, *bound) for value, bound in zip(statistic(slice(None)), bounds, strict=True)]
 

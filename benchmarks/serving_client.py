@@ -139,12 +139,8 @@ class Loop:
     """largest share of the KV cache in use, as seen now and then"""
 
     def of(self, field: str) -> Tensor:
-        """Of each question the mean of a field of `Asked`, (Q,) float64."""
-        return torch.tensor([[getattr(each, field) for each in times] for times in self.asked]).double().mean(1)
-
-    @property
-    def questions_per_second(self) -> float:
-        return sum(map(len, self.asked)) / self.seconds
+        """A field of `Asked` of each question, each time, (Q, times) float64."""
+        return torch.tensor([[getattr(each, field) for each in times] for times in self.asked]).double()
 
     def and_then(self, again: Loop) -> Loop:
         """The same way once more."""

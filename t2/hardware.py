@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 import torch
 from torch import set_num_threads as _set_num_threads  # vLLM replaces torch's own where it has bound threads to cores
@@ -13,9 +14,9 @@ from torch import set_num_threads as _set_num_threads  # vLLM replaces torch's o
 X86 = ("x86_64", "AMD64")
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Of glibc's mallopt: free bytes at the heap's end that go back to the system, and size of what lies outside it."""
-_KEPT_BYTES = 1 << 30
-_GLIBC_BYTES = {_TRIM_THRESHOLD: 64 << 20, _MMAP_THRESHOLD: 32 << 20}
-"""What glibc itself comes to where large blocks are freed."""
+_KEPT_BYTES, _LARGEST_MMAP_BYTES = 1 << 30, 32 << 20
+"""While freed memory is kept, and what glibc itself comes to where large blocks are freed."""
+_lock, _keeping = Lock(), 0
 
 
 def emulates_16_bits() -> bool:
@@ -44,17 +45,28 @@ def freed_memory_kept() -> Iterator[None]:
     """For forward passes on a CPU, whose activations are freed and taken again block after block.
 
     By its luck with the order, glibc gives their pages back to the system each time, and to get them again took a sixth
-    of the time of a model of 512 units. Afterwards all that is free is given back. Other C libraries are left alone.
+    of the time of a model of 512 units. Afterwards glibc is told the largest thresholds that it chooses by itself, in
+    the place of whatever the environment has set. Other C libraries are left alone.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if platform.system() == "Linux" else None
     if mallopt is None:
         yield
         return
-    for name in _GLIBC_BYTES:
-        mallopt(name, _KEPT_BYTES)
+    _keep(mallopt, 1)
     try:
         yield
     finally:
-        for name, size in _GLIBC_BYTES.items():
-            mallopt(name, size)
-        ctypes.CDLL(None).malloc_trim(0)
+        _keep(mallopt, -1)
+
+
+def _keep(mallopt: Callable[[int, int], int], change: int) -> None:
+    """Begin or end one of the contexts; of several at a time the first begins and the last ends it."""
+    global _keeping
+    with _lock:
+        before, _keeping = _keeping, _keeping + change
+        if bool(before) == bool(_keeping):
+            return
+        is_set = mallopt(_MMAP_THRESHOLD, _KEPT_BYTES if _keeping else _LARGEST_MMAP_BYTES)
+        if not is_set:  # old versions know nothing above this
+            mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP_BYTES)
+        mallopt(_TRIM_THRESHOLD, _KEPT_BYTES if _keeping else 2 * _LARGEST_MMAP_BYTES)

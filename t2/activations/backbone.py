@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def extract(
     # Longest first: rows of a batch pad little, and the first of a batch is its longest, which `_batches` relies on.
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
     result: Tensor | None = None
-    with torch.inference_mode(), freed_memory_kept():
+    is_on_cpu = next(model.parameters()).device.type == "cpu"
+    with torch.inference_mode(), freed_memory_kept() if is_on_cpu else nullcontext():
         cache = _run_prefix(model, prefix) if prefix else None
         prefix = prefix if cache is not None else []
         done = 0

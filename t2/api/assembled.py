@@ -32,10 +32,10 @@ def grown(whole: Json, piece: Json) -> Json:
 def as_one_chunk(chunks: Sequence[Json]) -> list[Json]:
     """Chunks of one choice that are there at the same time, as one: a client wakes up for each that is sent.
 
-    Tool calls stay in pieces, which say what they are pieces of.
+    Tool calls stay in pieces, which say what they are pieces of, and so does what was reasoned before an answer.
     """
     pieces = [piece for chunk in chunks for piece in chunk["choices"]]
-    if len(pieces) < 2 or len({piece["index"] for piece in pieces}) > 1 or any(_calls_tools(each) for each in pieces):
+    if len(pieces) < 2 or len({piece["index"] for piece in pieces}) > 1 or any(_is_apart(each) for each in pieces):
         return list(chunks)
     whole: Json = {}
     for piece in pieces:
@@ -44,8 +44,9 @@ def as_one_chunk(chunks: Sequence[Json]) -> list[Json]:
     return [{**chunks[-1], "choices": [choice]}]
 
 
-def _calls_tools(piece: Json) -> bool:
-    return bool((piece.get("delta") or {}).get("tool_calls"))
+def _is_apart(piece: Json) -> bool:
+    delta = piece.get("delta") or {}
+    return any(delta.get(name) for name in ("tool_calls", "reasoning", "reasoning_content"))
 
 
 def _joined(whole: Json, piece: Json) -> Json:

@@ -40,8 +40,8 @@ class QuestionQueue(Iterator[Request]):
         Args:
             num_questions: by their places, which begin in order.
             begin: gives what each of some questions begins with, a probe or its first round.
-            most_ahead: questions that have begun and wait for their first round, at which no further group begins.
-                Their prompts are in the prefix cache by then, and must still be there when the round comes.
+            most_ahead: questions that may have begun and wait for their first round. Their prompts are in the prefix
+                cache by then, and must still be there when the round comes.
         """
         self._rounds: deque[SampleRequest] = deque()
         self._probes: deque[ProbeRequest] = deque()
@@ -70,8 +70,10 @@ class QuestionQueue(Iterator[Request]):
     def __next__(self) -> Request:
         if self._rounds:
             return self._rounds.popleft()
-        while self._next < self._num_questions and self._probing + len(self._first) < self._most_ahead:
+        while self._next < self._num_questions:
             group = range(self._next, min(self._next + min(GROUP, self._most_ahead), self._num_questions))
+            if self._probing + len(self._first) + len(group) > self._most_ahead:
+                break
             self._next = group.stop
             self._add(self._begin(group))
         if self._probes:

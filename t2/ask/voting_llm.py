@@ -6,6 +6,7 @@ follow as its own answers demand, beside those of all others.
 
 from __future__ import annotations
 
+import math
 import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -213,7 +214,8 @@ class VotingLLM:
                 asked[index] = QuestionInProgress(
                     plan, self.asking.grader, prompt_tokens, self.planner.n_ref, probe_tokens
                 )
-            first = ((next_round(index), plan.steps or 0.0) for index, plan in plans.items())
+            # A plan that says nothing of it is a fixed number of many samples.
+            first = ((next_round(index), plan.steps or math.inf) for index, plan in plans.items())
             return [FirstRound(request, steps) for request, steps in first if request is not None]  # no rule draws none
 
         def next_round(index: int) -> SampleRequest | None:
@@ -245,7 +247,8 @@ class VotingLLM:
                     queue.add_round(request)
                 else:
                     yield index, asked.pop(index).answer()
-            queue.end_probes(planned(probed, probe_tokens=1))
+            if probed:
+                queue.end_probes(planned(probed, probe_tokens=1))
 
     def _most_ahead(self, prompts: Sequence[Sequence[int]]) -> int:
         """Questions whose prompts may be in the prefix cache before their first round begins."""

@@ -11,8 +11,7 @@ from t2.errors import T2Error, quoted
 MODELS_PLUGIN = "t2_models"
 """Entry point of `t2.serving.plugin`: the models that carry a head."""
 WIDE_STEPS_PROCESSOR = "t2.engine.wide_steps:WideSteps"
-"""Logits processor of an engine on a CPU that carries a head: it spares steps without a probe what the head costs. On
-GPUs forward passes are captured once, and a model runner wants processors of another kind."""
+"""Logits processor of an engine that carries a head: it spares steps without a probe what the head costs."""
 _PLUGINS = "VLLM_PLUGINS"
 
 
@@ -48,6 +47,14 @@ def set_environment(ranks: int, plugins: Sequence[str], compiles: bool = True) -
             f"Expected {_PLUGINS} to name {', '.join(sorted(lacking))}, without which the engine carries no head, got "
             f"{quoted(os.environ[_PLUGINS])}. Add it, or unset the variable."
         )
+
+
+def has_narrow_steps(on_cpu: bool) -> bool:
+    """Whether an engine that carries a head takes `WIDE_STEPS_PROCESSOR`.
+
+    On GPUs forward passes are captured once, and vLLM's second model runner wants processors of another kind.
+    """
+    return on_cpu and os.environ.get("VLLM_USE_V2_MODEL_RUNNER", "0") in ("", "0")
 
 
 def load_plugin(name: str) -> None:

@@ -16,7 +16,13 @@ from torch import cuda
 from t2.errors import T2Error
 from t2.hardware import emulates_16_bits
 from t2.sampling.end_tokens import end_token_ids
-from t2.sampling.engine_environment import MODELS_PLUGIN, WIDE_STEPS_PROCESSOR, load_plugin, set_environment
+from t2.sampling.engine_environment import (
+    MODELS_PLUGIN,
+    WIDE_STEPS_PROCESSOR,
+    has_narrow_steps,
+    load_plugin,
+    set_environment,
+)
 from t2.sampling.engine_watch import EngineWatch
 from t2.sampling.engine_words import EngineWords, mistake
 from t2.sampling.probes import ProbeRequest, ProbeResult, label_logprobs, probe_parameters
@@ -201,7 +207,7 @@ class VLLMSampler(Sampler):
         }
         if self._overrides:
             arguments["hf_overrides"] = self._overrides
-            if on_cpu:
+            if has_narrow_steps(on_cpu):
                 arguments["logits_processors"] = [WIDE_STEPS_PROCESSOR]
         if self.kv_cache_gib is not None or on_cpu:
             arguments["kv_cache_memory_bytes"] = int((self.kv_cache_gib or 2.0) * 2**30)
@@ -259,15 +265,16 @@ class VLLMSampler(Sampler):
         What ends with the same step of the engine comes together, so that it can be looked at together.
         """
         engine = self._engine("stream")
-        at_once = self.sequences_at_once
+        # On GPUs a step may end after the next has begun, and what is free by then must find something to run.
+        at_once = int(self.sequences_at_once * (1.25 if cuda.is_available() else 1))
         waiting = iter(requests)
         running: dict[str, SampleRequest | ProbeRequest] = {}
         submitted, serial = 0, 0  # the engine's request ids are serial numbers, as texts
         self._on_finished(0)
         try:
             while True:
-                # To the engine a sample is a request, and so is a probe. It is never given more than it can run: what
-                # waits in its own queue would come before whatever is more urgent by then.
+                # To the engine a sample is a request, and so is a probe. No request is handed over while it has as many
+                # as it can run: what waits in its own queue would come before whatever is more urgent by then.
                 while engine.get_num_unfinished_requests() < at_once and (request := next(waiting, None)):
                     serial += 1
                     running[str(serial)] = request

@@ -14,7 +14,7 @@ from t2.errors import T2Error, quoted
 from t2.hardware import emulates_16_bits
 from t2.head_record import Answering
 from t2.model_files import ModelFiles
-from t2.sampling.engine_environment import WIDE_STEPS_PROCESSOR
+from t2.sampling.engine_environment import WIDE_STEPS_PROCESSOR, has_narrow_steps
 from t2.sampling.vllm_sampler import CPU_BLOCK_SIZE, CPU_MAX_NUM_SEQS
 
 PLUGINS = ("t2_models", "t2_server")
@@ -77,7 +77,7 @@ class ServerArguments:
         }
         if engine_head is not None:
             own["hf-overrides"] = json.dumps(engine_head.hf_overrides)
-            if on_cpu:
+            if has_narrow_steps(on_cpu):
                 own["logits-processors"] = WIDE_STEPS_PROCESSOR
         flags = [part for name, value in own.items() if _value(told, name) is None for part in _flag(name, value)]
         values = [_value(told, name) or own[name] or "" for name in ("host", "port", "served-model-name")]

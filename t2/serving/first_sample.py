@@ -2,7 +2,7 @@
 
 vLLM's handler streams the sample as it would any other. On the way to the engine its request is told to read the
 head's columns too, and what the engine says of them is taken on the way back. Asked for in the protocol's own fields
-they came as text with every token of the sample, and to write and read them took longer than to send the sample.
+they came as JSON with every token of the sample, and to write and read it took longer than to send the sample.
 """
 
 from __future__ import annotations
@@ -22,9 +22,19 @@ from t2.sampling.probes import label_logprobs
 
 
 def may_be_first(request: BudgetedRequest) -> bool:
-    """Whether log probabilities are free for T2: the client wants none of its own."""
-    wanted = request.body.get("logprobs")  # of a completion 0 is a wish, too
-    return wanted is None or wanted is False
+    """Whether a sample can say what the head does: the client wants no log probabilities and no grammar.
+
+    A grammar allows none of the head's columns, and vLLM's first model runner masks them before it reads them.
+    """
+    body = request.body
+    wanted, form, tool = (body.get(name) for name in ("logprobs", "response_format", "tool_choice"))
+    has_grammar = (
+        body.get("structured_outputs") is not None
+        or (isinstance(form, dict) and form.get("type", "text") != "text")
+        or tool == "required"
+        or isinstance(tool, dict)
+    )
+    return (wanted is None or wanted is False) and not has_grammar  # of a completion 0 is a wish, too
 
 
 class ColumnReader:
@@ -39,6 +49,7 @@ class ColumnReader:
         """
         self._engine_client, self._label_ids = engine_client, list(label_ids)
         self.raw_O: asyncio.Future[Tensor] = asyncio.get_running_loop().create_future()
+        self.raw_O.add_done_callback(_seen)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine_client, name)
@@ -62,6 +73,12 @@ class ColumnReader:
         """Tell whoever waits that nothing comes any more, unless it has come."""
         if not self.raw_O.done():
             self.raw_O.set_exception(error)
+
+
+def _seen(raw_O: asyncio.Future[Tensor]) -> None:
+    """An error that nobody waits for any more, since the request has failed by itself, is none to be logged."""
+    if not raw_O.cancelled():
+        raw_O.exception()
 
 
 class FirstSample:

@@ -7,9 +7,11 @@ from typing import Any
 
 def register() -> None:
     """Entry point `vllm.general_plugins`: make the models that carry a head known to vLLM, in every process of it."""
+    from t2.engine.label_reads import mend_label_reads
     from t2.engine.vllm_models import register_models
 
     register_models()
+    mend_label_reads()
 
 
 def endpoint() -> Any:

@@ -46,6 +46,24 @@ def test_what_is_freed_is_taken_again_without_the_system() -> None:
         assert faults() < 4096
 
 
+def test_of_several_contexts_the_first_begins_and_the_last_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And an old glibc, which refuses large thresholds, gets the largest that it knows."""
+    set_to: list[tuple[int, int]] = []
+
+    def mallopt(name: int, size: int) -> int:
+        set_to.append((name, size))
+        return int(size <= 64 << 20)
+
+    monkeypatch.setattr(hardware.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(hardware.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=mallopt))
+    with hardware.freed_memory_kept():
+        begun = list(set_to)
+        with hardware.freed_memory_kept():
+            pass
+        assert set_to == begun == [(-3, 1 << 30), (-3, 32 << 20), (-1, 1 << 30)]
+    assert set_to[3:] == [(-3, 32 << 20), (-1, 64 << 20)]
+
+
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware.ctypes, "CDLL", lambda name: SimpleNamespace())
     with hardware.freed_memory_kept():

@@ -42,7 +42,13 @@ SHELLS = {
 LIGHTNING = ("t2/training", "data_modules", "train.py")
 VLLM = (
     *("t2/sampling/probes.py", "t2/sampling/vllm_sampler.py"),
-    *("t2/engine/vllm_models.py", "t2/engine/wide_steps.py", "t2/serving/endpoint.py", "t2/serving/engine_session.py"),
+    *(
+        "t2/engine/vllm_models.py",
+        "t2/engine/wide_steps.py",
+        "t2/engine/label_reads.py",
+        "t2/serving/endpoint.py",
+        "t2/serving/engine_session.py",
+    ),
 )
 
 

@@ -193,6 +193,40 @@ def test_a_request_that_counts_columns_meets_those_of_the_head(
     assert [len(answer.choices) for answer in asyncio.run(ask())] == [1, 1, 1]
 
 
+def test_top_logprobs_of_other_clients_are_theirs_while_a_probe_is_read(
+    client: openai.OpenAI, questions: list[str]
+) -> None:
+    """vLLM's first model runner gave them token 0 at minus infinity, as long as a streamed first sample ran."""
+    wanted: dict[str, Any] = {"logprobs": True, "top_logprobs": 5, "temperature": 0.0, "max_tokens": 40}
+
+    async def ask() -> tuple[Any, Any]:
+        many = openai.AsyncOpenAI(base_url=client.base_url, api_key=KEY, max_retries=0, timeout=120)
+        message: Any = [{"role": "user", "content": questions[0]}]
+
+        async def plain() -> Any:
+            return await many.chat.completions.create(model=NAME, messages=message, **wanted)
+
+        async def probed(question: str) -> None:
+            body: Any = {"vllm_xargs": {"t2_budget": "auto"}}
+            asked: Any = [{"role": "user", "content": question}]
+            async for _ in await many.chat.completions.create(model=NAME, messages=asked, stream=True, extra_body=body):
+                pass
+
+        alone = await plain()
+        beside, *_ = await asyncio.gather(plain(), *(probed(question) for question in questions[1:5]))
+        return alone, beside
+
+    for answer in asyncio.run(ask()):
+        content = answer.choices[0].logprobs.content
+        assert len(content) > 5
+        for token in content:
+            values = [top.logprob for top in token.top_logprobs]
+            assert len(values) == 5
+            assert values == sorted(values, reverse=True)
+            assert values[0] == token.logprob > -5  # at temperature 0 the likeliest is drawn
+            assert len({(top.token, top.logprob) for top in token.top_logprobs}) == 5
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -59,5 +59,7 @@ def test_pieces_of_one_choice_are_one_chunk_and_others_stay_as_they_are() -> Non
     assert as_one_chunk([role, other]) == [role, other]
     call = {"id": "c", "choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {}}]}}]}
     assert as_one_chunk([role, call]) == [role, call]
+    thought = {"id": "c", "choices": [{"index": 0, "delta": {"reasoning": "well"}}]}
+    assert as_one_chunk([thought, text]) == [thought, text]
     pieces = [{"id": "c", "choices": [{"index": 0, "text": each}]} for each in "ab"]
     assert as_one_chunk(pieces) == [{"id": "c", "choices": [{"index": 0, "text": "ab"}]}]

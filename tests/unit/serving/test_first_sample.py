@@ -185,7 +185,12 @@ def test_a_stream_pays_for_no_probe() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "may"),
-    [({}, True), ({"logprobs": False}, True), ({"logprobs": True}, False), ({"logprobs": 0}, False)],
+    [
+        *(({}, True), ({"logprobs": False}, True), ({"logprobs": True}, False), ({"logprobs": 0}, False)),
+        *(({"response_format": {"type": "text"}}, True), ({"response_format": {"type": "json_object"}}, False)),
+        *(({"structured_outputs": {"choice": ["7"]}}, False), ({"tool_choice": "auto"}, True)),
+        *(({"tool_choice": "required"}, False), ({"tool_choice": {"type": "function"}}, False)),
+    ],
 )
-def test_a_client_that_wants_log_probabilities_gets_its_own(changes: Json, may: bool) -> None:
+def test_a_client_that_wants_log_probabilities_or_a_grammar_gets_a_probe_of_its_own(changes: Json, may: bool) -> None:
     assert may_be_first(asking(body={**asking().body, **changes})) == may
