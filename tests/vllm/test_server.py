@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,12 @@ def asked(client: openai.OpenAI, question: str, *, stream: bool = False, **optio
     return create(model=NAME, messages=messages, stream=stream, extra_body={"vllm_xargs": xargs}, **options)
 
 
+def all_asked(client: openai.OpenAI, questions: list[str], **options: Any) -> list[Any]:
+    """The answers to many questions that are asked at the same time."""
+    with ThreadPoolExecutor(len(questions)) as threads:
+        return list(threads.map(lambda question: asked(client, question, **copy.deepcopy(options)), questions))
+
+
 def test_it_says_what_it_serves(server: RunningServer) -> None:
     said = server.output()
     assert "Model tiny-arith, head head: HeadThenStop(" in said
@@ -73,7 +81,7 @@ def test_auto_draws_what_the_head_outside_the_engine_would(
 ) -> None:
     head = BudgetHead.from_pretrained(folder / "head")
     rules = head.rules(head.activations(questions[:16], MODEL))
-    drawn = [asked(client, question) for question in questions[:16]]
+    drawn = all_asked(client, questions[:16])
     expected = [rule.extra([]) for rule in rules]
     assert sum(a == b.t2["rounds"][0] for a, b in zip(expected, drawn, strict=True)) >= 15
     assert len({answer.t2["rounds"][0] for answer in drawn}) > 2
@@ -105,13 +113,11 @@ def test_a_vote_is_one_choice(client: openai.OpenAI) -> None:
 
 
 def test_rounds_are_planned_and_limited(client: openai.OpenAI, questions: list[str]) -> None:
-    planned = [asked(client, question, t2={"t2_price": 0.1, "t2_round_price": 0}).t2 for question in questions[:16]]
-    assert max(len(said["rounds"]) for said in planned) > 2
-    two = [
-        asked(client, question, t2={"t2_price": 0.1, "t2_round_price": 0, "t2_max_rounds": 2}).t2
-        for question in questions[:16]
-    ]
-    assert {len(said["rounds"]) for said in two} <= {1, 2}
+    options = {"t2_price": 0.1, "t2_round_price": 0}
+    planned = all_asked(client, questions[:16], t2=options)
+    assert max(len(answer.t2["rounds"]) for answer in planned) > 2
+    two = all_asked(client, questions[:16], t2={**options, "t2_max_rounds": 2})
+    assert {len(answer.t2["rounds"]) for answer in two} <= {1, 2}
 
 
 def test_cancelled_samples_end_in_the_engine(

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from t2.errors import T2Error
-from t2.sampling.engine_environment import MODELS_PLUGIN, load_plugin, set_environment
+from t2.sampling.engine_environment import MODELS_PLUGIN, has_narrow_steps, load_plugin, set_environment
 
 
 @pytest.fixture(autouse=True)
@@ -66,3 +66,14 @@ def test_an_engine_that_compiles_nothing():
     assert "TORCHDYNAMO_DISABLE" not in os.environ
     set_environment(1, [MODELS_PLUGIN], compiles=False)
     assert os.environ["TORCHDYNAMO_DISABLE"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("on_cpu", "runner", "has"), [(True, None, True), (True, "0", True), (True, "1", False), (False, None, False)]
+)
+def test_narrow_steps_are_of_the_first_model_runner_on_a_cpu(monkeypatch, on_cpu, runner, has):
+    """vLLM's second model runner refuses processors of the first, and the engine would not start."""
+    monkeypatch.delenv("VLLM_USE_V2_MODEL_RUNNER", raising=False)
+    if runner is not None:
+        monkeypatch.setenv("VLLM_USE_V2_MODEL_RUNNER", runner)
+    assert has_narrow_steps(on_cpu) is has
