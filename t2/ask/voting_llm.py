@@ -1,7 +1,7 @@
 """`VotingLLM`: questions in, voted answers out, from one vLLM engine that carries the head.
 
 All questions share the engine. Each is probed by one token, whose logprobs hold the head's outputs; then its rounds
-follow as its own answers demand, beside those of all others.
+follow as its own answers demand, beside those of all others, in the order of `question_queue`.
 """
 
 from __future__ import annotations
@@ -178,6 +178,8 @@ class VotingLLM:
 
     def answer_stream(self, questions: Sequence[str]) -> Iterator[tuple[int, VotedAnswer]]:
         """Each question's place and its answer, as soon as it is settled.
+
+        Of many questions those that will take longest begin first.
 
         Raises:
             T2Error: as `answer`, with the first answer that is asked for.
