@@ -78,9 +78,9 @@ class Parity:
             raise T2Error(
                 f"Expected the same number of samples inside the engine for at least {AGREEMENT:.0%} of the prompts, "
                 f"got {self.agreement:.1%} ({len(self.differing)} of {len(self.plain_n_Q)} differ, "
-                f"{self.further_apart} by more than a step). Make sure that both run the same weights, in the precision "
-                "that the features were read in (`--dtype`). In 16 bits rounding alone can do this: if all that differ "
-                "are a sample or two apart, the head may be served; in float32 on both sides all agree."
+                f"{self.further_apart} by more than a step). Make sure that both run the same weights, in the "
+                "precision that the features were read in (`--dtype`). In 16 bits rounding alone can do this: if all "
+                "that differ are a sample or two apart, the head may be served; in float32 on both sides all agree."
             )
 
 
