@@ -133,8 +133,6 @@ class Loop:
     name: str
     asked: list[list[Asked]]
     """of each question what it got, each time"""
-    seconds: float
-    """of all times together"""
     peak_kv_use: float
     """largest share of the KV cache in use, as seen now and then"""
 
@@ -146,7 +144,7 @@ class Loop:
         """The same way once more."""
         asked = [first + second for first, second in zip(self.asked, again.asked, strict=True)]
         peak = max(self.peak_kv_use, again.peak_kv_use)
-        return Loop(self.name, asked, self.seconds + again.seconds, peak)
+        return Loop(self.name, asked, peak)
 
 
 async def closed_loop(
@@ -168,11 +166,11 @@ async def closed_loop(
             peak = max(peak, await client.metric("vllm:kv_cache_usage_perc"))
             await asyncio.sleep(_POLL_SECONDS)
 
-    started, watching = time.perf_counter(), asyncio.create_task(watch())
+    watching = asyncio.create_task(watch())
     await asyncio.gather(*(one() for _ in range(clients)))
-    seconds, is_over = time.perf_counter() - started, True
+    is_over = True
     await watching
-    return Loop(name, [[asked[index]] for index in range(len(questions))], seconds, peak)
+    return Loop(name, [[asked[index]] for index in range(len(questions))], peak)
 
 
 @dataclass(frozen=True)

@@ -296,9 +296,17 @@ def test_the_gpu_s_benchmark_needs_one_and_names_it(
 def test_ratios_of_serving_are_those_of_the_same_questions(benchmark: Callable[[str], ModuleType]) -> None:
     """Twice as fast on every question, with a third of the tokens: no interval is left, since questions are paired."""
     serving, client = benchmark("serving"), benchmark("serving_client")
-    second_Q = np.random.default_rng(0).uniform(0.1, 2.0, 40)
-    bare = client.Loop("bare", [client.Asked(s, 30 * i, True, 3, 1) for i, s in enumerate(second_Q, 1)], 1.0, 0.5)
-    ours = client.Loop("ours", [client.Asked(s / 2, 10 * i, True, 1, 1) for i, s in enumerate(second_Q, 1)], 1.0, 0.5)
+    seconds = np.random.default_rng(0).uniform(0.1, 2.0, (2, 40))
+
+    def loop(name: str, part: float, tokens: int) -> Any:
+        first, again = (
+            client.Loop(name, [[client.Asked(part * s, tokens * i, True, 3, 1)] for i, s in enumerate(times, 1)], 0.5)
+            for times in seconds
+        )
+        return first.and_then(again)
+
+    bare, ours = loop("bare", 1.0, 30), loop("ours", 0.5, 10)
+    assert ours.of("seconds").shape == (40, 2)
     expected = [2.0, 0.5, 0.5, 1 / 3]
     for interval, value in zip(serving.ratios_of(ours, bare), expected, strict=True):
         assert [interval.value, interval.low, interval.high] == pytest.approx([value] * 3)
