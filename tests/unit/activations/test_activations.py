@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from helpers.architectures import ALL, NUM_LAYERS, SIZES, VOCAB, WIDTH
 from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
 
 import t2.activations.backbone
@@ -19,18 +20,6 @@ from t2.activations.learned import Learned
 from t2.activations.pooling import AttentionPool, pool_prompts, right_pad, tapped
 from t2.errors import T2Error
 
-NUM_LAYERS, WIDTH, VOCAB = 4, 32, 100
-ALL = (1, 2, 3, 4)
-SIZES = {
-    "hidden_size": WIDTH,
-    "intermediate_size": 64,
-    "num_hidden_layers": NUM_LAYERS,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": VOCAB,
-    "max_position_embeddings": 256,
-    "initializer_range": 0.1,  # large enough for attention to matter
-}
 KINDS = {
     "llama": (LlamaModel, LlamaConfig, {}),
     "qwen2": (Qwen2Model, Qwen2Config, {}),
