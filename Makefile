@@ -56,11 +56,12 @@ types: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/mypy --config-file tests/mypy.ini
 
-# A vLLM engine has a thread on every core and must not share them: its tests come after the others, one at a time.
+# A vLLM engine has a thread on every core that it may use, and must not share them: its tests come after the others,
+# in processes with cores of their own (tests/vllm/conftest.py).
 pytest: $(STAMP)
 # Stealing keeps the tests of a file together, and with them what its fixtures have made, until a process has none left.
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal -m "not gpu and not vllm" --durations 10
-	$(BIN)/python -m pytest tests/vllm -m "vllm and not gpu" --durations 10
+	$(BIN)/python -m pytest tests/vllm --numprocesses logical --maxprocesses 2 --dist loadfile -m "vllm and not gpu" --durations 10
 
 benchmark: $(STAMP)
 	$(BIN)/python benchmarks/run.py

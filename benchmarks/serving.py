@@ -64,7 +64,7 @@ async def measured(args: argparse.Namespace, flags: Sequence[str]) -> list[str]:
     questions = [loaded.questions[i] for i in rows]
     async with started_server(args.model, args.head, flags, args.stock) as (server, http):
         name = (await http.get("/v1/models")).json()["data"][0]["id"]
-        client = Client(http, name, grader_of(head.record))
+        client = Client(http, name, head.prompt, grader_of(head.record))
         if args.soak:
             return await soak(server, client, questions, args.soak * 60, args.clients, args.stock)
         await asyncio.gather(*(client.auto(question) for question in questions[: args.clients]))  # warm
@@ -79,11 +79,10 @@ async def overhead(client: Client, questions: Sequence[Question]) -> list[str]:
     """Time to the first text, and prompt tokens computed, with T2 over without."""
     ratios, seconds, tokens = [], [], []
     for question in questions:
-        samples = (await client.auto(question)).samples
         before = await client.computed_prompt_tokens()
-        with_t2 = await client.first_token(question, None)
+        with_t2, samples = await client.first_text(question, None)
         between = await client.computed_prompt_tokens()
-        without = await client.first_token(question, samples)
+        without, _ = await client.first_text(question, samples)
         after = await client.computed_prompt_tokens()
         ratios.append(with_t2 / without)
         seconds.append((with_t2, without))

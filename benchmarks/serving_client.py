@@ -26,8 +26,9 @@ from t2.budget_head import BudgetHead
 from t2.model_files import resolve_model
 from t2.policies.rules import table_rules
 from t2.policies.stoppers import StopByVotes, StopInputs
+from t2.prompts.renderer import messages
 from t2.serving.arguments import ServerArguments, server_environment
-from t2.spec import Grader, Question
+from t2.spec import Grader, PromptSpec, Question
 from t2.voting import majority
 
 Json = dict[str, Any]
@@ -53,8 +54,8 @@ class Asked:
 class Client:
     """Asks a server; votes itself where the server does not."""
 
-    def __init__(self, http: httpx.AsyncClient, model: str, grader: Grader) -> None:
-        self.http, self.model, self.grader = http, model, grader
+    def __init__(self, http: httpx.AsyncClient, model: str, prompt: PromptSpec, grader: Grader) -> None:
+        self.http, self.model, self.prompt, self.grader = http, model, prompt, grader
         self._salt = ""
 
     def forget_prompts(self) -> None:
@@ -88,17 +89,22 @@ class Client:
         seconds = time.perf_counter() - started
         return Asked(seconds, tokens, self._is_right(question, majority(votes)), len(votes), rounds)
 
-    async def first_token(self, question: Question, samples: int | None) -> float:
-        """Seconds until there is something to read, with a prefix cache that has not seen the question; None: T2."""
+    async def first_text(self, question: Question, samples: int | None) -> tuple[float, int]:
+        """Seconds until there is something to read, with a prefix cache that has not seen the question, and samples.
+
+        Args:
+            question: to ask.
+            samples: of a stock request; None: T2 decides.
+        """
         asked = {"vllm_xargs": {"t2_budget": "auto"}} if samples is None else {"n": samples}
-        body = {**self._body(question), **asked, "stream": True, "cache_salt": secrets.token_hex(16)}
-        started = time.perf_counter()
+        body = {**self.body(question), **asked, "stream": True, "cache_salt": secrets.token_hex(16)}
+        started, seconds, last = time.perf_counter(), 0.0, ""
         async with self.http.stream("POST", "/v1/chat/completions", json=body) as response:
-            seconds = 0.0
             async for line in response.aiter_lines():
-                if not seconds and line.startswith("data: {") and _has_text(json.loads(line[6:])):
-                    seconds = time.perf_counter() - started
-        return seconds
+                if line.startswith("data: {"):
+                    last = line[6:]
+                    seconds = seconds or (_has_text(json.loads(last)) and time.perf_counter() - started)
+        return seconds, samples or json.loads(last)["t2"]["samples"]
 
     async def metric(self, name: str) -> float:
         """Of the server, summed over labels."""
@@ -109,12 +115,13 @@ class Client:
         """Prompt tokens that the engine has not found in its prefix cache, so far."""
         return await self.metric("vllm:prefix_cache_queries_total") - await self.metric("vllm:prefix_cache_hits_total")
 
-    def _body(self, question: Question) -> Json:
+    def body(self, question: Question) -> Json:
+        """Of every request: the head's whole conversation. T2 completes a bare question, and stock vLLM does not."""
         salt = {"cache_salt": self._salt} if self._salt else {}
-        return {"model": self.model, "messages": [{"role": "user", "content": question.text}], **salt}
+        return {"model": self.model, "messages": messages(self.prompt.system, self.prompt.shots, question.text), **salt}
 
     async def _chat(self, question: Question, asked: Json) -> Json:
-        response = await self.http.post("/v1/chat/completions", json={**self._body(question), **asked})
+        response = await self.http.post("/v1/chat/completions", json={**self.body(question), **asked})
         response.raise_for_status()
         said: Json = response.json()
         return said

@@ -77,7 +77,7 @@ def _kinds(client: Client) -> dict[str, Kind]:
     http = client.http
 
     def body(question: Question, **changes: object) -> Json:
-        return {"model": client.model, "messages": [{"role": "user", "content": question.text}], **changes}
+        return {**client.body(question), **changes}
 
     async def whole(asked: Json, is_right: Callable[[httpx.Response], bool]) -> str:
         response = await http.post("/v1/chat/completions", json=asked)

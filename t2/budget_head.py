@@ -223,6 +223,16 @@ class BudgetHead:
         """What the head says of questions of which it has given these raw outputs, inside an engine for example.
 
         Raises:
+            T2Error: as `check_raw`.
+        """
+        self.check_raw(raw_BO)
+        with torch.no_grad():
+            return self.head.predict(raw_BO)
+
+    def check_raw(self, raw_BO: Tensor) -> None:
+        """Make sure that raw outputs can be this head's.
+
+        Raises:
             T2Error: another number of outputs than the head has, or numbers that are not finite.
         """
         if raw_BO.dim() != 2 or raw_BO.shape[1] != self.head.num_outputs or not bool(raw_BO.isfinite().all()):
@@ -230,8 +240,6 @@ class BudgetHead:
                 f"Expected {self.head.num_outputs} finite raw outputs a question of {type(self.head).__name__}, got "
                 f"shape {tuple(raw_BO.shape)} or numbers that are not finite. Is the engine's head this one?"
             )
-        with torch.no_grad():
-            return self.head.predict(raw_BO)
 
     def budgets(self, pooled_BLD: Tensor) -> Tensor:
         """Samples to draw for each question, (B,), integer.

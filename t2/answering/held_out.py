@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from t2.answering.planner import QuestionPlan
+from t2.answering.plan import QuestionPlan
 from t2.grading.graded import GradedPool
 from t2.voting import ABSTAINED, majority
 

@@ -1,20 +1,17 @@
-"""From what a head says of one question, and what the request asks, to the rule that it is answered by. Pure.
-
-A `QuestionPlan` is asked as a `Rule` is, with a limit on rounds, and says how sure the answer is, given its votes.
-"""
+"""From what a head says of one question, and what the request asks, to the plan that it is answered by. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
 
 from t2.answering.options import AnswerOptions
+from t2.answering.plan import Posterior, QuestionPlan
 from t2.budget_head import BudgetHead
 from t2.errors import T2Error
 from t2.heads.base import Prediction
@@ -25,105 +22,16 @@ from t2.policies.one_round import FixedN, Utility
 from t2.policies.planning import expected
 from t2.policies.record import Policy, in_words, reads_activations
 from t2.policies.rules import ByTable, GreedyAnswer, OneBatch, Rule, one_batch_rules, table_rules
-from t2.policies.states import VoteStates, vote_states
+from t2.policies.states import vote_states
 from t2.policies.stoppers import ONE_ROUND_PRICE, PlanWithHead, PlanWithoutHead, StopInputs, Stopper
 from t2.policies.stopping import DrawTable
 from t2.policies.then_stop import HeadMixtures, Prices, Priors, priors_of_everyone
-from t2.stats.log_odds import LogOddsLine
 
 AS_EXPORTED = AnswerOptions()
 _STATES_AT_ONCE = 1 << 21
 """States times questions of plans that are made together: bounds their memory, 64 MiB for the tables of a model."""
 _TABLES = 256
 """Plans without a head that are kept: one for each pair of prices and cap that requests ask for."""
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """Probability that an answer is right, given the votes, under the question's prior."""
-
-    states: VoteStates
-    right_S: Tensor
-    """of the leader, in each vote state"""
-    greedy_right: float | None = None
-    """of the greedy answer, before it is seen; None: training questions have none"""
-    line: LogOddsLine | None = None
-    """what makes these probabilities true on held-out questions; None: they are taken at their word"""
-
-    def right(self, drawn: int, first: int, second: int) -> float:
-        """Of the leader with `first` votes before a runner-up with `second`, after so many samples."""
-        return self._true(float(self.right_S[self.states.index_NVV[drawn, first, second]]))
-
-    def right_greedily(self) -> float | None:
-        """Of the greedy answer, before it is seen; None: it cannot be known."""
-        return None if self.greedy_right is None else self._true(self.greedy_right)
-
-    def _true(self, probability: float) -> float:
-        return probability if self.line is None else self.line.of(probability)
-
-
-@dataclass(frozen=True)
-class QuestionPlan:
-    """How one question is answered."""
-
-    rule: Rule
-    most: int
-    """samples it may draw at most"""
-    posterior: Posterior | None = None
-    """None: the export holds no votes to know it from"""
-    last: Rule | None = None
-    """what the last allowed round draws by: the best batch if there is no look after it; None: as `rule`"""
-    max_rounds: int | None = None
-    steps: float | None = None
-    """decoding steps that its rounds take one after the other, as expected before the first; None: nobody has asked"""
-
-    @property
-    def is_greedy(self) -> bool:
-        """The question gets one answer at temperature 0 and nothing else."""
-        return isinstance(self.rule, GreedyAnswer)
-
-    def extra(self, votes: Sequence[Hashable | None], rounds: int) -> int:
-        """Samples to draw next, 0 to stop.
-
-        Args:
-            votes: answer classes so far in order of draw, None where a sample abstained.
-            rounds: waits so far.
-        """
-        if self.max_rounds is not None and rounds >= self.max_rounds:
-            return 0
-        extra = self.rule.extra(votes)
-        if extra and self.last is not None and self.max_rounds is not None and rounds == self.max_rounds - 1:
-            extra = self.last.extra(votes)
-        return min(extra, self.most - len(votes))
-
-    def is_settled(self, votes: Sequence[Hashable | None]) -> bool:
-        """Whether all samples that still run can be cancelled: the rule would have stopped at these votes.
-
-        A number of samples that was chosen beforehand is drawn whole.
-        """
-        if not isinstance(self.rule, ByTable):
-            return len(votes) >= self.first
-        return bool(votes) and self.rule.extra(votes) == 0
-
-    @property
-    def first(self) -> int:
-        """Samples before the first look."""
-        return self.extra([], 0)
-
-    @property
-    def at_once(self) -> int:
-        """Samples to start where all are started at once and cancelled at the stop."""
-        return self.most if isinstance(self.rule, ByTable) else self.first
-
-    def confidence(self, votes: Sequence[Hashable | None]) -> float | None:
-        """P(right | votes) of the answer that leads; None: it cannot be known, or nobody voted."""
-        counts = Counter(vote for vote in votes if vote is not None)
-        if self.posterior is None or not counts:
-            return None
-        if self.is_greedy:
-            return self.posterior.right_greedily()
-        first, second = [*sorted(counts.values(), reverse=True), 0][:2]
-        return self.posterior.right(len(votes), first, second)
 
 
 class Planner:
@@ -223,18 +131,26 @@ class Planner:
         return [plan for part in parts for plan in self._plans(policy, self.head.of_raw(part), options, with_steps)]
 
     def is_surely_sampled(self, raw_O: Tensor, options: AnswerOptions = AS_EXPORTED) -> bool:
-        """Whether `plan` will not be the greedy answer, told in a tenth of its time; False: only the plan can tell."""
-        if not self.head.is_greedy_first:
+        """Whether `plan` will not be the greedy answer, told in a hundredth of its time; False: only the plan can tell.
+
+        Raises:
+            T2Error: as `plan`.
+        """
+        head, raw_1O = self.head, raw_O[None]
+        if not head.is_greedy_first:
             return True
-        policy, prediction = self._policy(options), self.head.of_raw(raw_O[None])
+        policy = self._policy(options)
         if isinstance(policy, OneRound):
-            return min(*self._budgets(policy, prediction), self._most(options)) > 1
+            return min(*self._budgets(policy, head.of_raw(raw_1O)), self._most(options)) > 1
         if not isinstance(policy, PlanWithHead):
             return False
+        # A client waits for this, so nothing is computed that is not needed: no prediction is made of the raw outputs.
         assert self._mixtures is not None
-        weight_1J, tokens_1 = _weights_and_tokens(prediction)
+        assert isinstance(head.head, PriorHead)
+        head.check_raw(raw_1O)
+        weight_1J, tokens_1 = head.head.weights(raw_1O), head.head.log_tokens(raw_1O).double().exp()
         prices = Prices(policy.price, policy.round_price)
-        return bool(self._mixtures.beats_greedy(weight_1J, tokens_1, prices, self._most(options))[0])
+        return bool(self._mixtures.beats_greedy(weight_1J, tokens_1, prices, self._most(options)))
 
     def _plans(
         self, policy: Policy, prediction: Prediction | None, options: AnswerOptions, with_steps: bool

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from t2.answering.planner import QuestionPlan
+from t2.answering.plan import QuestionPlan
 from t2.grading.grade import vote_of
 from t2.spec import Grader
 from t2.voting import majority

@@ -10,7 +10,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from t2.answering.planner import Planner, QuestionPlan
+from t2.answering.plan import QuestionPlan
+from t2.answering.planner import Planner
 from t2.api.backoff import Backoff
 from t2.api.plan_queue import PlanQueue
 from t2.api.requests import BudgetedRequest

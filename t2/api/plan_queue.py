@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from t2.answering.options import AnswerOptions
-from t2.answering.planner import Planner, QuestionPlan
+from t2.answering.plan import QuestionPlan
+from t2.answering.planner import Planner
 from t2.api.served_together import ServedTogether
 
 _Asked = tuple[Tensor | None, AnswerOptions]

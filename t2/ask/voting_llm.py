@@ -20,7 +20,8 @@ from torch import Tensor
 
 from t2.answering.asking import Asking, check_base_model
 from t2.answering.options import AnswerOptions
-from t2.answering.planner import Planner, QuestionPlan
+from t2.answering.plan import QuestionPlan
+from t2.answering.planner import Planner
 from t2.answering.question import Answered, QuestionInProgress, VotedAnswer
 from t2.ask.question_queue import FirstRound, QuestionQueue
 from t2.budget_head import BudgetHead

@@ -22,6 +22,10 @@ def ask(
     grader: str | None = None,
     dtype: str | None = None,
     max_num_seqs: int | None = None,
+    max_model_len: int | None = None,
+    kv_cache_gib: float | None = None,
+    gpu_memory_utilization: float = 0.9,
+    tensor_parallel_size: int = 1,
 ) -> None:
     """Answer questions, or a file of them, by vote: as many samples as the head decides, in one vLLM engine.
 
@@ -38,6 +42,11 @@ def ask(
         grader: numeric, exact, math, choice, or the path of a class; by default the head's.
         dtype: of weights and activations in the engine; by default as the samples were drawn.
         max_num_seqs: sequences that run at once.
+        max_model_len: tokens of prompt and answer; by default as the samples were drawn.
+        kv_cache_gib: memory of the KV cache in GiB; by default 2 on a CPU, what is left of `gpu_memory_utilization` on
+            a GPU.
+        gpu_memory_utilization: share of a GPU's memory for the engine.
+        tensor_parallel_size: GPUs that share the LLM.
     """
     from t2.ask.command import already, what_is_asked
     from t2.ask.command import ask as answers
@@ -48,7 +57,14 @@ def ask(
         print(before, flush=True)
     if not (work if isinstance(work, Sequence) else work.left):
         return
-    engine = EngineSettings(max_num_seqs=max_num_seqs, dtype=dtype)
+    engine = EngineSettings(
+        max_num_seqs=max_num_seqs,
+        max_model_len=max_model_len,
+        kv_cache_gib=kv_cache_gib,
+        gpu_memory_utilization=gpu_memory_utilization,
+        tensor_parallel_size=tensor_parallel_size,
+        dtype=dtype,
+    )
     with VotingLLM(
         head,
         model,

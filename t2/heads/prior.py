@@ -179,7 +179,7 @@ class PriorHead(Head):
         """Weights, the curve of the training questions under them, and N* as it would be read off it."""
         if raw_BO.dim() == 3:  # in training mode: the mean of the members
             raw_BO = self._mean_of_members(raw_BO)
-        weight_BJ = raw_BO[:, : self.num_atoms].softmax(1)
+        weight_BJ = self.weights(raw_BO)
         curve_BK = (weight_BJ.double() @ self.spread_JQ @ self.curve_QK).float()
         return Prediction(
             log_tokens_B=self.log_tokens(raw_BO),
@@ -187,6 +187,10 @@ class PriorHead(Head):
             log2_n_B=self.log2_n_off(curve_BK, self.eps),
             atom_weights_BJ=weight_BJ,
         )
+
+    def weights(self, raw_BO: Tensor) -> Tensor:
+        """Over the atoms, (B, J), rows sum to 1."""
+        return raw_BO[:, : self.num_atoms].softmax(1)
 
     def score(self, prediction: Prediction) -> Tensor:
         """Predicted accuracy, mean over the grid: higher is easier."""

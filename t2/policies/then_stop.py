@@ -215,7 +215,7 @@ class HeadMixtures:
     def beats_greedy(self, weight_BJ: Tensor, tokens_B: Tensor, prices: Prices, cap: int) -> Tensor:
         """Whether one batch alone is worth as much as the greedy answer, (B,) bool: then no plan takes that answer.
 
-        False says nothing: a plan that looks in between may still be worth more. It costs two products of small
+        False says nothing: a plan that looks in between may still be worth more. It costs one product of small
         matrices, a plan hundreds of steps.
 
         Args:
@@ -226,14 +226,17 @@ class HeadMixtures:
         """
         if self.greedy_right_Q is None:
             return torch.ones(len(weight_BJ), dtype=torch.bool)
-        weight_BJ, cost_B = weights_with_everyone(weight_BJ, self.lam), sample_cost(prices, tokens_B)
-        cost_BM = cost_B.clamp(min=LEAST_COST)[:, None] * torch.arange(1, cap + 1)
-        batch_BM = weight_BJ @ self._right_at_once_JM[:, 1 : cap + 1] - cost_BM
-        return weight_BJ @ self._greedy_right_J - cost_B <= batch_BM.amax(1)
+        gain_BM = weights_with_everyone(weight_BJ, self.lam) @ self._gain_at_once_JM[:, :cap]
+        cost_B = sample_cost(prices, tokens_B)
+        # The greedy answer costs as much as a sample, of which a plan counts no less than `LEAST_COST`.
+        cost_BM = cost_B.clamp(min=LEAST_COST)[:, None] * torch.arange(1, cap + 1) - cost_B[:, None]
+        return (gain_BM >= cost_BM).any(1)
 
     @cached_property
-    def _right_at_once_JM(self) -> Tensor:
-        return right_at_once(self.sums.model())
+    def _gain_at_once_JM(self) -> Tensor:
+        """Accuracy of 1, 2, ... samples drawn at once less that of the greedy answer."""
+        assert self.greedy_right_Q is not None
+        return right_at_once(self.sums.model())[:, 1:] - self._greedy_right_J[:, None]
 
     @cached_property
     def _greedy_right_J(self) -> Tensor:

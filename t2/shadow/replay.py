@@ -14,7 +14,7 @@ from math import isfinite
 from typing import Literal
 
 from t2.answering.asking import PromptForm
-from t2.answering.planner import QuestionPlan
+from t2.answering.plan import QuestionPlan
 from t2.answering.question import Answered
 from t2.errors import T2Error
 from t2.json_record import JsonRecord

@@ -14,7 +14,9 @@ import pytest
 import torch
 from scipy.optimize import linprog
 
+from t2.api.conversation import HeadPrompt
 from t2.policies.batch_budget import allocate
+from t2.spec import PromptSpec, Question, Shot
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 GRID = (1, 3, 5, 7, 9, 12, 16, 24, 32)
@@ -312,3 +314,15 @@ def test_ratios_of_serving_are_those_of_the_same_questions(benchmark: Callable[[
         assert [interval.value, interval.low, interval.high] == pytest.approx([value] * 3)
     slower = serving.ratios_of(bare, ours)
     assert [interval.value for interval in slower] == pytest.approx([1 / value for value in expected])
+
+
+def test_stock_requests_and_t2s_have_the_prompt_of_the_head(benchmark: Callable[[str], ModuleType]) -> None:
+    """T2 would complete a bare question, and a stock request would have a shorter prompt: nothing could be compared."""
+    spec, question = PromptSpec(system="Be brief.", shots=[Shot("1+1", "2")]), Question("q", "3+4", "7", "3+4")
+    client = benchmark("serving_client").Client(None, "llm", spec, None)
+    body = client.body(question)
+    assert HeadPrompt(spec).completed(body) == (body, "as sent")
+    client.forget_prompts()
+    salted = client.body(question)
+    assert salted.pop("cache_salt")
+    assert salted == body

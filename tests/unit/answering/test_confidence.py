@@ -13,7 +13,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from t2.answering.confidence import Answers, final_answers, joined_answers, reliability, stops, tempered_right
-from t2.answering.planner import Posterior, QuestionPlan
+from t2.answering.plan import Posterior, QuestionPlan
 from t2.policies.asc import ASC
 from t2.policies.orders import Orders
 from t2.policies.rules import ByTable

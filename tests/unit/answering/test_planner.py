@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from t2.answering.options import AnswerOptions
-from t2.answering.planner import Planner, QuestionPlan
+from t2.answering.plan import QuestionPlan
+from t2.answering.planner import Planner
 from t2.errors import T2Error
 from t2.heads.prior import PriorHead
 from t2.policies.one_round import FixedN, PredictedN, Utility

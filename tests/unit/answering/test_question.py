@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t2.answering.planner import QuestionPlan
+from t2.answering.plan import QuestionPlan
 from t2.answering.question import Answered, QuestionInProgress
 from t2.grading.numeric import NumericGrader
 from t2.policies.rules import GreedyAnswer, OneBatch

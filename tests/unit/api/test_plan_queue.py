@@ -11,7 +11,7 @@ from helpers.scripted_probe import exported, planner_of
 from torch import Tensor
 
 from t2.answering.options import AnswerOptions
-from t2.answering.planner import QuestionPlan
+from t2.answering.plan import QuestionPlan
 from t2.api.plan_queue import PlanQueue
 from t2.errors import T2Error
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from t2.answering.options import AnswerOptions
-from t2.answering.planner import QuestionPlan
+from t2.answering.plan import QuestionPlan
 from t2.api.upstream import Json, UpstreamError
 
 

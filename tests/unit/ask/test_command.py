@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from t2.answering.question import VotedAnswer
 from t2.ask.command import AskedFile, already, ask, in_words, questions_of, summary_of
+from t2.ask.voting_llm import EngineSettings
 from t2.cli import main
 from t2.errors import T2Error
 
@@ -207,6 +209,26 @@ def test_the_command_ends_with_an_exit_code_of_its_own(
     output = capsys.readouterr()
     assert output.out.splitlines()[-1] == f"Answers  {out}"
     assert output.err.startswith("error: Expected questions whose prompts have at most 20 tokens, got 1 of 2")
+
+
+def test_the_engine_gets_what_the_shell_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[Any, ...]] = []
+
+    def voting(head: str, model: str | None, **settings: Any) -> Any:
+        opened.append((head, model, settings))
+        return nullcontext(Scripted())
+
+    monkeypatch.setattr("t2.ask.voting_llm.VotingLLM", voting)
+    engine: dict[str, Any] = {
+        **{"max_num_seqs": 8, "max_model_len": 512, "kv_cache_gib": 0.5, "gpu_memory_utilization": 0.4},
+        **{"tensor_parallel_size": 2, "dtype": "float32"},
+    }
+    flags = [f"--{name}={value}" for name, value in engine.items()]
+    main(["ask", "a-head", "3+5", "--model", "m", "--price=2", *flags])
+    ((head, model, settings),) = opened
+    assert (head, model, settings.pop("engine")) == ("a-head", "m", EngineSettings(**engine))
+    assert settings.pop("price") == 2
+    assert set(settings.values()) == {None}
 
 
 def test_a_summary_of_nothing() -> None:

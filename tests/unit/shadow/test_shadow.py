@@ -11,7 +11,8 @@ from helpers.serving_heads import GRID, served
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t2.answering.planner import Planner, QuestionPlan
+from t2.answering.plan import QuestionPlan
+from t2.answering.planner import Planner
 from t2.answering.question import Answered
 from t2.errors import T2Error
 from t2.policies.rules import ByTable, GreedyAnswer, OneBatch
