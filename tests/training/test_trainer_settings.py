@@ -11,6 +11,7 @@ import torch
 import yaml
 from jsonargparse import dict_to_namespace
 from lightning.fabric.connector import _PRECISION_INPUT_STR
+from lightning.pytorch.loggers import CSVLogger
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -38,6 +39,23 @@ def fit(labelled_config: Make, tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / head
 
     return run
+
+
+def test_a_run_that_begins_together_with_another_leaves_its_folder_alone(
+    fit: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both had seen that version_0 is free: one wrote its checkpoint over the other's, and exported what it found."""
+    runs, count = tmp_path / "together", CSVLogger._get_next_version
+
+    def then_another_begins(logger: CSVLogger) -> int:
+        version = count(logger)
+        (runs / "version_0").mkdir(parents=True, exist_ok=True)
+        return version
+
+    monkeypatch.setattr(CSVLogger, "_get_next_version", then_another_begins)
+    fit("--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", str(runs), "--trainer.logger.name", "null")
+    assert not list((runs / "version_0").iterdir())
+    assert (runs / "version_1" / "checkpoints" / "best.ckpt").is_file()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torch import Tensor
 from t2 import BudgetHead, T2Error
 from t2.cli import main
 from t2.engine.head_columns import HeadColumns
-from t2.engine.parity import Parity, compare, parity_table
+from t2.engine.parity import LayerParity, Parity, compare, parity_table
 from t2.engine.parity_command import questions_at
 from t2.engine.reading import EngineReading, take_recorded
 
@@ -38,7 +38,8 @@ def reading(head: BudgetHead, pooled_QLD: Tensor) -> EngineReading:
 
 
 def parity_of(pairs: list[tuple[int, int]]) -> Parity:
-    return Parity((), tuple(a for a, _ in pairs), tuple(b for _, b in pairs), (1, 3, 5, 7), 0.0, 0.0, 0.0)
+    layers = (LayerParity(4, 0.99, 1.0, 0.8, 0.93), LayerParity(20, 0.99, 1.0, 0.9, 0.9985))
+    return Parity(layers, tuple(a for a, _ in pairs), tuple(b for _, b in pairs), (1, 3, 5, 7), 0.0, 0.0, 0.0)
 
 
 def test_the_same_features_give_the_same(head: BudgetHead, pooled: Tensor) -> None:
@@ -81,8 +82,9 @@ def test_one_in_a_hundred_may_differ() -> None:
     parity_of([(3, 3)] * 99 + [(3, 5)]).check()
     with pytest.raises(
         T2Error, match=r"at least 99% of the prompts, got 97\.0% \(3 of 100 differ, 2 by more than a step"
-    ):
+    ) as caught:
         parity_of([(3, 3)] * 97 + [(3, 5), (1, 5), (7, 1)]).check()
+    assert "here most to layer 4: cosine 0.930 after standardising" in str(caught.value)
 
 
 def test_steps_are_of_the_grid_or_of_samples() -> None:
