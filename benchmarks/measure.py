@@ -21,10 +21,13 @@ Figures = dict[str, Any]
 
 def in_process(measured: Callable[..., Figures], *arguments: int | str) -> Figures:
     """Run a function of a benchmark in a fresh process and return its figures; arguments are written as Python."""
-    module, name = measured.__module__, measured.__name__
+    # Of a benchmark that is run by itself the module is called `__main__`, under which nobody else can import it.
+    module, name = Path(measured.__code__.co_filename).stem, measured.__name__
     run = f"{module}.{name}(*{arguments!r})"
     call = f"import json, sys; sys.path.insert(0, {FOLDER!r}); import {module}; print(json.dumps({run}))"
-    done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{module}.{name} ended with {done.returncode}:\n{done.stderr[-3000:]}")
     result: Figures = json.loads(done.stdout.strip().splitlines()[-1])
     return result
 

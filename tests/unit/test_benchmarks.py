@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import runpy
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -314,6 +315,19 @@ def test_ratios_of_serving_are_those_of_the_same_questions(benchmark: Callable[[
         assert [interval.value, interval.low, interval.high] == pytest.approx([value] * 3)
     slower = serving.ratios_of(bare, ours)
     assert [interval.value for interval in slower] == pytest.approx([1 / value for value in expected])
+
+
+def test_a_benchmark_that_is_run_by_itself_finds_its_functions(
+    benchmark: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`python benchmarks/voting.py` ended in a traceback: its functions are of `__main__` there."""
+    measure = benchmark("measure")
+    (tmp_path / "some.py").write_text("def figures(*given): return {'sum': sum(given)}\ndef wrong(): return 1 / 0\n")
+    monkeypatch.setattr(measure, "FOLDER", str(tmp_path))
+    some = runpy.run_path(str(tmp_path / "some.py"), run_name="__main__")
+    assert measure.in_process(some["figures"], 3, 4) == {"sum": 7}
+    with pytest.raises(SystemExit, match=r"some\.wrong ended with 1:(.|\n)*ZeroDivisionError"):
+        measure.in_process(some["wrong"])
 
 
 def test_stock_requests_and_t2s_have_the_prompt_of_the_head(benchmark: Callable[[str], ModuleType]) -> None:
