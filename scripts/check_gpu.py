@@ -167,7 +167,7 @@ def parity(args: argparse.Namespace) -> dict[str, Any]:
     """The comparison with transformers."""
     from t2.engine.parity_command import check_parity
 
-    return asdict(check_parity(Path(args.head), args.questions, args.model, args.dtype, args.engine))
+    return asdict(check_parity(Path(args.head), args.questions, args.model, args.dtype, engine=args.engine))
 
 
 if __name__ == "__main__":

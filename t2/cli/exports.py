@@ -12,6 +12,7 @@ def export(
     check: str | None = None,
     model: str | None = None,
     dtype: str | None = None,
+    most_checked: int = 200,
 ) -> None:
     """Turn a checkpoint of train.py into an exported head: config.json, model.safetensors, model card.
 
@@ -22,6 +23,7 @@ def export(
             or config) or file ({"question"} a line). Ends with an error where too many get another number of samples.
         model: folder or hub id of the LLM that `--check` runs; by default the one that the head names.
         dtype: of weights and activations in the engine of `--check`; by default as the samples were drawn.
+        most_checked: questions that `--check` reads; of more, so many are spread over all.
     """
     from t2.checkpoint import export_checkpoint
 
@@ -37,7 +39,7 @@ def export(
         from t2.export import local_folder
         from t2.pages.terminal import rich_table
 
-        parity = check_parity(local_folder(head), check, model, dtype)
+        parity = check_parity(local_folder(head), check, model, dtype, most_checked)
         Console().print(rich_table(parity_table(parity, f"{head} in vLLM against transformers")))
         parity.check()
 

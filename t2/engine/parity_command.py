@@ -18,8 +18,6 @@ from t2.sampling import VLLMSampler
 from t2.store.reader import read_questions
 from t2.store.schema import PoolPaths
 
-MOST_CHECKED = 200
-"""Questions that are compared, where there are more: spread over all of them."""
 _MAX_TOKENS = 16
 """Of an answer: none is drawn, but an engine wants to know."""
 
@@ -29,6 +27,7 @@ def check_parity(
     source: str,
     model: str | None = None,
     dtype: str | None = None,
+    most: int = 200,
     engine: Mapping[str, Any] | None = None,
 ) -> Parity:
     """Compare on questions.
@@ -38,12 +37,13 @@ def check_parity(
         source: folder of a pool, a config that names one, or a file of {"question"} lines.
         model: folder or hub id of the LLM; None: where the head says that it comes from.
         dtype: of the engine; None: as the samples were drawn.
+        most: questions that are compared; of more, so many are spread over all.
         engine: further arguments of `vllm.LLM`.
 
     Raises:
         T2Error: no questions, a decision without activations, or what `EngineHead.of` refuses.
     """
-    head, questions = BudgetHead.from_pretrained(folder), questions_at(source)
+    head, questions = BudgetHead.from_pretrained(folder), questions_at(source, most)
     files = resolve_model(model) if model is not None else resolve_model(*head.reads)
     engine_head = EngineHead.of(head, folder, files)
     if engine_head is None:
@@ -66,12 +66,14 @@ def check_parity(
         sampler.close()
 
 
-def questions_at(source: str, most: int = MOST_CHECKED) -> Sequence[str]:
+def questions_at(source: str, most: int = 200) -> Sequence[str]:
     """Texts of questions of a pool, a config or a file, at most so many, spread over all.
 
     Raises:
-        T2Error: there are none.
+        T2Error: there are none, or none are wanted.
     """
+    if most < 1:
+        raise T2Error(f"Expected at least 1 question to check, got {most}. Leave `--check` out to check nothing.")
     place = Path(source)
     if place.is_dir() or place.suffix in (".yaml", ".yml"):
         root = Path(read_data(source).pool.path) if place.is_file() else place

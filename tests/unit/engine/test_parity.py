@@ -114,6 +114,8 @@ def test_questions_of_a_file_and_of_a_pool(tmp_path: Path) -> None:
     file.write_text("\n".join(json.dumps({"question": f"{n}+1"}) for n in range(10)))
     assert questions_at(str(file)) == [f"{n}+1" for n in range(10)]
     assert questions_at(str(file), most=4) == ["0+1", "3+1", "6+1", "9+1"]
+    with pytest.raises(T2Error, match="Expected at least 1 question to check, got 0"):
+        questions_at(str(file), most=0)
     pool = questions_at(str(TINY_ARITH.parent / "pools" / "tiny-arith"), most=50)
     assert 0 < len(pool) <= 50
     assert pool == questions_at("configs/tiny-arith.yaml", most=50)
