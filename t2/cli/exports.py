@@ -12,7 +12,7 @@ def export(
     check: str | None = None,
     model: str | None = None,
     dtype: str | None = None,
-    most_checked: int = 200,
+    most_checked: int | None = None,
 ) -> None:
     """Turn a checkpoint of train.py into an exported head: config.json, model.safetensors, model card.
 
@@ -23,7 +23,7 @@ def export(
             or config) or file ({"question"} a line). Ends with an error where too many get another number of samples.
         model: folder or hub id of the LLM that `--check` runs; by default the one that the head names.
         dtype: of weights and activations in the engine of `--check`; by default as the samples were drawn.
-        most_checked: questions that `--check` reads; of more, so many are spread over all.
+        most_checked: questions that `--check` reads at most, spread over all; by default 200.
     """
     from t2.checkpoint import export_checkpoint
 

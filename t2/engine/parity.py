@@ -80,10 +80,10 @@ class Parity:
                 f"Expected the same number of samples inside the engine for at least {AGREEMENT:.0%} of the prompts, "
                 f"got {self.agreement:.1%} ({len(self.differing)} of {len(self.plain_n_Q)} differ, "
                 f"{self.further_apart} by more than a step). Make sure that both run the same weights, in the "
-                "precision that the features were read in (`--dtype`). In 16 bits rounding alone can do this, to early "
-                f"layers above all (here most to layer {worst.layer}: cosine {worst.mean_standardised:.3f} after "
-                "standardising): train the head without them (`--model.layers`), which often knows as much. If all "
-                "that differ are a sample or two apart, this one may be served, too; in float32 on both sides all "
+                "precision that the features were read in (`--dtype`). In 16 bits rounding alone can do this, mostly "
+                f"in early layers (least alike here: layer {worst.layer}, cosine {worst.mean_standardised:.3f} after "
+                "standardising): a head without such layers often knows as much (`--model.layers`). If all that "
+                "differ are a sample or two apart, this one may be served, too; in float32 on both sides all "
                 "agree."
             )
 

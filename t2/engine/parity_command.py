@@ -18,6 +18,8 @@ from t2.sampling import VLLMSampler
 from t2.store.reader import read_questions
 from t2.store.schema import PoolPaths
 
+MOST_CHECKED = 200
+"""Questions that are compared, unless somebody asks for more."""
 _MAX_TOKENS = 16
 """Of an answer: none is drawn, but an engine wants to know."""
 
@@ -27,7 +29,7 @@ def check_parity(
     source: str,
     model: str | None = None,
     dtype: str | None = None,
-    most: int = 200,
+    most: int | None = None,
     engine: Mapping[str, Any] | None = None,
 ) -> Parity:
     """Compare on questions.
@@ -37,7 +39,7 @@ def check_parity(
         source: folder of a pool, a config that names one, or a file of {"question"} lines.
         model: folder or hub id of the LLM; None: where the head says that it comes from.
         dtype: of the engine; None: as the samples were drawn.
-        most: questions that are compared; of more, so many are spread over all.
+        most: see `questions_at`.
         engine: further arguments of `vllm.LLM`.
 
     Raises:
@@ -66,12 +68,13 @@ def check_parity(
         sampler.close()
 
 
-def questions_at(source: str, most: int = 200) -> Sequence[str]:
-    """Texts of questions of a pool, a config or a file, at most so many, spread over all.
+def questions_at(source: str, most: int | None = None) -> Sequence[str]:
+    """Texts of questions of a pool, a config or a file: at most `most` (None: `MOST_CHECKED`), spread over all.
 
     Raises:
         T2Error: there are none, or none are wanted.
     """
+    most = MOST_CHECKED if most is None else most
     if most < 1:
         raise T2Error(f"Expected at least 1 question to check, got {most}. Leave `--check` out to check nothing.")
     place = Path(source)

@@ -228,7 +228,7 @@ class HeadMixtures:
             return torch.ones(len(weight_BJ), dtype=torch.bool)
         gain_BM = weights_with_everyone(weight_BJ, self.lam) @ self._gain_at_once_JM[:, :cap]
         cost_B = sample_cost(prices, tokens_B)
-        # The greedy answer costs as much as a sample, of which a plan counts no less than `LEAST_COST`.
+        # Both sides less the greedy answer's: what a batch gains over it, and what it costs more.
         cost_BM = cost_B.clamp(min=LEAST_COST)[:, None] * torch.arange(1, cap + 1) - cost_B[:, None]
         return (gain_BM >= cost_BM).any(1)
 

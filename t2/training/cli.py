@@ -14,7 +14,6 @@ import yaml
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 from t2.config import complaint, known_keys, name_classes, read_config, task_file
@@ -28,7 +27,7 @@ from t2.training.endings import callbacks
 from t2.training.logged_config import LoggedConfig
 from t2.training.missing_packages import missing_module, package_of
 from t2.training.parser import OneLineParser, add_callbacks
-from t2.training.run_folder import claim_folder
+from t2.training.run_folder import give_folder_of_its_own
 from t2.training.trainer import T2Trainer
 from t2.yaml_files import is_yaml, read_yaml
 
@@ -86,9 +85,8 @@ class T2CLI(LightningCLI):
             trainer = super().instantiate_trainer(**kwargs)
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise T2Error(f"Expected settings of `trainer` that go together, got: {in_a_line(error)}") from error
-        if getattr(rank_zero_only, "rank", 0) == 0:  # Lightning tells the other processes of a run where it is
-            for logger in trainer.loggers:
-                claim_folder(logger)
+        for logger in trainer.loggers:
+            give_folder_of_its_own(logger)
         trainer.callbacks += callbacks()  # type: ignore[attr-defined]  # a list that Lightning sets up itself
         return trainer
 

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 
-def claim_folder(logger: Logger) -> None:
-    """Make the folder `version_N` of a run that is to have the next free one, unless another run makes it first.
+def give_folder_of_its_own(logger: Logger) -> None:
+    """Let a logger that counts its runs make the folder of the next one in the moment in which it counts.
 
-    Lightning looks for the next number when it is first asked, and makes the folder later whether or not somebody else
-    has made it meanwhile. Making a folder is one step to the operating system: of two runs one is told that it exists,
-    and looks again.
+    Lightning looks which `version_N` there are, takes the next number, and makes the folder later, whether or not
+    another run has made it meanwhile. Loggers with a service behind them have ids of their own, and who has named a
+    version wants that one: it is never counted.
     """
-    if not isinstance(logger, CSVLogger | TensorBoardLogger) or logger._version is not None:
-        return  # other loggers have ids of their own, and who has named a version wants that one
-    before = None
-    while (folder := Path(logger.log_dir)) != before:
-        if "://" in logger.log_dir:
-            return  # a store elsewhere, whose folders need no making
+    if isinstance(logger, CSVLogger | TensorBoardLogger):
+        logger._get_next_version = partial(_made_version, logger)  # type: ignore[method-assign]
+
+
+def _made_version(logger: CSVLogger | TensorBoardLogger) -> int:
+    """The next number whose folder was not there. To make a folder is one step, so of two runs one makes it."""
+    lightnings: Callable[..., int] = type(logger)._get_next_version
+    version = lightnings(logger)
+    if getattr(rank_zero_only, "rank", 0) != 0 or "://" in logger.root_dir:
+        return version  # Lightning tells other ranks where the run is; elsewhere, as on S3, there are no folders
+    root = logger.root_dir
+    if isinstance(logger, TensorBoardLogger):  # which writes below the expanded path
+        root = os.path.expanduser(os.path.expandvars(root))
+    while True:
         try:
-            folder.mkdir(parents=True)
-            return
+            (Path(root) / f"version_{version}").mkdir(parents=True)
+            return version
         except FileExistsError:
-            before, logger._version = folder, None
+            version += 1
         except OSError:
-            return  # Lightning says what is wrong when it writes there
+            return version  # Lightning says what is wrong when it writes there

@@ -332,10 +332,13 @@ def test_a_benchmark_that_is_run_by_itself_finds_its_functions(
 
 def test_stock_requests_and_t2s_have_the_prompt_of_the_head(benchmark: Callable[[str], ModuleType]) -> None:
     """T2 would complete a bare question, and a stock request would have a shorter prompt: nothing could be compared."""
-    spec, question = PromptSpec(system="Be brief.", shots=[Shot("1+1", "2")]), Question("q", "3+4", "7", "3+4")
+    spec = PromptSpec(system="Be brief.", shots=[Shot("1+1", "2")], template_arguments={"enable_thinking": False})
+    question = Question("q", "3+4", "7", "3+4")
     client = benchmark("serving_client").Client(None, "llm", spec, None)
     body = client.body(question)
     assert HeadPrompt(spec).completed(body) == (body, "as sent")
+    assert [message["content"] for message in body["messages"]] == ["Be brief.", "1+1", "2", "3+4"]
+    assert body["chat_template_kwargs"] == {"enable_thinking": False}
     client.forget_prompts()
     salted = client.body(question)
     assert salted.pop("cache_salt")

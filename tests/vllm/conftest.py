@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def _cores_of_its_own() -> None:
-    """Cores that no other process of pytest-xdist uses, for this one and the engines that it starts.
+    """The cores of this process of pytest-xdist and of the engines that it starts: no other's, if there are enough.
 
     An engine has a thread on each core that it may use, and these wait for each other at every product: with another
     engine's on the same core a step takes ten times as long.
@@ -18,5 +18,6 @@ def _cores_of_its_own() -> None:
     if worker is None or not hasattr(os, "sched_setaffinity"):
         return
     cores = sorted(os.sched_getaffinity(0))
-    own = cores[int(worker.removeprefix("gw")) :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]
+    count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    own = cores[int(worker.removeprefix("gw")) % count :: count]  # in the place of gw1, if it dies, comes gw2
     os.sched_setaffinity(0, own or cores)

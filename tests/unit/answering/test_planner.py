@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from itertools import product
 
 import pytest
 import torch
@@ -157,12 +158,14 @@ def test_steps_are_said_where_they_are_asked_for(policy: Policy) -> None:
 
 @pytest.mark.parametrize("greedy", [True, False])
 def test_what_is_surely_sampled_is_sampled(greedy: bool) -> None:
-    """At prices from nothing to dear: what is told beforehand is true, and told of most questions that are sampled."""
+    """At prices from nothing to dear, and limits: what is told beforehand is true, and told of most that are drawn."""
     told: list[tuple[bool, bool]] = []
+    limits: list[dict[str, int]] = [{}, {"max_samples": 1}, {"max_samples": 2}, {"max_rounds": 1}, {"max_rounds": 2}]
     for policy in (PlanWithHead(7, 3.0, 0.5), PlanWithHead(7, 3.0, ONE_ROUND_PRICE), Utility(3.0)):
         head, pooled = served(policy, greedy=greedy)
         planner = Planner(head)
-        for options in (AnswerOptions(price=price) for price in (0.0, 1.0, 5.0, 30.0, 200.0)):
+        prices = (0.0, 1.0, 5.0, 30.0, 200.0)
+        for options in (AnswerOptions(price=price, **limit) for price, limit in product(prices, limits)):
             for row in range(len(pooled)):
                 raw_O = head.raw(pooled[row])
                 is_greedy = planner.plan(raw_O, options).is_greedy

@@ -84,7 +84,7 @@ def test_one_in_a_hundred_may_differ() -> None:
         T2Error, match=r"at least 99% of the prompts, got 97\.0% \(3 of 100 differ, 2 by more than a step"
     ) as caught:
         parity_of([(3, 3)] * 97 + [(3, 5), (1, 5), (7, 1)]).check()
-    assert "here most to layer 4: cosine 0.930 after standardising" in str(caught.value)
+    assert "least alike here: layer 4, cosine 0.930 after standardising" in str(caught.value)
 
 
 def test_steps_are_of_the_grid_or_of_samples() -> None:
