@@ -23,10 +23,13 @@ MIN_SHARED_PREFIX = 32
 """A shared prefix shorter than this is not worth a cache of its own."""
 
 
-def load_frozen(model_folder: str | Path, device: str | None = None) -> Any:
+def load_frozen(model_folder: str | Path, device: str | None = None, dtype: torch.dtype | None = None) -> Any:
     """A decoder without its LM head, in eval mode, without gradients; on the GPU where there is one.
 
-    Weights and activations are in the model's own type, but in float32 on a CPU that only emulates 16 bits.
+    Args:
+        model_folder: of the LLM.
+        device: to put it on; None: see above.
+        dtype: of weights and activations; None: the model's own, but float32 on a CPU that only emulates 16 bits.
 
     Raises:
         T2Error: transformers cannot load it (says what it said), or weights are missing.
@@ -34,12 +37,12 @@ def load_frozen(model_folder: str | Path, device: str | None = None) -> Any:
     from transformers import AutoModel
     from transformers.utils import logging
 
-    dtype = torch.float32 if emulates_16_bits() else "auto"
+    as_usual = torch.float32 if emulates_16_bits() else "auto"
     verbosity, with_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # it would report the LM head, left out on purpose, as unexpected
     logging.disable_progress_bar()
     try:
-        model, info = AutoModel.from_pretrained(model_folder, dtype=dtype, output_loading_info=True)
+        model, info = AutoModel.from_pretrained(model_folder, dtype=dtype or as_usual, output_loading_info=True)
     except Exception as error:  # of many kinds: a package that is missing, weights that do not fit, memory
         raise T2Error(
             f"Expected an LLM that transformers loads, got {model_folder}, which it does not: {in_a_line(error)}"
@@ -55,6 +58,14 @@ def load_frozen(model_folder: str | Path, device: str | None = None) -> Any:
         )
     model.requires_grad_(False)
     return model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def sixteen_bits_of(model_folder: str | Path) -> torch.dtype:
+    """The type in which an engine runs an LLM by default: the LLM's own, or bf16 if it was saved in float32."""
+    from transformers import AutoConfig
+
+    own = AutoConfig.from_pretrained(model_folder).get_text_config().dtype
+    return own if own in (torch.float16, torch.bfloat16) else torch.bfloat16
 
 
 def drop_blocks_above(model: Any, layer: int) -> None:

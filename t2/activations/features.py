@@ -80,13 +80,18 @@ class HeldReader:
     spec: FeatureSpec
 
     @staticmethod
-    def of(model_folder: Path, spec: FeatureSpec, learned: Learned = NOTHING_LEARNED) -> HeldReader:
-        """Load it. **Whoever asks has checked** that it is the LLM of `spec`.
+    def of(
+        model_folder: Path,
+        spec: FeatureSpec,
+        learned: Learned = NOTHING_LEARNED,
+        dtype: torch.dtype | None = None,
+    ) -> HeldReader:
+        """Load it. **Whoever asks has checked** that it is the LLM of `spec`. `dtype` as in `load_frozen`.
 
         Raises:
             T2Error: transformers cannot load it, weights are missing, or learned ones are those of another LLM.
         """
-        model = load_frozen(model_folder)
+        model = load_frozen(model_folder, dtype=dtype)
         if method := quantization_of(model.config):
             print(quantization_note(model_folder.name, method), file=sys.stderr, flush=True)
         drop_blocks_above(model, spec.layers[-1])
@@ -111,10 +116,14 @@ class HeldReader:
 
 
 def in_parts(
-    model_folder: Path, prompts: Sequence[Sequence[int]], spec: FeatureSpec, learned: Learned = NOTHING_LEARNED
+    model_folder: Path,
+    prompts: Sequence[Sequence[int]],
+    spec: FeatureSpec,
+    learned: Learned = NOTHING_LEARNED,
+    dtype: torch.dtype | None = None,
 ) -> Iterator[Tensor]:
     """Features from the LLM in `model_folder`, (B, L, D) in its dtype, in order; it is freed at the end."""
-    reader = HeldReader.of(model_folder, spec, learned)
+    reader = HeldReader.of(model_folder, spec, learned, dtype)
     with progress("features", len(prompts) if len(prompts) > PROMPTS_A_PART else 0, unit="prompts") as advance:
         advance(0)
         for start in range(0, len(prompts), PROMPTS_A_PART):

@@ -33,7 +33,10 @@ def curse(
 
 
 def layers(
-    config: str, out: str = "layers", layers: Literal["every-4th", "every-2nd", "all", "last"] | list[int] = "all"
+    config: str,
+    out: str = "layers",
+    layers: Literal["every-4th", "every-2nd", "all", "last"] | list[int] = "all",
+    rounding: int = 0,
 ) -> None:
     """What each layer of the LLM knows of a question, out of fold, and which to put into `model.layers`.
 
@@ -41,13 +44,14 @@ def layers(
         config: of a labelled pool. Layers whose features are not cached are read by its LLM.
         out: folder of layers.md, layers.json and layers.png.
         layers: which to look at: "all", "every-2nd", "every-4th", "last", or numbers from 1.
+        rounding: questions (64 will do) that the LLM reads in 16 bits and in float32: what rounding makes of a layer.
     """
     from rich.console import Console
 
     from t2.layers.command import layers_of
     from t2.pages.terminal import rich_table
 
-    table, advice, files = layers_of(config, Path(out), layers)
+    table, advice, files = layers_of(config, Path(out), layers, rounding)
     Console().print(rich_table(table))
     print(advice)
     for path in files:

@@ -16,6 +16,7 @@ from t2.comparison.controls import LayerRidge
 from t2.comparison.sources import OUTER_FOLDS, Folds
 from t2.curves.labels import BudgetLabels
 from t2.heads.base import rms_normalised
+from t2.layers.rounding import Rounding
 from t2.stats.bootstrap import Interval, clusters_of
 from t2.stats.reliability import correlations
 
@@ -46,9 +47,15 @@ class LayerReport:
     """for `model.layers`, rising"""
     together: LayerScore
     """each target by the mean prediction of the layers that were chosen for it, by the same questions; layer 0"""
+    rounding: tuple[Rounding, ...] = ()
+    """what 16 bits make of each layer; empty: nobody has looked"""
 
     def as_json(self) -> dict[str, object]:
-        rows = [{"layer": one.layer, "level": _values(one.level), "gain": _values(one.gain)} for one in self.layers]
+        rows: list[dict[str, object]] = [
+            {"layer": one.layer, "level": _values(one.level), "gain": _values(one.gain)} for one in self.layers
+        ]
+        for row, each in zip(rows, self.rounding, strict=False):
+            row["rounding"] = {"own": each.own, "shared": each.shared}
         together = {"level": _values(self.together.level), "gain": _values(self.together.gain)}
         return {
             "num_questions": self.num_questions,

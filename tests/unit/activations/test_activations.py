@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
 
 import t2.activations.backbone
 import t2.activations.cache
-from t2.activations.backbone import drop_blocks_above, extract, load_frozen, shared_prefix
+from t2.activations.backbone import drop_blocks_above, extract, load_frozen, shared_prefix, sixteen_bits_of
 from t2.activations.cache import FeatureCache, FeatureSpec, cached_features
 from t2.activations.features import computed
 from t2.activations.layers import choose_layers, decoder_blocks, hook_index
@@ -369,6 +369,21 @@ def test_a_16_bit_model_runs_in_float32_where_16_bits_are_emulated(tmp_path, mon
     LlamaModel(LlamaConfig(**SIZES)).bfloat16().save_pretrained(tmp_path)
     monkeypatch.setattr(t2.activations.backbone, "emulates_16_bits", lambda: emulated)
     assert load_frozen(tmp_path, device="cpu").dtype == expected
+    for asked in (torch.float32, torch.bfloat16):
+        assert load_frozen(tmp_path, device="cpu", dtype=asked).dtype == asked
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        (torch.float16, torch.float16),
+        (torch.bfloat16, torch.bfloat16),
+        (torch.float32, torch.bfloat16),  # vLLM's rule
+    ],
+)
+def test_an_engine_runs_16_bits_of_the_models_own_kind(tmp_path, own, expected):
+    LlamaModel(LlamaConfig(**SIZES)).to(own).save_pretrained(tmp_path)
+    assert sixteen_bits_of(tmp_path) == expected
 
 
 def test_weights_that_are_missing_are_not_drawn_at_random(tmp_path):
@@ -417,7 +432,7 @@ def test_features_of_quantised_weights_come_with_a_warning(tmp_path, capsys, mon
     """`quantization_config` in the config of weights that transformers loads without a package of its own."""
     model = LlamaModel(LlamaConfig(**SIZES))
     model.config.quantization_config = {"quant_method": "awq"}
-    monkeypatch.setattr("t2.activations.features.load_frozen", lambda folder: model)
+    monkeypatch.setattr("t2.activations.features.load_frozen", lambda folder, **_: model)
     computed(tmp_path, prompts_of([3, 4]), FeatureSpec("model", (1,)))
     assert re.search(r"weights of .* are quantised \(awq\): .* activations may differ", capsys.readouterr().err)
 
@@ -425,6 +440,6 @@ def test_features_of_quantised_weights_come_with_a_warning(tmp_path, capsys, mon
 def test_what_an_architecture_raises_is_one_line(tmp_path, monkeypatch):
     model = LlamaModel(LlamaConfig(**SIZES))
     model.forward = lambda **_: model.batch_repeat
-    monkeypatch.setattr("t2.activations.features.load_frozen", lambda folder: model)
+    monkeypatch.setattr("t2.activations.features.load_frozen", lambda folder, **_: model)
     with pytest.raises(T2Error, match=r"features of LlamaModel at layers \[1\], got AttributeError: .*batch_repeat"):
         computed(tmp_path, prompts_of([3, 4]), FeatureSpec("model", (1,)))

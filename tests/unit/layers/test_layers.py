@@ -24,6 +24,7 @@ from t2.comparison.sources import Folds
 from t2.curves.labels import BudgetLabels, budget_labels
 from t2.heads.base import rms_normalised
 from t2.layers.measure import layer_report
+from t2.layers.rounding import rounding_of
 
 NUM, WIDTH = 150, 12
 NOISE, LEVEL_LAYER, GAIN_LAYER = 3, 5, 9
@@ -113,6 +114,46 @@ def test_the_command(
     with pytest.raises(SystemExit, match="2"):
         main(["layers", str(path), "--layers", "[9]"])
     assert "Expected distinct layers between 1 and 4" in capsys.readouterr().err
+
+
+def test_rounding_is_told_apart_from_what_all_share() -> None:
+    """Against numpy: half a deviation for all alike at one layer, noise of a tenth for each at the other."""
+    generator = torch.Generator().manual_seed(1)
+    exact_QLD = torch.randn(400, 2, 32, generator=generator) + 3.0
+    exact_QLD = rms_normalised(exact_QLD)  # so that standardising divides by these very deviations
+    noise_QLD = torch.randn(400, 2, 32, generator=generator) * exact_QLD.std(0, correction=0)
+    coarse_QLD = exact_QLD.clone()
+    coarse_QLD[:, 0, 0] += 0.5 * exact_QLD[:, 0, 0].std(correction=0)
+    coarse_QLD[:, 1] += 0.1 * noise_QLD[:, 1]
+    shifted, noisy = rounding_of(coarse_QLD, exact_QLD, (4, 8))
+    assert (shifted.layer, noisy.layer) == (4, 8)
+    assert shifted.shared == pytest.approx(0.5 / 32**0.5, rel=0.05)
+    assert shifted.own < 0.2 * shifted.shared
+    assert noisy.own == pytest.approx(0.1, rel=0.05)
+    assert noisy.shared < 0.2 * noisy.own
+    x, y = (rms_normalised(each).double().numpy() for each in (exact_QLD, coarse_QLD))
+    moved = (y - x) / (x.std(0) + 1e-3)
+    own = moved - moved.mean(0)
+    assert noisy.own == pytest.approx((own[:, 1] ** 2).mean() ** 0.5, rel=1e-4)
+    assert shifted.shared == pytest.approx((moved.mean(0)[0] ** 2).mean() ** 0.5, rel=1e-4)
+    assert all(each.own == each.shared == 0 for each in rounding_of(exact_QLD, exact_QLD, (4, 8)))
+
+
+def test_the_command_reads_in_both_precisions(
+    labelled_config: Callable[..., dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(labelled_config()), encoding="utf-8")
+    main(["layers", str(path), "--out", str(tmp_path / "out"), "--layers", "[1, 3]", "--rounding", "12"])
+    rows = json.loads((tmp_path / "out" / "layers.json").read_text(encoding="utf-8"))["layers"]
+    assert [row["layer"] for row in rows] == [1, 3]
+    # bf16 keeps eight bits: some hundredths of what differs between questions, and not nothing.
+    assert all(1e-4 < row["rounding"]["own"] < 0.5 for row in rows)
+    assert "layers with little of a question's own" in capsys.readouterr().out.replace("\n", " ")
+    assert "rounding in 16 bits, of a question" in (tmp_path / "out" / "layers.md").read_text(encoding="utf-8")
+    with pytest.raises(SystemExit, match="2"):
+        main(["layers", str(path), "--rounding", "1"])
+    assert "Expected at least 2 questions for `--rounding`" in capsys.readouterr().err
 
 
 def test_a_folder_does_not_say_whose_layers(
