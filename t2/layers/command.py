@@ -88,7 +88,7 @@ def layer_table(report: LayerReport) -> Table:
     rows = [[str(one.layer), span(one.level), span(one.gain)] for one in report.layers]
     rows.append(["suggested together", span(report.together.level), span(report.together.gain)])
     if report.rounding:
-        columns += ["rounding in 16 bits, of a question", "of all alike"]
+        columns += ["rounding in 16 bits, each question's own", "rounding that all share"]
         for row, each in zip(rows, report.rounding, strict=False):
             row += [f"{each.own:.3f}", f"{each.shared:.3f}"]
         rows[-1] += ["", ""]
@@ -98,8 +98,8 @@ def layer_table(report: LayerReport) -> Table:
 
 def _advice(report: LayerReport) -> str:
     rounding = (
-        " Rounding in deviations over questions: where a head is served in 16 bits, layers with little of a question's "
-        "own decide alike in every engine."
+        " Rounding is in standard deviations of an activation over questions. Where a head is served in 16 bits, "
+        "prefer layers in which a question's own is small: there its decisions are the same in every engine."
     )
     return (
         f"For the config: `model.layers: {list(report.suggested)}`. Rank correlations out of fold on "

@@ -149,8 +149,8 @@ def test_the_command_reads_in_both_precisions(
     assert [row["layer"] for row in rows] == [1, 3]
     # bf16 keeps eight bits: some hundredths of what differs between questions, and not nothing.
     assert all(1e-4 < row["rounding"]["own"] < 0.5 for row in rows)
-    assert "layers with little of a question's own" in capsys.readouterr().out.replace("\n", " ")
-    assert "rounding in 16 bits, of a question" in (tmp_path / "out" / "layers.md").read_text(encoding="utf-8")
+    assert "prefer layers in which a question's own is small" in capsys.readouterr().out
+    assert "rounding in 16 bits, each question's own" in (tmp_path / "out" / "layers.md").read_text(encoding="utf-8")
     with pytest.raises(SystemExit, match="2"):
         main(["layers", str(path), "--rounding", "1"])
     assert "Expected at least 2 questions for `--rounding`" in capsys.readouterr().err
