@@ -6,11 +6,14 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from t2.errors import T2Error, quoted
 from t2.hashing import digest, sha256_of_file
 from t2.hub import download
+
+if TYPE_CHECKING:
+    import torch
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "chat_template.jinja")
 """Files that decide tokenisation and template, hashed whole where they exist."""
@@ -84,6 +87,18 @@ def _described(folder: Path, model_id: str, revision: str | None) -> ModelFiles:
         )
     num_layers, width = sizes.values()
     return ModelFiles(folder, model_id, revision, fingerprint(folder), num_layers, width, quantization_of(config))
+
+
+def sixteen_bits_of(folder: Path) -> torch.dtype:
+    """The type in which an engine runs an LLM by default: the LLM's own, or bf16 if it was saved in float32.
+
+    Raises:
+        T2Error: transformers does not know it, or it is another kind of model.
+    """
+    import torch
+
+    own = _decoder_config(folder).dtype
+    return own if own in (torch.float16, torch.bfloat16) else torch.bfloat16
 
 
 def quantization_of(config: Any) -> str | None:

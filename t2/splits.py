@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from t2.errors import T2Error
 from t2.hashing import unit_interval, unit_intervals
 from t2.spec import Question
 
+T = TypeVar("T")
 LABELLING_ORDER = ("validation", "train", "calibration", "test")
 """The order in which a pool is filled: `fit` waits for the whole validation set, then trains on what is there."""
 
@@ -56,6 +58,11 @@ def labelling_order(questions: Sequence[Question], fractions: SplitFractions) ->
         return split, unit_interval("t2-order", question.id), question.id
 
     return sorted(range(len(questions)), key=rank)
+
+
+def spread(items: Sequence[T], most: int) -> Sequence[T]:
+    """At most `most` of some items, from one end to the other at equal distances."""
+    return items[:: max(1, -(-len(items) // most))]
 
 
 def fold_of(dedup_key: str, num_folds: int, seed: int) -> int:

@@ -60,14 +60,6 @@ def load_frozen(model_folder: str | Path, device: str | None = None, dtype: torc
     return model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def sixteen_bits_of(model_folder: str | Path) -> torch.dtype:
-    """The type in which an engine runs an LLM by default: the LLM's own, or bf16 if it was saved in float32."""
-    from transformers import AutoConfig
-
-    own = AutoConfig.from_pretrained(model_folder).get_text_config().dtype
-    return own if own in (torch.float16, torch.bfloat16) else torch.bfloat16
-
-
 def drop_blocks_above(model: Any, layer: int) -> None:
     """Remove the blocks that no tapped layer needs. **Changes `model`**: its final output is no longer the LLM's."""
     blocks = decoder_blocks(model)

@@ -15,6 +15,7 @@ from t2.engine.reading import read_in_engine
 from t2.errors import T2Error
 from t2.model_files import resolve_model
 from t2.sampling import VLLMSampler
+from t2.splits import spread
 from t2.store.reader import read_questions
 from t2.store.schema import PoolPaths
 
@@ -85,5 +86,4 @@ def questions_at(source: str, most: int | None = None) -> Sequence[str]:
         texts = [each.question for each in questions_of(place)]
     if not texts:
         raise T2Error(f"Expected questions in {source}, got none. Name a pool, a config or a file of questions.")
-    stride = -(-len(texts) // most)
-    return texts[::stride]
+    return spread(texts, most)

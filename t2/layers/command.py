@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from t2.activations.backbone import sixteen_bits_of
 from t2.activations.features import in_parts, pooled_features
 from t2.activations.layers import LayerChoice
 from t2.comparison.sources import FOLD_SEEDS, check_enough
@@ -19,6 +18,7 @@ from t2.hardware import one_thread
 from t2.layers.figure import TITLES, layer_figure
 from t2.layers.measure import GAIN, LEVEL, LayerReport, layer_report
 from t2.layers.rounding import Rounding, rounding_of
+from t2.model_files import sixteen_bits_of
 from t2.pages.pictures import png_of
 from t2.pages.table import Table
 from t2.pages.text import span
@@ -27,7 +27,7 @@ from t2.pools.prepare import prepare
 from t2.pools.reading import Reading
 from t2.progress import progress
 from t2.spec import DEFAULT_GRID
-from t2.splits import split_of
+from t2.splits import split_of, spread
 from t2.store.files import write_bytes_atomically, write_text_atomically
 
 FORMAT, FORMAT_VERSION = "t2-layers", 1
@@ -35,7 +35,6 @@ CHOOSE = ("train", "validation")
 """Splits whose questions may choose layers."""
 
 
-@one_thread()
 def layers_of(config: str, out: Path, layers: LayerChoice = "all", rounding: int = 0) -> tuple[Table, str, list[Path]]:
     """Measure, and write into the folder `out`; the table, what to put into the config, and the files.
 
@@ -64,10 +63,10 @@ def layers_of(config: str, out: Path, layers: LayerChoice = "all", rounding: int
     pooled_QLD = pooled_features(data.features_root, reading.spec, prompts, reading.model_folder)
     fewest = int(pool.present_QM.sum(1).min())
     labels = budget_labels(pool, tuple(data.grid or cut_grid(DEFAULT_GRID, fewest)), data.eps)
-    with progress("layers", len(reading.spec.layers), unit="layers") as advance:
+    with one_thread(), progress("layers", len(reading.spec.layers), unit="layers") as advance:
         report = layer_report(pooled_QLD, reading.spec.layers, labels, pool.dedup_keys, advance)
     if rounding:
-        report = replace(report, rounding=_rounding(reading, prompts[:: -(-len(prompts) // rounding)]))
+        report = replace(report, rounding=_rounding(reading, spread(prompts, rounding)))
     table, advice = layer_table(report), _advice(report)
     return table, advice, _write(report, f"{loaded.name}, {len(pool)} questions", table, advice, out)
 
@@ -89,9 +88,8 @@ def layer_table(report: LayerReport) -> Table:
     rows.append(["suggested together", span(report.together.level), span(report.together.gain)])
     if report.rounding:
         columns += ["rounding in 16 bits, each question's own", "rounding that all share"]
-        for row, each in zip(rows, report.rounding, strict=False):
-            row += [f"{each.own:.3f}", f"{each.shared:.3f}"]
-        rows[-1] += ["", ""]
+        cells = [[f"{each.own:.3f}", f"{each.shared:.3f}"] for each in report.rounding]
+        rows = [row + own for row, own in zip(rows, [*cells, ["", ""]], strict=True)]
     marked = [place for place, one in enumerate(report.layers) if one.layer in report.suggested]
     return Table(tuple(columns), tuple(map(tuple, rows)), marked_rows=tuple(marked))
 
@@ -99,7 +97,7 @@ def layer_table(report: LayerReport) -> Table:
 def _advice(report: LayerReport) -> str:
     rounding = (
         " Rounding is in standard deviations of an activation over questions. Where a head is served in 16 bits, "
-        "prefer layers in which a question's own is small: there its decisions are the same in every engine."
+        "prefer layers in which a question's own is small: there its decisions differ least between engines."
     )
     return (
         f"For the config: `model.layers: {list(report.suggested)}`. Rank correlations out of fold on "

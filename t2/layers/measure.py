@@ -54,8 +54,9 @@ class LayerReport:
         rows: list[dict[str, object]] = [
             {"layer": one.layer, "level": _values(one.level), "gain": _values(one.gain)} for one in self.layers
         ]
-        for row, each in zip(rows, self.rounding, strict=False):
-            row["rounding"] = {"own": each.own, "shared": each.shared}
+        if self.rounding:
+            for row, each in zip(rows, self.rounding, strict=True):
+                row["rounding"] = {"own": each.own, "shared": each.shared}
         together = {"level": _values(self.together.level), "gain": _values(self.together.gain)}
         return {
             "num_questions": self.num_questions,

@@ -9,7 +9,7 @@ import pytest
 from t2.errors import T2Error
 from t2.hashing import unit_interval
 from t2.spec import Question
-from t2.splits import LABELLING_ORDER, SplitFractions, fold_of, labelling_order, sample_folds, split_of
+from t2.splits import LABELLING_ORDER, SplitFractions, fold_of, labelling_order, sample_folds, split_of, spread
 
 FRACTIONS = SplitFractions()
 
@@ -109,3 +109,9 @@ def test_a_growing_pool_keeps_its_halves() -> None:
     # Written down: pools out there were halved like this.
     assert sample_folds("7f3a", 16) == [1, 0, 1, 0, 1, 0, 0, 1, 1, 0, 1, 0, 0, 1, 1, 0]
     assert all(sample_folds("7f3a", num) == sample_folds("7f3a", 16)[:num] for num in range(17))
+
+
+def test_some_of_many_are_spread_over_all() -> None:
+    items = [*range(10)]
+    assert [spread(items, most) for most in (1, 2, 4, 10, 99)] == [[0], [0, 5], [0, 3, 6, 9], items, items]
+    assert spread([], 3) == []

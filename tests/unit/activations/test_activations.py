@@ -12,13 +12,14 @@ from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
 
 import t2.activations.backbone
 import t2.activations.cache
-from t2.activations.backbone import drop_blocks_above, extract, load_frozen, shared_prefix, sixteen_bits_of
+from t2.activations.backbone import drop_blocks_above, extract, load_frozen, shared_prefix
 from t2.activations.cache import FeatureCache, FeatureSpec, cached_features
 from t2.activations.features import computed
 from t2.activations.layers import choose_layers, decoder_blocks, hook_index
 from t2.activations.learned import Learned
 from t2.activations.pooling import AttentionPool, pool_prompts, right_pad, tapped
 from t2.errors import T2Error
+from t2.model_files import sixteen_bits_of
 
 KINDS = {
     "llama": (LlamaModel, LlamaConfig, {}),
